@@ -1,0 +1,1 @@
+"""Model bundles, light curve -> tensors -> ONNX -> calibrated predictions."""

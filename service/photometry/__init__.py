@@ -1,0 +1,17 @@
+"""What a light curve is: points, bands, magnitudes and fluxes, merging, packing, points tables."""
+
+from service.photometry.bands import BAND_CODES, BANDS, SURVEY_CODES, SURVEYS, ZTF_WAVELENGTHS, band_code
+from service.photometry.lightcurve import POINT, Kind, LightCurve, merge
+
+__all__ = [
+    "BANDS",
+    "BAND_CODES",
+    "POINT",
+    "SURVEYS",
+    "SURVEY_CODES",
+    "ZTF_WAVELENGTHS",
+    "Kind",
+    "LightCurve",
+    "band_code",
+    "merge",
+]

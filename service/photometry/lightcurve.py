@@ -1,0 +1,184 @@
+"""What a light curve is: a time-ordered, immutable set of photometric points, merged by set union.
+
+A light curve is one structured array, so that packing is a copy of its bytes and every column is a view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Kind(IntEnum):
+    """How a point was measured. Stored in every light curve: append, never reorder."""
+
+    DETECTION = 0  # a difference-image source above the survey's threshold: an alert
+    UPPER_LIMIT = 1  # the position was observed and nothing was above the threshold
+    FORCED = 2  # flux measured at the position whatever was there
+
+
+# One point, 36 bytes. `mag` is the AB magnitude of the absolute difference flux, NaN for an upper limit; `limit` the
+# 5-sigma limiting magnitude; `magnr` the magnitude of the nearest reference-image source; NaN where unknown.
+# `candid` is the alert's identifier, 0 where unknown. `sign` is +1 or -1, 0 where unknown or for an upper limit.
+POINT: Final = np.dtype(
+    [
+        ("mjd", "<f8"),
+        ("candid", "<i8"),
+        ("mag", "<f4"),
+        ("magerr", "<f4"),
+        ("limit", "<f4"),
+        ("magnr", "<f4"),
+        ("band", "i1"),
+        ("kind", "i1"),
+        ("sign", "i1"),
+        ("survey", "i1"),
+    ]
+)
+
+# Two points are the same measurement when survey, band and kind agree and their epochs fall on the same tick. Packets
+# repeat an epoch to the last digit of a 7-decimal JD, but re-publishers round; exposures are 30 s, a tick is 0.09 s.
+TICKS_PER_DAY: Final = 1_000_000
+
+_FORMAT: Final = b"\x01"  # first byte of a packed light curve: the layout of POINT above
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LightCurve:
+    """An object's photometry: read-only `points`, shape (n,), dtype `POINT`, ordered by time, each measurement once.
+
+    Build one with `from_columns`, `unpack` or `merge`; the constructor trusts its argument.
+    """
+
+    points: NDArray[np.void]
+
+    @classmethod
+    def from_points(cls, points: NDArray[np.void]) -> LightCurve:
+        """Sort points of dtype `POINT` by time and keep each measurement once."""
+        return cls(_union(points))
+
+    @classmethod
+    def from_columns(
+        cls,
+        mjd: ArrayLike,
+        band: ArrayLike,
+        *,
+        mag: ArrayLike = np.nan,
+        magerr: ArrayLike = np.nan,
+        limit: ArrayLike = np.nan,
+        sign: ArrayLike = 0,
+        kind: ArrayLike = Kind.DETECTION,
+        candid: ArrayLike = 0,
+        magnr: ArrayLike = np.nan,
+        survey: ArrayLike = 0,
+    ) -> LightCurve:
+        """Columns of equal length (or scalars) in any order; units as in `POINT`, `band`/`survey` as codes."""
+        mjd = np.asarray(mjd, dtype=np.float64)
+        points = np.empty(mjd.shape, dtype=POINT)
+        columns: dict[str, ArrayLike] = {
+            "mjd": mjd, "candid": candid, "mag": mag, "magerr": magerr, "limit": limit, "magnr": magnr,
+            "band": band, "kind": kind, "sign": sign, "survey": survey,
+        }  # fmt: skip
+        for name, values in columns.items():
+            points[name] = values
+        if not np.isfinite(mjd).all():
+            raise ValueError(f"mjd of point {int(np.flatnonzero(~np.isfinite(mjd))[0])} is not a finite number")
+        return cls.from_points(points)
+
+    @classmethod
+    def empty(cls) -> LightCurve:
+        return cls(_frozen(np.empty(0, dtype=POINT)))
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> LightCurve:
+        """Inverse of `pack`. Raises ValueError on bytes that `pack` did not write."""
+        if packed[:1] != _FORMAT or (len(packed) - 1) % POINT.itemsize:
+            raise ValueError(f"not a packed light curve: {len(packed)} bytes, format {packed[:1].hex() or 'missing'}")
+        return cls(np.frombuffer(packed, dtype=POINT, offset=1))
+
+    def pack(self) -> bytes:
+        """The points as bytes, 36 each behind one format byte; exact, NaN payloads included."""
+        return _FORMAT + self.points.tobytes()
+
+    def merge(self, *others: LightCurve) -> LightCurve:
+        """Set union of all points; commutative, associative, idempotent.
+
+        Where two copies of a measurement disagree, the one that knows its candid wins, then the one with fewer
+        unknown values, then the smaller bit pattern: any total order would do, it must only be one.
+        """
+        return merge([self, *others])
+
+    def select(self, mask: NDArray[np.bool_]) -> LightCurve:
+        """The points where `mask` (n,) holds."""
+        return LightCurve(_frozen(self.points[mask]))
+
+    def first_detections(self, count: int) -> LightCurve:
+        """Everything up to and including the `count`-th detection: what was known when it arrived."""
+        where = np.flatnonzero(self.is_detection)
+        if len(where) < count:
+            return self
+        return LightCurve(self.points[: where[count - 1] + 1] if count > 0 else self.points[:0])
+
+    @property
+    def mjd(self) -> NDArray[np.float64]:
+        return self.points["mjd"]
+
+    @property
+    def band(self) -> NDArray[np.int8]:
+        return self.points["band"]
+
+    @property
+    def kind(self) -> NDArray[np.int8]:
+        return self.points["kind"]
+
+    @property
+    def is_detection(self) -> NDArray[np.bool_]:
+        return np.equal(self.kind, Kind.DETECTION)
+
+    @property
+    def n_detections(self) -> int:
+        return int(np.count_nonzero(self.is_detection))
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LightCurve) and self.points.tobytes() == other.points.tobytes()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def merge(light_curves: Sequence[LightCurve]) -> LightCurve:
+    """Set union of any number of light curves; see `LightCurve.merge`."""
+    filled = [curve for curve in light_curves if len(curve)]
+    if len(filled) < 2:
+        return filled[0] if filled else LightCurve.empty()
+    return LightCurve.from_points(np.concatenate([curve.points for curve in filled]))
+
+
+def _union(points: NDArray[np.void]) -> NDArray[np.void]:
+    tick = np.rint(points["mjd"] * TICKS_PER_DAY).astype(np.int64)
+    # survey, band and kind are one byte each: together one sort key
+    what = (points["survey"].astype(np.int64) << 16) | (points["band"].astype(np.int64) << 8) | points["kind"]
+    order = np.lexsort((what, tick))
+    points, tick, what = points[order], tick[order], what[order]
+    again = (tick[1:] == tick[:-1]) & (what[1:] == what[:-1])
+    if not again.any():
+        return _frozen(points)
+    first = np.concatenate(([True], ~again))
+    words = points.view("<u4").reshape(len(points), -1)
+    if (words[1:] != words[:-1])[
+        again
+    ].any():  # copies that disagree: bring the preferred one to the front of its group
+        unknown = sum(np.isnan(points[name]).astype(np.int8) for name in ("mag", "magerr", "limit", "magnr"))
+        points = points[np.lexsort((*words.T, unknown, points["candid"] == 0, np.cumsum(first)))]
+    return _frozen(points[first])
+
+
+def _frozen(points: NDArray[np.void]) -> NDArray[np.void]:
+    points.setflags(write=False)
+    return points

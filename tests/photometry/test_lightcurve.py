@@ -1,0 +1,88 @@
+"""The algebra of light curves: union, packing, order."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.photometry import POINT, Kind, LightCurve, merge
+
+# Few distinct values, so that the same measurement appears in several copies which agree or disagree.
+epochs = st.sampled_from([58000.0, 58000.0000001, 58000.0000009, 58000.1, 59999.9999999, 60000.25])
+magnitudes = st.sampled_from([float("nan"), 18.5, 19.25, 20.0])
+points = st.tuples(
+    epochs,
+    st.sampled_from([0, 1234567890123456789, 2695378462115010012]),
+    magnitudes, magnitudes, magnitudes, magnitudes,
+    st.integers(0, 2), st.integers(0, 2), st.integers(-1, 1), st.integers(0, 1),
+)  # fmt: skip
+curves = st.lists(points, max_size=12).map(lambda rows: LightCurve.from_points(np.array(rows, dtype=POINT)))
+
+
+@given(curves, curves)
+def test_merging_is_commutative(a, b):
+    assert a.merge(b) == b.merge(a)
+
+
+@given(curves, curves, curves)
+def test_merging_is_associative(a, b, c):
+    assert a.merge(b).merge(c) == a.merge(b.merge(c)) == merge([c, a, b])
+
+
+@given(curves, curves)
+def test_merging_again_changes_nothing(a, b):
+    union = a.merge(b)
+    assert union.merge(a) == union.merge(union) == union
+
+
+@given(curves)
+def test_packing_is_exact(curve):
+    assert LightCurve.unpack(curve.pack()) == curve
+
+
+@given(curves)
+def test_points_are_ordered_and_each_measurement_stands_once(curve):
+    keys = [(round(p["mjd"] * 1e6), p["survey"], p["band"], p["kind"]) for p in curve.points]
+    assert keys == sorted(set(keys))
+
+
+def test_an_alert_and_its_later_echo_are_one_point():
+    alert = LightCurve.from_columns([60000.5], [1], mag=[19.0], magerr=[0.1], candid=[7], sign=1)
+    echo = LightCurve.from_columns([60000.5], [1], mag=[19.0], magerr=[0.1], sign=1)  # a re-publisher drops the candid
+    merged = echo.merge(alert)
+    assert len(merged) == 1
+    assert merged.points["candid"] == 7
+
+
+def test_detections_limits_and_forced_photometry_of_one_epoch_are_kept_apart():
+    curve = LightCurve.from_columns([60000.5] * 3, [1] * 3, kind=[Kind.DETECTION, Kind.UPPER_LIMIT, Kind.FORCED])
+    assert len(curve) == 3
+
+
+def test_candid_survives_as_an_int64():
+    curve = LightCurve.from_columns([60000.5], [0], candid=[2695378462115010013])
+    assert int(LightCurve.unpack(curve.pack()).points["candid"][0]) == 2695378462115010013
+
+
+def test_a_light_curve_cannot_be_changed():
+    curve = LightCurve.from_columns([2.0, 1.0], [0, 0])
+    with pytest.raises(ValueError, match="read-only"):
+        curve.points["mjd"] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        LightCurve.unpack(curve.pack()).mjd[0] = 0
+
+
+def test_the_prefix_holds_what_was_known_at_the_kth_detection():
+    curve = LightCurve.from_columns([1, 2, 3, 4, 5], [0] * 5, kind=[1, 0, 1, 0, 1])
+    assert curve.first_detections(1).mjd.tolist() == [1, 2]
+    assert curve.first_detections(2).mjd.tolist() == [1, 2, 3, 4]
+    assert curve.first_detections(3) == curve
+    assert len(curve.first_detections(0)) == 0
+
+
+def test_bad_epochs_and_bad_bytes_are_refused():
+    with pytest.raises(ValueError, match="mjd of point 1"):
+        LightCurve.from_columns([1.0, float("nan")], [0, 0])
+    for packed in (b"", b"\x02", b"\x01" + b"x" * 35):
+        with pytest.raises(ValueError, match="not a packed light curve"):
+            LightCurve.unpack(packed)
