@@ -122,4 +122,5 @@ def _codes(table: pa.Table, name: str, codes: dict[str, int]) -> NDArray[np.int8
     if unknown:
         raise TableError(f"column {name} has unknown values {', '.join(unknown)}; known are {', '.join(codes)}")
     lookup: NDArray[np.int8] = np.array([codes[word] for word in words], dtype=np.int8)
-    return np.take(lookup, encoded.indices.to_numpy(zero_copy_only=False))
+    values: NDArray[np.int8] = lookup[encoded.indices.to_numpy(zero_copy_only=False)]
+    return values

@@ -1,0 +1,59 @@
+"""What an alert is, whatever survey it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.photometry import LightCurve
+
+
+class AlertError(ValueError):
+    """A message that is not a readable alert.
+
+    `code` is a short constant for metrics and dead letters, e.g. `truncated`, `bad_magic`, `missing_field`,
+    `bad_value`; the message names the field or place.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """The fields that quality cuts look at, as the survey publishes them; NaN where the packet has none.
+
+    rb, drb: real-bogus scores (0 to 1). nbad: bad pixels in a 5x5 stamp. fwhm [pixel]. elong: axis ratio. magdiff
+    [mag]: aperture minus PSF magnitude. ssdistnr [arcsec]: distance to the nearest known Solar System object (negative:
+    none). distnr [pixel for ZTF] and magnr, sigmagnr [mag]: nearest source in the reference image.
+    """
+
+    rb: float
+    drb: float
+    nbad: float
+    fwhm: float
+    elong: float
+    magdiff: float
+    ssdistnr: float
+    distnr: float
+    magnr: float
+    sigmagnr: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One decoded alert. ra, dec [deg, ICRS]; mjd [days, UTC] of the new detection.
+
+    `light_curve` holds the new detection (the one point that carries `candid`), the packet's history of detections and
+    upper limits, and its forced photometry.
+    """
+
+    survey: str
+    object_id: str
+    candid: int
+    mjd: float
+    ra: float
+    dec: float
+    light_curve: LightCurve
+    quality: Quality
+    schema_version: str

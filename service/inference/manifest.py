@@ -1,0 +1,93 @@
+"""`manifest.json` of a model bundle: everything the service must know to run a graph and to speak honestly of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Preprocessing(_Strict):
+    """Which function of `service.inference.tensors` makes the graph's inputs, and with what parameters."""
+
+    id: str = Field(examples=["alert-clr/1"])
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class Calibration(_Strict):
+    """Per detection-count bin. Bin k holds light curves with edges[k] <= n_detections < edges[k + 1]; the last is open."""
+
+    edges: list[int] = Field(description="first count of each bin, ascending, starting at 1")
+    temperature: list[float] = Field(description="one per bin; logits are divided by it")
+    conformal_coverage: float = Field(gt=0, lt=1, description="nominal coverage of the conformal sets")
+    conformal_thresholds: list[list[float]] = Field(
+        description="(bins, classes): a class belongs to the set where 1 - p <= threshold"
+    )
+
+    @model_validator(mode="after")
+    def _shapes_agree(self) -> Calibration:
+        if not self.edges or self.edges[0] != 1 or sorted(set(self.edges)) != self.edges:
+            raise ValueError("edges must ascend from 1")
+        if not len(self.edges) == len(self.temperature) == len(self.conformal_thresholds):
+            raise ValueError("edges, temperature and conformal_thresholds must have one entry per bin")
+        if min(self.temperature) <= 0:
+            raise ValueError("temperature must be positive")
+        return self
+
+
+class OutOfDistribution(_Strict):
+    """Squared Mahalanobis distance of the embedding to the nearest class mean, under one shared covariance
+    (Lee et al. 2018, arXiv:1807.03888), divided by its median on the calibration split.
+    """
+
+    means: list[list[float]] = Field(description="(classes, D)")
+    precision: list[list[float]] = Field(description="(D, D), or (k, D) a whitening W with precision W^T W")
+    scale: float = Field(gt=0, description="median squared distance on the calibration split")
+    threshold: float = Field(gt=0, description="scaled score above which the flag is set (99th percentile)")
+
+
+class Manifest(_Strict):
+    """See each field; `sha256` is of `model.onnx`, and the bundle is refused when it differs."""
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]*$")
+    description: str = ""
+    taxonomy: dict[str, str] = Field(description="class -> superclass, in the order of the logits")
+    prior: list[float] = Field(description="class frequencies in training, (C,), summing to one")
+    preprocessing: Preprocessing
+    outputs: dict[Literal["logits", "embedding"], str] = Field(description="role -> name of the graph's output")
+    minimum_detections: int = Field(default=1, ge=1, description="below this, `too_few_points` is flagged")
+    calibration: Calibration
+    out_of_distribution: OutOfDistribution | None = None
+    sha256: Sha256
+    data_digest: str = Field(description="sha256 over the training tables, as the run recorded it")
+    opset: int
+    created: str = Field(description="ISO 8601, UTC")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.taxonomy)
+
+    @property
+    def superclasses(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.taxonomy.values()))
+
+    @model_validator(mode="after")
+    def _shapes_agree(self) -> Manifest:
+        count = len(self.taxonomy)
+        if count < 2:
+            raise ValueError("taxonomy needs at least two classes")
+        if len(self.prior) != count or abs(sum(self.prior) - 1) > 1e-3:
+            raise ValueError(f"prior must hold {count} frequencies that sum to one")
+        if any(len(row) != count for row in self.calibration.conformal_thresholds):
+            raise ValueError(f"conformal_thresholds must have {count} columns, one per class")
+        if self.out_of_distribution and len(self.out_of_distribution.means) != count:
+            raise ValueError(f"out_of_distribution.means must have {count} rows, one per class")
+        return self
