@@ -1,0 +1,204 @@
+"""All settings, and the only place that reads the environment.
+
+A setting comes from, in falling order: the command line, `ALERT_CLASSIFIER_<GROUP>__<NAME>` in the environment, a TOML
+file (`--config` or `ALERT_CLASSIFIER_CONFIG`) with one table per group, the default below.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+ENV_PREFIX = "ALERT_CLASSIFIER_"
+CONFIG_FILE_VARIABLE = f"{ENV_PREFIX}CONFIG"
+
+
+class ConfigError(ValueError):
+    """A setting that can't be used; the message names it and says what would be right."""
+
+
+class Delivery(StrEnum):
+    AT_LEAST_ONCE = "at_least_once"
+    EXACTLY_ONCE = "exactly_once"
+
+
+class Device(StrEnum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class KafkaSettings(_Group):
+    """Where alerts come from and classifications go to. Without `bootstrap_servers` nothing is streamed."""
+
+    bootstrap_servers: str = Field(default="", description="host:port,... of the brokers; empty: no streaming")
+    topics: list[str] = Field(default_factory=list, description="explicit input topics; empty: the daily pattern")
+    daily_pattern: str = Field(
+        default="ztf_{date:%Y%m%d}_programid{programid}",
+        description="name of a UTC day's topic, as a Python format of `date` and `programid`",
+    )
+    programids: list[int] = Field(default=[1], description="program ids followed under the daily pattern (1: public)")
+    days_back: int = Field(default=1, ge=0, le=30, description="past days followed besides today (ZTF keeps about 7)")
+    topic_refresh_s: float = Field(default=30.0, gt=0, description="how often the window of daily topics is re-checked")
+    group_id: str = Field(default="alert-classifier", min_length=1)
+    group_instance_id: str = Field(default="", description="static membership: a restart does not rebalance the group")
+    output_topic: str = Field(default="alert-classifications", min_length=1)
+    dead_letter_topic: str = Field(default="alert-classifications-dead-letters", min_length=1)
+    delivery: Delivery = Delivery.AT_LEAST_ONCE
+    transactional_id: str = Field(
+        default="", description="exactly_once: stable per replica; default from group_id and host"
+    )
+    schema_registry_url: str = Field(default="", description="for Confluent-framed input")
+    schema_folder: Path | None = Field(default=None, description="`<id>.avsc` files, instead of a registry")
+    librdkafka: dict[str, str] = Field(
+        default_factory=dict, description="any librdkafka property, for consumer and producer (SASL, TLS, ...)"
+    )
+    librdkafka_consumer: dict[str, str] = Field(default_factory=dict, description="for the consumer alone")
+    librdkafka_producer: dict[str, str] = Field(default_factory=dict, description="for the producer alone")
+
+    @field_validator("daily_pattern")
+    @classmethod
+    def _pattern_formats(cls, pattern: str) -> str:
+        from datetime import UTC, datetime
+
+        try:
+            pattern.format(date=datetime.now(UTC), programid=1)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"only {{date:...}} and {{programid}} may stand in the pattern ({error})") from error
+        return pattern
+
+
+class StoreSettings(_Group):
+    url: str = Field(
+        default="sqlite:///var/alert-classifier.db",
+        description="sqlite:///PATH (embedded) or postgresql://... (shared by replicas)",
+    )
+
+
+class ModelSettings(_Group):
+    bundle: Path | None = Field(default=None, description="folder of the active model bundle; empty: the shipped one")
+    shadow_bundles: list[Path] = Field(default_factory=list, description="bundles that answer beside the active one")
+    device: Device = Device.AUTO
+    threads: int = Field(default=0, ge=0, description="threads that call the model; 0: one per core")
+
+
+class QualitySettings(_Group):
+    """Survey quality cuts: `flag` classifies every alert and marks the low ones, `drop` filters them by reason."""
+
+    action: str = Field(default="flag", pattern="^(flag|drop)$")
+    min_rb: float | None = Field(default=0.55, description="real-bogus score (Fink, ANTARES, ALeRCE cut at 0.55)")
+    min_drb: float | None = Field(default=None, description="deep-learning real-bogus score (BABAMUL cuts at 0.2)")
+    max_nbad: int | None = Field(default=0, description="bad pixels in a 5x5 stamp")
+    max_fwhm: float | None = Field(default=None, description="pixels (the survey's 'pure' filter: 5)")
+    max_elong: float | None = Field(default=None, description="axis ratio ('pure': 1.2)")
+    max_abs_magdiff: float | None = Field(default=None, description="mag ('pure': 0.1)")
+    max_ssdistnr: float | None = Field(
+        default=5.0, description="arcsec; an alert closer than this to a known Solar System object is one"
+    )
+
+
+class PipelineSettings(_Group):
+    max_batch: int = Field(default=512, ge=1, le=10_000, description="alerts per batch at most, when draining")
+    linger_s: float = Field(
+        default=0.005, ge=0, le=1, description="how long a batch waits for more once it has an alert: latency when idle"
+    )
+    queue_depth: int = Field(default=2, ge=1, le=16, description="batches that may wait between two stages")
+    max_message_bytes: int = Field(default=8_000_000, ge=10_000, description="larger messages are dead-lettered unread")
+    retry_s: float = Field(default=1.0, gt=0, description="pause between tries while the store or the broker is away")
+
+
+class ApiSettings(_Group):
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    max_body_bytes: int = Field(default=32_000_000, ge=1000)
+    max_light_curves: int = Field(default=1000, ge=1, description="light curves per request")
+    max_points: int = Field(default=100_000, ge=1, description="points per request")
+    api_keys: list[SecretStr] = Field(
+        default_factory=list, description="SHA-256 hex digests, `scope:digest`; empty: open"
+    )
+    rate_limit_per_s: float = Field(default=0.0, ge=0, description="requests per second and client; 0: none")
+    cors_origins: list[str] = Field(default_factory=list)
+    docs: bool = True
+    metrics: bool = True
+
+
+class LogSettings(_Group):
+    level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    format: str = Field(default="text", pattern="^(text|json)$")
+
+
+class Settings(BaseSettings):
+    """Everything the service can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", validate_default=True
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    store: StoreSettings = StoreSettings()
+    model: ModelSettings = ModelSettings()
+    quality: QualitySettings = QualitySettings()
+    pipeline: PipelineSettings = PipelineSettings()
+    api: ApiSettings = ApiSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+    @model_validator(mode="after")
+    def _registry_or_folder(self) -> Settings:
+        if self.kafka.schema_registry_url and self.kafka.schema_folder:
+            raise ValueError("kafka.schema_registry_url and kafka.schema_folder exclude one another")
+        return self
+
+
+def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings:
+    """Settings from command line (`overrides`: group -> {name: value}), environment and file.
+
+    Raises ConfigError with one clause per wrong setting.
+    """
+    file = config_file or (Path(os.environ[CONFIG_FILE_VARIABLE]) if os.environ.get(CONFIG_FILE_VARIABLE) else None)
+    if file is not None and not file.is_file():
+        raise ConfigError(f"the configuration file {file} does not exist")
+
+    class FileSettings(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    try:
+        return FileSettings(**{group: values for group, values in overrides.items() if values})
+    except ValidationError as error:
+        raise ConfigError("; ".join(map(_clause, error.errors()))) from error
+    except ValueError as error:  # a TOML file or an environment variable that does not parse
+        raise ConfigError(f"{file or 'environment'}: {error}") from error
+
+
+def _clause(error: ErrorDetails) -> str:
+    place = ".".join(map(str, error["loc"])) or "settings"
+    # what was given may be a secret
+    given = (
+        "" if place.startswith(("api.api_keys", "kafka.librdkafka", "store.url")) else f" (given: {error['input']!r})"
+    )
+    return f"{place}: {error['msg']}{given}"
