@@ -1,0 +1,68 @@
+# Two environments: .venv runs and tests the service; .venv-train adds torch for model_export alone.
+PYTHON ?= python3
+VENV := .venv
+TRAIN := .venv-train
+PIP_FLAGS := --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-faults test-model lint format bench docs model clean
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: pyproject.toml
+	@echo "installing the service into $(VENV) (a minute or two, once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[cpu]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing the test tools into $(VENV)"
+	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[dev]'
+	@touch $@
+
+$(TRAIN)/.installed: pyproject.toml
+	@echo "installing the training environment into $(TRAIN) (torch: several GB, once)"
+	@test -x $(TRAIN)/bin/python || $(PYTHON) -m venv $(TRAIN)
+	@$(TRAIN)/bin/pip install $(PIP_FLAGS) --editable '.[train,dev]'
+	@touch $@
+
+install: $(VENV)/.installed  ## make .venv with the service in it
+
+demo: $(VENV)/.installed  ## a synthetic night through the true pipeline, page on http://localhost:8000
+	@exec $(VENV)/bin/alert-classifier demo
+
+test: $(VENV)/.installed-dev  ## the normal tests (needs no network, no broker, no data; uses them where they are)
+	$(VENV)/bin/python -m pytest
+
+test-faults: $(VENV)/.installed-dev  ## long fault injection against real services
+	$(VENV)/bin/python -m pytest -m faults --timeout=1800
+
+test-model: $(TRAIN)/.installed  ## the tests that need torch
+	$(TRAIN)/bin/python -m pytest tests/model_export tests/inference
+
+lint: $(VENV)/.installed-dev  ## style, types and import arrows
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/.installed-dev  ## put the code into its style
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: $(VENV)/.installed-dev  ## every benchmark; results under benchmarks/results
+	@for name in decode classify store api stream memory; do \
+		echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name | tee /dev/stderr | tail -n 1 > benchmarks/results/$$name.json; \
+	done
+
+docs: $(VENV)/.installed-dev  ## the documentation site, under site/
+	$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[docs]'
+	$(VENV)/bin/mkdocs build --strict
+
+model: $(TRAIN)/.installed  ## the whole chain: simulate, pre-train, fine-tune, calibrate, evaluate, export
+	$(TRAIN)/bin/model-export run
+
+clean:  ## remove environments and caches
+	rm -rf $(VENV) $(TRAIN) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis site build *.egg-info

@@ -1,0 +1,70 @@
+"""The command `alert-classifier`. Commands are imported when they are called, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from service import __version__
+
+# Exit codes: 0 done, 1 could not (the message says what), 2 wrong usage (click's own), 130 interrupted.
+COMMANDS: Final = {
+    "serve": "serve:serve",
+    "classify": "classify:classify",
+    "replay": "replay:replay",
+    "simulate": "simulate:simulate",
+    "demo": "demo:demo",
+    "watch": "watch:watch",
+    "model": "model:model",
+    "dead-letters": "dead_letters:dead_letters",
+    "store": "store:store",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(f"service.cli.{module}"), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file of settings; ALERT_CLASSIFIER_CONFIG names one too.",
+)
+@click.version_option(__version__, prog_name="alert-classifier")
+@click.pass_context
+def cli(ctx: click.Context, config: Path | None) -> None:
+    """Classify survey alerts: a stream, a night's archive, or one light curve.
+
+    Every setting can also stand in the environment as ALERT_CLASSIFIER_<GROUP>__<NAME>.
+    """
+    ctx.obj = config
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point; commands turn expected failures into one clear sentence with `explains`."""
+    try:
+        cli.main(args=arguments, prog_name="alert-classifier", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+        sys.exit(0)
