@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from service.photometry import BAND_CODES, ZTF_WAVELENGTHS
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -21,7 +23,7 @@ class Preprocessing(_Strict):
 
 
 class Calibration(_Strict):
-    """Per detection-count bin. Bin k holds light curves with edges[k] <= n_detections < edges[k + 1]; the last is open."""
+    """Per detection-count bin: bin k holds edges[k] <= n_detections < edges[k + 1]; the last is open."""
 
     edges: list[int] = Field(description="first count of each bin, ascending, starting at 1")
     temperature: list[float] = Field(description="one per bin; logits are divided by it")
@@ -47,9 +49,18 @@ class OutOfDistribution(_Strict):
     """
 
     means: list[list[float]] = Field(description="(classes, D)")
-    precision: list[list[float]] = Field(description="(D, D), or (k, D) a whitening W with precision W^T W")
+    precision: list[list[float]] = Field(description="(D, D), or (k, D) with k < D: a whitening W, precision W^T W")
     scale: float = Field(gt=0, description="median squared distance on the calibration split")
     threshold: float = Field(gt=0, description="scaled score above which the flag is set (99th percentile)")
+
+    @model_validator(mode="after")
+    def _shapes_agree(self) -> OutOfDistribution:
+        widths = {len(row) for row in (*self.means, *self.precision)}
+        if len(widths) != 1:
+            raise ValueError("means and precision must have D columns each")
+        if len(self.precision) > widths.pop():
+            raise ValueError("precision has more rows than columns")
+        return self
 
 
 class Manifest(_Strict):
@@ -62,7 +73,16 @@ class Manifest(_Strict):
     taxonomy: dict[str, str] = Field(description="class -> superclass, in the order of the logits")
     prior: list[float] = Field(description="class frequencies in training, (C,), summing to one")
     preprocessing: Preprocessing
-    outputs: dict[Literal["logits", "embedding"], str] = Field(description="role -> name of the graph's output")
+    bands: list[str] = Field(
+        default_factory=lambda: list(ZTF_WAVELENGTHS), min_length=1, description="the model knows; others are left out"
+    )
+    batch_invariant: bool = Field(
+        default=True,
+        description="false where neighbours in a batch change an answer (dynamic quantisation): then one by one",
+    )
+    outputs: dict[Literal["logits", "embedding"], str] = Field(
+        description="role -> name of the graph's output: logits (B, C), embedding (B, D)"
+    )
     minimum_detections: int = Field(default=1, ge=1, description="below this, `too_few_points` is flagged")
     calibration: Calibration
     out_of_distribution: OutOfDistribution | None = None
@@ -86,6 +106,12 @@ class Manifest(_Strict):
             raise ValueError("taxonomy needs at least two classes")
         if len(self.prior) != count or abs(sum(self.prior) - 1) > 1e-3:
             raise ValueError(f"prior must hold {count} frequencies that sum to one")
+        missing = [role for role in ("logits", "embedding") if role not in self.outputs]
+        if missing:
+            raise ValueError(f"outputs must name the graph's {' and '.join(missing)}")
+        unknown = [band for band in self.bands if band not in BAND_CODES]
+        if unknown:
+            raise ValueError(f"bands holds {', '.join(unknown)}; known bands are {', '.join(BAND_CODES)}")
         if any(len(row) != count for row in self.calibration.conformal_thresholds):
             raise ValueError(f"conformal_thresholds must have {count} columns, one per class")
         if self.out_of_distribution and len(self.out_of_distribution.means) != count:

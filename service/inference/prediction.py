@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 NO_DETECTION: Final = "no_detection"  # nothing to classify: probabilities are the training prior
 TOO_FEW_POINTS: Final = "too_few_points"  # fewer detections than the bundle was validated for
 UNKNOWN_BAND: Final = "unknown_band"  # points in bands the model does not know were left out
+UNUSABLE_PHOTOMETRY: Final = "unusable_photometry"  # no finite answer came of it: probabilities are the prior
 OUT_OF_DISTRIBUTION: Final = "out_of_distribution"  # the score lies above the bundle's threshold
 
 
@@ -21,9 +22,12 @@ class Prediction:
 
     `probabilities` float32 (C,) sums to one, in the order of `classes` (the bundle's taxonomy);
     `superclass_probabilities` are its sums by parent; `conformal_set` holds every class that can't be ruled out at the
-    bundle's coverage; `ood_score` grows with the distance from the training data (the bundle's card says which one;
-    above `ood_threshold` the flag is set); `embedding` float32 (D,). Counts are per band name, as seen by the model's
-    caller, whatever the cap on length.
+    bundle's coverage (none, where all can); `ood_score` grows with the distance from the training data (above the
+    bundle's threshold the flag is set; NaN where there is none); `embedding` float32 (D,). Counts are per band that has
+    any, of all points of the light curve, whatever the model leaves out.
+
+    Where nothing could be judged (`no_detection`, `unusable_photometry`) the probabilities are the training prior, no
+    class is ruled out, and the embedding is zero.
     """
 
     classifier: str

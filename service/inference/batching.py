@@ -1,0 +1,42 @@
+"""Which light curves run together: those whose arrays have equal shapes, so that nothing is ever padded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Inputs = Mapping[str, NDArray[Any]]
+
+# Light curves stacked into one run. On CPU stacking saves the fixed cost of a call, some 0.05 ms, until the activations
+# no longer fit the cache; a GPU needs many rows to be busy at all.
+CPU_BATCH: Final = 8
+CUDA_BATCH: Final = 256
+
+
+def equal_shapes(inputs: Sequence[Inputs], largest: int) -> list[list[int]]:
+    """Indices into `inputs`, in groups of equal shapes with `largest` members at most, the most points first.
+
+    Long ones first, so that threads that share the groups finish together.
+    """
+    by_shape: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for index, arrays in enumerate(inputs):
+        by_shape.setdefault(tuple([array.shape for array in arrays.values()]), []).append(index)
+    ordered = sorted(by_shape.items(), key=lambda item: sum(map(_size, item[0])), reverse=True)
+    return [group[start : start + largest] for _, group in ordered for start in range(0, len(group), largest)]
+
+
+def stack(inputs: Sequence[Inputs]) -> dict[str, NDArray[Any]]:
+    """Arrays of equal shapes with a batch axis in front."""
+    if len(inputs) == 1:
+        return {name: array[None] for name, array in inputs[0].items()}
+    return {name: np.stack([arrays[name] for arrays in inputs]) for name in inputs[0]}
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size

@@ -1,0 +1,118 @@
+"""A model bundle on disk: `model.onnx`, `manifest.json`, `MODEL_CARD.md`, `metrics.json` in one folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from service.inference import tensors
+from service.inference.manifest import Manifest
+from service.photometry import LightCurve
+
+MODEL: Final = "model.onnx"
+MANIFEST: Final = "manifest.json"
+CARD: Final = "MODEL_CARD.md"
+METRICS: Final = "metrics.json"
+
+SHIPPED: Final = "alert-clr"  # the default bundle, a folder in service/bundles
+
+
+class BundleError(ValueError):
+    """A bundle that can't be served; the message names the folder, the file and the field."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """A bundle whose files are there and agree with one another. `graph` is the ONNX model that was hashed."""
+
+    folder: Path
+    manifest: Manifest
+    graph: bytes
+    card: str
+    metrics: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """`name version`, as people call it."""
+        return f"{self.manifest.name} {self.manifest.version}"
+
+    def tensors(self, light_curves: Sequence[LightCurve]) -> list[dict[str, NDArray[np.float32]]]:
+        """The graph's inputs for each light curve, without a batch axis. Raises ValueError where one has none."""
+        preprocessing = self.manifest.preprocessing
+        if preprocessing.id in tensors.BATCHED:
+            return tensors.BATCHED[preprocessing.id](light_curves, preprocessing.parameters)
+        prepare = tensors.PREPROCESSINGS[preprocessing.id]
+        return [prepare(light_curve, preprocessing.parameters) for light_curve in light_curves]
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check its hash; opening it as a `Classifier` checks the graph too.
+
+    Raises BundleError where a file is missing, the manifest has a wrong field, the preprocessing is not known, or the
+    model is not the one that the manifest was written for.
+    """
+    if not folder.is_dir():
+        raise BundleError(f"the model bundle {folder} is not a folder")
+    manifest = _manifest(folder)
+    if manifest.preprocessing.id not in tensors.PREPROCESSINGS:
+        raise BundleError(
+            f"{MANIFEST} of {folder}: preprocessing.id {manifest.preprocessing.id!r} is unknown;"
+            f" known are {', '.join(tensors.PREPROCESSINGS)}"
+        )
+    graph = _read(folder, MODEL)
+    digest = hashlib.sha256(graph).hexdigest()
+    if digest != manifest.sha256:
+        raise BundleError(
+            f"{MODEL} of {folder} has sha256 {digest}, but its manifest says {manifest.sha256}:"
+            " the file is damaged or belongs to another bundle"
+        )
+    try:
+        card = _read(folder, CARD).decode()
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{CARD} of {folder} is not UTF-8 text: {error}") from error
+    metrics = _json(folder, METRICS)
+    if not isinstance(metrics, dict):
+        raise BundleError(f"{METRICS} of {folder} must hold a JSON object")
+    return Bundle(folder, manifest, graph, card, metrics)
+
+
+def default_bundle() -> Bundle:
+    """The bundle that is shipped with the service."""
+    return load_bundle(default_bundle_folder())
+
+
+def default_bundle_folder() -> Path:
+    """Where the shipped bundle lies."""
+    return Path(str(resources.files("service"))) / "bundles" / SHIPPED
+
+
+def _manifest(folder: Path) -> Manifest:
+    values = _json(folder, MANIFEST)
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as error:
+        clauses = (f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors())
+        raise BundleError(f"{MANIFEST} of {folder}: {'; '.join(clauses)}") from error
+
+
+def _json(folder: Path, name: str) -> Any:
+    try:
+        return orjson.loads(_read(folder, name))
+    except orjson.JSONDecodeError as error:
+        raise BundleError(f"{name} of {folder} is not JSON: {error}") from error
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise BundleError(f"the model bundle {folder} has no readable {name} ({error.strerror})") from error

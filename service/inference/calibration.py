@@ -1,0 +1,93 @@
+"""From a graph's raw answers to statements that hold: probabilities, conformal sets, a distance from the known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.inference.manifest import Manifest, OutOfDistribution
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """Calibrated answers of n light curves over C classes and S superclasses.
+
+    probabilities (n, C) sum to one; superclass_probabilities (n, S) are their sums by parent; in_conformal_set (n, C);
+    ood_score (n,), NaN where the bundle has no such statistics; is_out_of_distribution (n,).
+    """
+
+    probabilities: NDArray[np.float32]
+    superclass_probabilities: NDArray[np.float32]
+    in_conformal_set: NDArray[np.bool_]
+    ood_score: NDArray[np.float64]
+    is_out_of_distribution: NDArray[np.bool_]
+
+
+class Calibrator:
+    """Applies a manifest's calibration to whole batches."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        calibration = manifest.calibration
+        self._first_counts = np.array(calibration.edges)
+        self._temperature = np.array(calibration.temperature, dtype=np.float64)  # (bins,)
+        self._thresholds = np.array(calibration.conformal_thresholds, dtype=np.float64)  # (bins, C)
+        parents = [manifest.superclasses.index(parent) for parent in manifest.taxonomy.values()]
+        self._membership = np.eye(len(manifest.superclasses))[parents]  # (C, S), a one per class
+        self._distance = _Distance(manifest.out_of_distribution) if manifest.out_of_distribution else None
+
+    def judge(
+        self, logits: NDArray[np.floating], embedding: NDArray[np.floating], n_detections: NDArray[np.integer]
+    ) -> Judgement:
+        """Of logits (n, C), embedding (n, D) and the number of detections (n,) that each answer rests on."""
+        bins = np.maximum(np.searchsorted(self._first_counts, n_detections, side="right") - 1, 0)
+        probabilities = _softmax(logits.astype(np.float64) / self._temperature[bins, None])
+        score = np.full(len(logits), np.nan)
+        beyond = np.zeros(len(logits), dtype=np.bool_)
+        if self._distance:
+            score = self._distance.score(embedding.astype(np.float64))
+            beyond = score > self._distance.threshold
+        return Judgement(
+            probabilities=probabilities.astype(np.float32),
+            superclass_probabilities=self.superclasses(probabilities),
+            # Score of class k: 1 - p_k (Sadinle et al. 2019, arXiv:1609.00451), with a threshold for each class.
+            in_conformal_set=1.0 - probabilities <= self._thresholds[bins],
+            ood_score=score,
+            is_out_of_distribution=beyond,
+        )
+
+    def superclasses(self, probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Sums by parent (n, S) of probabilities (n, C)."""
+        sums: NDArray[np.float32] = (probabilities @ self._membership).astype(np.float32)
+        return sums
+
+
+class _Distance:
+    """Squared Mahalanobis distance to the nearest class mean, in units of its median on the calibration split."""
+
+    def __init__(self, statistics: OutOfDistribution) -> None:
+        means = np.array(statistics.means, dtype=np.float64)  # (C, D)
+        precision = np.array(statistics.precision, dtype=np.float64)
+        if len(precision) == means.shape[1]:  # factor it, so that a distance is a plain sum of squares
+            values, vectors = np.linalg.eigh((precision + precision.T) / 2)
+            precision = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+        # The origin is moved between the means: |z - m|^2 is expanded below, and far from the origin that cancels.
+        self._origin = means.mean(axis=0)
+        self._whitening = precision.T  # (D, k)
+        self._means = (means - self._origin) @ self._whitening  # (C, k)
+        self._scale = statistics.scale
+        self.threshold = statistics.threshold
+
+    def score(self, embedding: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) of embeddings (n, D)."""
+        z = (embedding - self._origin) @ self._whitening  # (n, k)
+        squared = (z**2).sum(axis=1)[:, None] - 2.0 * z @ self._means.T + (self._means**2).sum(axis=1)  # (n, C)
+        nearest: NDArray[np.float64] = np.maximum(squared.min(axis=1), 0.0) / self._scale
+        return nearest
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = raised / raised.sum(axis=1, keepdims=True)
+    return shares

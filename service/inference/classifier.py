@@ -1,0 +1,269 @@
+"""Light curves in, calibrated predictions out: preprocessing, the graph, calibration, in that order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.config import Device
+from service.inference.batching import CPU_BATCH, CUDA_BATCH, equal_shapes, stack
+from service.inference.bundle import Bundle, BundleError
+from service.inference.calibration import Calibrator, Judgement
+from service.inference.prediction import (
+    NO_DETECTION,
+    OUT_OF_DISTRIBUTION,
+    TOO_FEW_POINTS,
+    UNKNOWN_BAND,
+    UNUSABLE_PHOTOMETRY,
+    Prediction,
+)
+from service.inference.session import CUDA, Session
+from service.metrics import stage
+from service.photometry import BAND_CODES, BANDS, Kind, LightCurve
+
+# Light curves prepared at a time: their tensors and embeddings are in memory together, some 10 kB each.
+CHUNK: Final = 1024
+# Lengths run before the first alert arrives; ONNX Runtime allocates and numpy imports at first use.
+WARM_UP_DETECTIONS: Final = (1, 2, 5, 10, 25, 50, 100)
+
+
+class Classifier:
+    """A bundle ready to answer. Every method may be called from any thread.
+
+    `provider` is the ONNX Runtime execution provider in force; `threads` how many cores one call uses at most.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device = Device.AUTO, threads: int = 0) -> None:
+        """`threads` 0: one per core that this process may use, on CPU; on a GPU one.
+
+        Raises BundleError where graph, preprocessing and manifest don't fit, DeviceError where the device is missing.
+        """
+        manifest = bundle.manifest
+        self.bundle = bundle
+        try:
+            (sample,) = bundle.tensors([_sample_light_curve(2)])
+        except Exception as error:
+            raise BundleError(
+                f"the manifest of {bundle.folder} gives preprocessing.parameters that"
+                f" {manifest.preprocessing.id} can't work with: {error!r}"
+            ) from error
+        self._session = Session(bundle, device, sample)
+        self.provider = self._session.provider
+        on_gpu = self.provider == CUDA
+        self.threads = threads or (1 if on_gpu else _usable_cores())
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="inference") if self.threads > 1 else None
+        self._largest_batch = (CUDA_BATCH if on_gpu else CPU_BATCH) if manifest.batch_invariant else 1
+
+        self._calibrator = Calibrator(manifest)
+        self._prior = np.array([manifest.prior], dtype=np.float64) / sum(manifest.prior)  # (1, C)
+        self._band_is_known = np.array([band in manifest.bands for band in BANDS])
+        self._classes = manifest.classes
+        self._superclasses = manifest.superclasses
+
+    @property
+    def name(self) -> str:
+        return self.bundle.manifest.name
+
+    @property
+    def version(self) -> str:
+        return self.bundle.manifest.version
+
+    def classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
+        """One prediction per light curve, in their order.
+
+        What a light curve is classified with does not change its answer by more than rounding (1e-6).
+        """
+        predictions: list[Prediction] = []
+        for start in range(0, len(light_curves), CHUNK):
+            predictions += self._classify(light_curves[start : start + CHUNK])
+        return predictions
+
+    def warm_up(self) -> None:
+        """Run light curves of several lengths, so that the first alert is answered as fast as the next."""
+        self._classify([_sample_light_curve(count) for count in WARM_UP_DETECTIONS for _ in range(2 * self.threads)])
+
+    def _classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
+        with stage("tensors"):
+            census = _Census(light_curves, self._band_is_known)
+            rows = np.flatnonzero(census.n_usable)
+            curves = [
+                light_curves[row] if not census.has_unknown_band[row] else self._known_bands(light_curves[row])
+                for row in rows.tolist()
+            ]
+            inputs, prepared = self._tensors(curves)
+            rows = rows[prepared]
+        with stage("inference"):
+            logits, embedding = self._run(inputs)
+            finite = np.isfinite(logits).all(axis=1) & np.isfinite(embedding).all(axis=1)
+            judged = self._spread(len(light_curves), rows[finite], logits[finite], embedding[finite], census.n_usable)
+            return self._predictions(census, *judged)
+
+    def _known_bands(self, light_curve: LightCurve) -> LightCurve:
+        return light_curve.select(self._band_is_known[light_curve.band])
+
+    def _tensors(self, light_curves: list[LightCurve]) -> tuple[list[dict[str, NDArray[Any]]], NDArray[np.bool_]]:
+        """Inputs of those light curves that have any, and which ones (n,)."""
+        prepared = np.ones(len(light_curves), dtype=np.bool_)
+        if not light_curves:
+            return [], prepared
+        try:
+            return self.bundle.tensors(light_curves), prepared
+        except ValueError:  # one of them: find out which, the others must not suffer
+            inputs = []
+            for row, light_curve in enumerate(light_curves):
+                try:
+                    inputs += self.bundle.tensors([light_curve])
+                except ValueError:
+                    prepared[row] = False
+            return inputs, prepared
+
+    def _run(self, inputs: list[dict[str, NDArray[Any]]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits (n, C) and embeddings (n, D), the batches shared out among the threads."""
+        logits = np.empty((len(inputs), len(self._classes)), dtype=np.float32)
+        embedding = np.empty((len(inputs), self._session.embedding_size), dtype=np.float32)
+        waiting = deque(equal_shapes(inputs, self._largest_batch))
+
+        def work() -> None:
+            while True:
+                try:
+                    batch = waiting.popleft()
+                except IndexError:
+                    return
+                logits[batch], embedding[batch] = self._session.run(stack([inputs[row] for row in batch]))
+
+        helpers = min(self.threads, len(waiting)) - 1
+        futures = [self._pool.submit(work) for _ in range(helpers)] if self._pool else []
+        try:
+            work()  # the caller is one of the threads
+        finally:
+            waiting.clear()  # after an error nobody goes on
+            for future in futures:
+                future.result()
+        return logits, embedding
+
+    def _spread(
+        self,
+        count: int,
+        rows: NDArray[np.int64],
+        logits: NDArray[np.float32],
+        embedding: NDArray[np.float32],
+        n_detections: NDArray[np.int64],
+    ) -> tuple[Judgement, NDArray[np.float32], NDArray[np.bool_]]:
+        """Judgement and embedding (count, D) of all light curves, and which are judged (count,): `rows`.
+
+        The others get the prior, every class, and an embedding of zeros.
+        """
+        judged = np.zeros(count, dtype=np.bool_)
+        judged[rows] = True
+        answer = self._calibrator.judge(logits, embedding, n_detections[rows])
+        if judged.all():
+            return answer, embedding, judged
+        prior = Judgement(
+            probabilities=np.repeat(self._prior.astype(np.float32), count, axis=0),
+            superclass_probabilities=np.repeat(self._calibrator.superclasses(self._prior), count, axis=0),
+            in_conformal_set=np.ones((count, len(self._classes)), dtype=np.bool_),
+            ood_score=np.full(count, np.nan),
+            is_out_of_distribution=np.zeros(count, dtype=np.bool_),
+        )
+        for name in Judgement.__slots__:
+            getattr(prior, name)[rows] = getattr(answer, name)
+        everywhere = np.zeros((count, embedding.shape[1]), dtype=np.float32)
+        everywhere[rows] = embedding
+        return prior, everywhere, judged
+
+    def _predictions(
+        self, census: _Census, judgement: Judgement, embedding: NDArray[np.float32], judged: NDArray[np.bool_]
+    ) -> list[Prediction]:
+        # Plain lists: reading an array element by element costs more than everything else here.
+        flagged = [
+            (NO_DETECTION, census.n_usable == 0),
+            (UNUSABLE_PHOTOMETRY, ~judged & (census.n_usable > 0)),
+            (TOO_FEW_POINTS, census.n_usable < self.bundle.manifest.minimum_detections),
+            (UNKNOWN_BAND, census.has_unknown_band),
+            (OUT_OF_DISTRIBUTION, judgement.is_out_of_distribution),
+        ]
+        flags: list[tuple[str, ...]] = [()] * len(judged)
+        for name, where in flagged:
+            for row in np.flatnonzero(where).tolist():
+                flags[row] += (name,)
+        return [
+            Prediction(
+                classifier=self.name,
+                version=self.version,
+                classes=self._classes,
+                probabilities=probabilities,
+                superclass_probabilities=dict(zip(self._superclasses, parents, strict=True)),
+                conformal_set=tuple(compress(self._classes, members)),
+                ood_score=score,
+                n_detections=detections,
+                n_upper_limits=upper_limits,
+                flags=row_flags,
+                embedding=vector,
+            )
+            for probabilities, parents, members, score, detections, upper_limits, row_flags, vector in zip(
+                judgement.probabilities,
+                judgement.superclass_probabilities.tolist(),
+                judgement.in_conformal_set.tolist(),
+                judgement.ood_score.tolist(),
+                census.per_band(Kind.DETECTION),
+                census.per_band(Kind.UPPER_LIMIT),
+                flags,
+                embedding,
+                strict=True,
+            )
+        ]
+
+
+class _Census:
+    """What n light curves hold, counted at once: numpy's cost is per call.
+
+    n_usable (n,): detections with a magnitude in bands that the model knows. has_unknown_band (n,).
+    """
+
+    def __init__(self, light_curves: Sequence[LightCurve], band_is_known: NDArray[np.bool_]) -> None:
+        count = len(light_curves)
+        curve = np.repeat(np.arange(count), [len(light_curve) for light_curve in light_curves])
+        points = (
+            np.concatenate([light_curve.points for light_curve in light_curves]) if count else LightCurve.empty().points
+        )
+        band, kind = points["band"].astype(np.int64), points["kind"].astype(np.int64)
+        cells = (curve * len(BANDS) + band) * len(Kind) + kind
+        shape = (count, len(BANDS), len(Kind))
+        self._counts = np.bincount(cells, minlength=count * len(BANDS) * len(Kind)).reshape(shape)
+        known = band_is_known[band]
+        usable = known & (kind == Kind.DETECTION) & ~np.isnan(points["mag"])
+        self.n_usable = np.bincount(curve[usable], minlength=count)
+        self.has_unknown_band = np.bincount(curve[~known], minlength=count) > 0
+
+    def per_band(self, kind: Kind) -> list[dict[str, int]]:
+        """Per light curve: points of a kind in each band that has any."""
+        return [
+            {band: number for band, number in zip(BANDS, numbers, strict=True) if number}
+            for numbers in self._counts[:, :, kind].tolist()
+        ]
+
+
+def _sample_light_curve(n_detections: int) -> LightCurve:
+    """A plain rise and decline in g and r with an upper limit before it, for checks and warm-up."""
+    day = np.arange(n_detections + 1, dtype=np.float64)
+    mag = 18.0 + 0.02 * np.abs(day - 10.0)
+    return LightCurve.from_columns(
+        60000.0 + 2.0 * day,
+        np.where(day % 2, BAND_CODES["g"], BAND_CODES["r"]),
+        mag=np.where(day == 0, np.nan, mag),
+        magerr=np.where(day == 0, np.nan, 0.05),
+        limit=20.5,
+        sign=np.where(day == 0, 0, 1),
+        kind=np.where(day == 0, Kind.UPPER_LIMIT, Kind.DETECTION),
+    )
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,169 @@
+"""Resident models: one active, others beside it as shadows; swapped between batches, without a gap, and back again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from service.config import Device
+from service.inference.bundle import Bundle, BundleError, load_bundle
+from service.inference.classifier import Classifier
+
+log = logging.getLogger(__name__)
+
+ACTIVE: Final = "active"  # its answers are published
+SHADOW: Final = "shadow"  # answers the same light curves, marked as a shadow's
+PREVIOUS: Final = "previous"  # active before the last swap, kept for `rollback`
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A resident model, as listed to users. `role` is active, shadow or previous."""
+
+    name: str
+    version: str
+    role: str
+    provider: str
+    threads: int
+    folder: str
+    description: str
+    taxonomy: dict[str, str]
+    bands: tuple[str, ...]
+    minimum_detections: int
+    preprocessing: str
+    sha256: str
+    data_digest: str
+    created: str
+    card: str
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Residents:
+    """Who is resident at one moment; take it once per batch and every answer of the batch is from the same models."""
+
+    active: Classifier
+    shadows: tuple[Classifier, ...] = ()
+    previous: Classifier | None = None
+
+
+class ModelRegistry:
+    """The models in memory. Every method may be called from any thread.
+
+    A change builds and warms the new model first, then replaces `residents` in one assignment: who reads it sees the
+    old or the new state, never a mixture, and a batch under way ends with the model it began with. A bundle that can't
+    be loaded raises (BundleError, DeviceError) and changes nothing.
+    """
+
+    def __init__(self, active: Bundle, device: Device = Device.AUTO, threads: int = 0) -> None:
+        self._device = device
+        self._threads = threads
+        self._changing = threading.Lock()
+        self.residents: Residents = Residents(self._open(active))
+
+    @property
+    def active(self) -> Classifier:
+        return self.residents.active
+
+    @property
+    def shadows(self) -> tuple[Classifier, ...]:
+        return self.residents.shadows
+
+    def activate(self, folder: Path) -> Classifier:
+        """Make the bundle in `folder` the active one; a shadow of the same version is promoted."""
+        with self._changing:
+            now = self.residents
+            classifier = self._resident_or_opened(folder)
+            if classifier is not now.active:
+                shadows = tuple(shadow for shadow in now.shadows if shadow is not classifier)
+                self.residents = Residents(classifier, shadows, previous=now.active)
+                log.info("active model: %s (was %s)", classifier.bundle.label, now.active.bundle.label)
+            return classifier
+
+    def rollback(self) -> Classifier:
+        """Make the model active that was so before the last swap; a second rollback undoes the first.
+
+        Raises BundleError where there was none.
+        """
+        with self._changing:
+            now = self.residents
+            if now.previous is None:
+                raise BundleError(f"there is no model to go back to: {now.active.bundle.label} is the first")
+            shadows = tuple(shadow for shadow in now.shadows if shadow is not now.previous)
+            self.residents = Residents(now.previous, shadows, previous=now.active)
+            log.info("active model: %s (rolled back from %s)", now.previous.bundle.label, now.active.bundle.label)
+            return now.previous
+
+    def add_shadow(self, folder: Path) -> Classifier:
+        """Let the bundle in `folder` answer beside the active one. Raises BundleError where it is the active one."""
+        with self._changing:
+            classifier = self._resident_or_opened(folder)
+            now = self.residents
+            if classifier is now.active:
+                raise BundleError(f"{classifier.bundle.label} is active: it can't be its own shadow")
+            if classifier not in now.shadows:
+                self.residents = replace(now, shadows=(*now.shadows, classifier))
+                log.info("shadow model: %s", classifier.bundle.label)
+            return classifier
+
+    def remove_shadow(self, name: str, version: str) -> None:
+        """Raises BundleError where there is no such shadow."""
+        with self._changing:
+            now = self.residents
+            left = tuple(shadow for shadow in now.shadows if (shadow.name, shadow.version) != (name, version))
+            if len(left) == len(now.shadows):
+                raise BundleError(f"{name} {version} is not a shadow")
+            self.residents = replace(now, shadows=left)
+
+    def models(self) -> list[ModelInfo]:
+        """Every resident model: the active one, then the shadows, then the previous one."""
+        now = self.residents
+        listed = [_info(now.active, ACTIVE), *(_info(shadow, SHADOW) for shadow in now.shadows)]
+        if now.previous is not None and now.previous not in now.shadows:
+            listed.append(_info(now.previous, PREVIOUS))
+        return listed
+
+    def _resident_or_opened(self, folder: Path) -> Classifier:
+        """A version is one model: what is resident under a name and version is used, and must be the same."""
+        bundle = load_bundle(folder)
+        now = self.residents
+        for classifier in (now.active, *now.shadows, *([now.previous] if now.previous else [])):
+            if (classifier.name, classifier.version) == (bundle.manifest.name, bundle.manifest.version):
+                if classifier.bundle.manifest != bundle.manifest:
+                    raise BundleError(
+                        f"another {bundle.label} is resident, from {classifier.bundle.folder}:"
+                        f" give the bundle in {folder} a version of its own"
+                    )
+                return classifier
+        return self._open(bundle)
+
+    def _open(self, bundle: Bundle) -> Classifier:
+        classifier = Classifier(bundle, self._device, self._threads)
+        classifier.warm_up()
+        return classifier
+
+
+def _info(classifier: Classifier, role: str) -> ModelInfo:
+    bundle = classifier.bundle
+    manifest = bundle.manifest
+    return ModelInfo(
+        name=manifest.name,
+        version=manifest.version,
+        role=role,
+        provider=classifier.provider,
+        threads=classifier.threads,
+        folder=str(bundle.folder),
+        description=manifest.description,
+        taxonomy=dict(manifest.taxonomy),
+        bands=tuple(manifest.bands),
+        minimum_detections=manifest.minimum_detections,
+        preprocessing=manifest.preprocessing.id,
+        sha256=manifest.sha256,
+        data_digest=manifest.data_digest,
+        created=manifest.created,
+        card=bundle.card,
+        metrics=bundle.metrics,
+    )

@@ -1,0 +1,162 @@
+"""One ONNX Runtime session over a bundle's graph, on a device that is asserted, never guessed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from service.config import Device
+from service.inference.bundle import MODEL, Bundle, BundleError
+
+log = logging.getLogger(__name__)
+
+CPU: Final = "CPUExecutionProvider"
+CUDA: Final = "CUDAExecutionProvider"
+
+# Fused, the normalisation after a residual sum is 2 to 5 % slower on CPU than its two parts (ONNX Runtime 1.31,
+# `python -m benchmarks.classify` measures it again). Other fusions, denormals-as-zero and the arena make no difference.
+SLOW_FUSIONS: Final = ["SkipLayerNormFusion"]
+
+_NUMPY_TYPES: Final = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(double)": np.dtype(np.float64),
+    "tensor(float16)": np.dtype(np.float16),
+    "tensor(int64)": np.dtype(np.int64),
+    "tensor(int32)": np.dtype(np.int32),
+    "tensor(int8)": np.dtype(np.int8),
+    "tensor(bool)": np.dtype(np.bool_),
+}
+
+
+class DeviceError(RuntimeError):
+    """The device that was asked for is not there."""
+
+
+class Session:
+    """A graph ready to run; one session serves any number of calling threads.
+
+    `provider` is the ONNX Runtime execution provider in force; `embedding_size` is D.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device, sample: Mapping[str, NDArray[Any]]) -> None:
+        """`sample` holds one light curve's inputs, without a batch axis: the graph must take them and answer.
+
+        Raises DeviceError where `cuda` was asked for and is not to be had, BundleError where the graph can't be loaded
+        or its inputs and outputs are not those of the preprocessing and the manifest.
+        """
+        self._bundle = bundle
+        self._session = _open(bundle, device)
+        self.provider: str = self._session.get_providers()[0]
+        outputs = bundle.manifest.outputs
+        self._outputs = [outputs["logits"], outputs["embedding"]]
+        self._check_inputs(sample)
+        self.embedding_size = self._check_outputs(sample)
+
+    def run(self, inputs: dict[str, NDArray[Any]]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """(logits (B, C), embedding (B, D)) of inputs with a batch axis in front. Releases the interpreter lock."""
+        logits, embedding = self._session.run(self._outputs, inputs)
+        return logits, embedding
+
+    def _check_inputs(self, sample: Mapping[str, NDArray[Any]]) -> None:
+        wanted = {node.name: node for node in self._session.get_inputs()}
+        if wanted.keys() != sample.keys():
+            raise self._error(
+                f"takes the inputs {', '.join(sorted(wanted))}, but preprocessing"
+                f" {self._bundle.manifest.preprocessing.id} makes {', '.join(sorted(sample))}"
+            )
+        for name, node in wanted.items():
+            array = sample[name]
+            if _NUMPY_TYPES.get(node.type) != array.dtype:
+                raise self._error(f"takes input {name} as {node.type}, but the preprocessing makes {array.dtype}")
+            if len(node.shape) != array.ndim + 1 or any(
+                isinstance(axis, int) and axis != length
+                for axis, length in zip(node.shape[1:], array.shape, strict=True)
+            ):
+                raise self._error(
+                    f"takes input {name} of shape {_shape(node.shape)}, but the preprocessing makes"
+                    f" {_shape(('batch', *array.shape))}"
+                )
+            if isinstance(node.shape[0], int):
+                raise self._error(f"has a fixed batch of {node.shape[0]} in input {name}: that axis must be dynamic")
+
+    def _check_outputs(self, sample: Mapping[str, NDArray[Any]]) -> int:
+        """Answer two light curves at once and look at the result. Returns D."""
+        names = [node.name for node in self._session.get_outputs()]
+        missing = [name for name in self._outputs if name not in names]
+        if missing:
+            raise self._error(f"has no output {', '.join(missing)} (manifest.outputs); it has {', '.join(names)}")
+        try:
+            logits, embedding = self.run({name: np.stack((array, array)) for name, array in sample.items()})
+        except Exception as error:  # ONNX Runtime's errors have no common base but Exception
+            raise self._error(f"fails on a sample light curve: {_first_line(error)}") from error
+        manifest = self._bundle.manifest
+        if np.shape(logits) != (2, len(manifest.classes)):
+            raise self._error(
+                f"gives {self._outputs[0]} of shape {_shape(np.shape(logits))} for two light curves;"
+                f" the taxonomy asks for {_shape((2, len(manifest.classes)))}"
+            )
+        if np.ndim(embedding) != 2 or len(embedding) != 2:
+            raise self._error(f"gives {self._outputs[1]} of shape {_shape(np.shape(embedding))}, not (2, D)")
+        if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
+            raise self._error("answers a sample light curve with numbers that are not finite")
+        size = int(embedding.shape[1])
+        known = manifest.out_of_distribution
+        if known and len(known.means[0]) != size:
+            raise self._error(f"gives embeddings of {size} values, out_of_distribution.means has {len(known.means[0])}")
+        return size
+
+    def _error(self, what: str) -> BundleError:
+        return BundleError(f"{MODEL} of {self._bundle.folder} {what}")
+
+
+def _open(bundle: Bundle, device: Device) -> ort.InferenceSession:
+    if device is Device.CPU:
+        return _on(bundle, CPU)
+    if CUDA in ort.get_available_providers():
+        session = _on(bundle, CUDA)
+        if session.get_providers()[0] == CUDA:
+            return session
+        why = "ONNX Runtime could not start CUDA (its log says why: driver, CUDA or cuDNN)"
+    else:
+        why = "the installed onnxruntime has no CUDA provider (install the extra 'gpu' instead of 'cpu')"
+    if device is Device.CUDA:
+        raise DeviceError(f"model.device is cuda, but {why}")
+    log.info("running on CPU: %s", why)
+    return _on(bundle, CPU)
+
+
+def _on(bundle: Bundle, provider: str) -> ort.InferenceSession:
+    """A session that asks for one provider; ONNX Runtime may silently give another, so the caller looks."""
+    options = ort.SessionOptions()
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    # Graphs are small: cores are kept busy by calling threads, one light curve each, not by threads within a product.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    # Patterns are remembered per input shape, and every length is a shape: no gain, and memory that grows.
+    options.enable_mem_pattern = False
+    if provider == CUDA and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # finds CUDA and cuDNN where pip put them
+    try:
+        session = ort.InferenceSession(
+            bundle.graph,
+            options,
+            providers=[provider] if provider == CPU else [provider, CPU],
+            disabled_optimizers=SLOW_FUSIONS if provider == CPU else None,
+        )
+    except Exception as error:  # ONNX Runtime's errors have no common base but Exception
+        raise BundleError(f"{MODEL} of {bundle.folder} is not a graph that can be run: {_first_line(error)}") from error
+    session.disable_fallback()  # else a failing run is repeated on another provider without a word
+    return session
+
+
+def _shape(shape: tuple[Any, ...] | list[Any]) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,134 @@
+"""Tiny bundles: a real graph under a real manifest, small enough to follow in numpy."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from service.inference.tensors import CONTEXT_FEATURES, POINT_FEATURES, alert_clr
+from service.photometry import Kind, LightCurve
+
+WriteBundle = Callable[..., Path]  # the fixture of that name in conftest.py
+
+TAXONOMY = {"SNIa": "Transient", "SNII": "Transient", "AGN": "Stochastic", "RR": "Periodic", "ECL": "Periodic"}
+EMBEDDING_SIZE = 6
+
+
+@dataclass(frozen=True)
+class TinyGraph:
+    """embedding = tanh([mean over points, context] A); logits = embedding B. `answer` is the same in numpy."""
+
+    a: NDArray[np.float32]
+    b: NDArray[np.float32]
+
+    @classmethod
+    def drawn(cls, seed: int = 0, n_classes: int = len(TAXONOMY)) -> TinyGraph:
+        rng = np.random.default_rng(seed)
+        features = len(POINT_FEATURES) + len(CONTEXT_FEATURES)
+        return cls(
+            rng.normal(0, 0.3, (features, EMBEDDING_SIZE)).astype(np.float32),
+            rng.normal(0, 2.0, (EMBEDDING_SIZE, n_classes)).astype(np.float32),
+        )
+
+    def answer(self, light_curve: LightCurve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(logits (C,), embedding (D,))."""
+        inputs = alert_clr(light_curve, {})
+        features = np.concatenate([inputs["points"].mean(axis=(0, 1)), inputs["context"]]).astype(np.float64)
+        embedding = np.tanh(features @ self.a)
+        return embedding @ self.b, embedding
+
+    def model(
+        self,
+        *,
+        batch: str | int = "batch",
+        points_name: str = "points",
+        points_type: int = TensorProto.FLOAT,
+        n_features: int = len(POINT_FEATURES),
+        logits_name: str = "logits",
+    ) -> bytes:
+        """The ONNX model; the keywords make one that breaks the contract."""
+        nodes = [
+            helper.make_node("Cast", [points_name], ["as_float"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["as_float", "axes"], ["mean"], keepdims=0),
+            helper.make_node("Concat", ["mean", "context"], ["features"], axis=1),
+            helper.make_node("MatMul", ["features", "a"], ["projected"]),
+            helper.make_node("Tanh", ["projected"], ["embedding"]),
+            helper.make_node("MatMul", ["embedding", "b"], [logits_name]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "tiny",
+            [
+                helper.make_tensor_value_info(points_name, points_type, [batch, "windows", "points", n_features]),
+                helper.make_tensor_value_info("context", TensorProto.FLOAT, [batch, len(CONTEXT_FEATURES)]),
+            ],
+            [
+                helper.make_tensor_value_info(logits_name, TensorProto.FLOAT, ["batch", None]),
+                helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", None]),
+            ],
+            [
+                numpy_helper.from_array(np.array([1, 2]), "axes"),
+                numpy_helper.from_array(self.a, "a"),
+                numpy_helper.from_array(self.b, "b"),
+            ],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+        onnx.checker.check_model(model)
+        return model.SerializeToString()
+
+
+def manifest_values(graph: bytes, **changes: Any) -> dict[str, Any]:
+    """A manifest that fits `TinyGraph`, as JSON values; `changes` replace fields, None removes one."""
+    rng = np.random.default_rng(1)
+    whitening = rng.normal(size=(EMBEDDING_SIZE - 2, EMBEDDING_SIZE))
+    values: dict[str, Any] = {
+        "format": 1,
+        "name": "tiny",
+        "version": "1.0.0",
+        "taxonomy": TAXONOMY,
+        "prior": [0.4, 0.3, 0.15, 0.1, 0.05],
+        "preprocessing": {"id": "alert-clr/1", "parameters": {"window": 40, "max_windows": 3}},
+        "outputs": {"logits": "logits", "embedding": "embedding"},
+        "minimum_detections": 2,
+        "calibration": {
+            "edges": [1, 3, 10],
+            "temperature": [2.0, 1.5, 0.8],
+            "conformal_coverage": 0.9,
+            "conformal_thresholds": rng.uniform(0.5, 0.95, (3, len(TAXONOMY))).tolist(),
+        },
+        "out_of_distribution": {
+            "means": rng.uniform(-1, 1, (len(TAXONOMY), EMBEDDING_SIZE)).tolist(),
+            "precision": whitening.tolist(),
+            "scale": 3.0,
+            "threshold": 1.5,
+        },
+        "sha256": hashlib.sha256(graph).hexdigest(),
+        "data_digest": "0" * 64,
+        "opset": 18,
+        "created": "2025-01-01T00:00:00Z",
+    }
+    values |= changes
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def draw_light_curve(rng: np.random.Generator, n_detections: int, n_upper_limits: int = 0) -> LightCurve:
+    """Detections and upper limits of both signs in g, r, i at random times of a month."""
+    count = n_detections + n_upper_limits
+    detected = np.arange(count) < n_detections
+    return LightCurve.from_columns(
+        59000.0 + rng.uniform(0, 30, count),
+        rng.integers(0, 3, count),
+        mag=np.where(detected, rng.uniform(16, 20, count), np.nan),
+        magerr=np.where(detected, rng.uniform(0.02, 0.2, count), np.nan),
+        limit=rng.uniform(19.5, 21, count),
+        sign=np.where(detected, rng.choice([-1, 1], count), 0),
+        kind=np.where(detected, Kind.DETECTION, Kind.UPPER_LIMIT),
+    )
