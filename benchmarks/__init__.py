@@ -1,1 +1,1 @@
-"""The project's figures, each a command: `python -m benchmarks.NAME [PATH]` prints a table and, last, a line of JSON."""
+"""The figures of the project as commands: `python -m benchmarks.NAME [PATH]` prints a table, then a line of JSON."""

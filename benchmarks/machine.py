@@ -14,7 +14,7 @@ PACKAGES = (
 
 
 def machine() -> dict[str, object]:
-    """CPU model, cores usable by this process, memory [GiB], Python and the versions of `PACKAGES` that are installed."""
+    """CPU model, cores usable by this process, memory [GiB], Python and the versions of installed `PACKAGES`."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -1,0 +1,170 @@
+"""Avro object container files: magic, metadata, then blocks of records between sync markers (Avro 1.11 specification).
+
+Only the frame is read here, with every length checked; what the records hold is for the writer's schema to say.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from cramjam import DecompressionError, snappy
+
+from service.alerts.alert import AlertError
+
+MAGIC: Final = b"Obj\x01"
+SYNC_SIZE: Final = 16
+
+# A ZTF packet is 70 KB, one of Rubin's about 100 KB, their schemas below 30 KB. What claims to unpack to hundreds of
+# times that is an attack on memory, not an alert.
+MAX_BLOCK: Final = 64 << 20
+MAX_HEADER: Final = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """`prefix` is everything up to the sync marker, byte for byte: equal prefixes mean equal schema and codec."""
+
+    prefix: bytes
+    schema: bytes
+    codec: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`count` records, one after the other, unpacked; `place` tells where the block begins in the file."""
+
+    count: int
+    data: bytes
+    start: int
+    end: int
+    place: str
+
+
+def read_header(raw: bytes) -> Header:
+    """Raises AlertError: empty, bad_magic, truncated, bad_header."""
+    if not raw:
+        raise AlertError("empty", "the message has no bytes")
+    if not raw.startswith(MAGIC):
+        raise AlertError("bad_magic", f"not an Avro container file: begins with {raw[:4].hex(' ')}, not 4f 62 6a 01")
+    metadata: dict[bytes, bytes] = {}
+    position = len(MAGIC)
+    while True:
+        count, position = read_long(raw, position, "header metadata count")
+        if count == 0:
+            break
+        if count < 0:
+            count = -count
+            _, position = read_long(raw, position, "header metadata size")
+        if count > len(raw):
+            raise AlertError("bad_header", f"header claims {count} metadata entries in {len(raw)} bytes")
+        for _ in range(count):
+            key, position = _read_bytes(raw, position, "header metadata key")
+            metadata[key], position = _read_bytes(raw, position, "header metadata value")
+        if position > MAX_HEADER:
+            raise AlertError("bad_header", f"header is longer than {MAX_HEADER} bytes")
+    if b"avro.schema" not in metadata:
+        raise AlertError("bad_header", "header has no avro.schema")
+    codec = metadata.get(b"avro.codec", b"null").decode("ascii", "backslashreplace")
+    if codec not in _UNPACK:
+        raise AlertError("unsupported_codec", f"avro.codec is {codec!r}; supported are {', '.join(_UNPACK)}")
+    return Header(raw[:position], metadata[b"avro.schema"], codec)
+
+
+def blocks(raw: bytes, header: Header) -> Iterator[Block]:
+    """The blocks behind `header`, in order. A block's sync marker is checked when the next block is asked for, so that
+    damage inside the block is met first and named by its field.
+
+    Raises AlertError: truncated, bad_block, bad_sync, bad_compression, bad_checksum, too_large.
+    """
+    position = len(header.prefix)
+    sync = raw[position : position + SYNC_SIZE]
+    if len(sync) < SYNC_SIZE:
+        raise AlertError("truncated", f"file ends at byte {len(raw)}, inside the header's sync marker")
+    position += SYNC_SIZE
+    while position < len(raw):
+        place = f"block at byte {position}"
+        count, position = read_long(raw, position, f"{place}: record count")
+        size, position = read_long(raw, position, f"{place}: size")
+        if count < 0 or size < 0:
+            raise AlertError("bad_block", f"{place} claims {count} records in {size} bytes")
+        end = position + size
+        if end > len(raw):
+            raise AlertError("truncated", f"{place} claims {size} bytes, the file has {len(raw) - position}")
+        if header.codec == "null":
+            yield Block(count, raw, position, end, place)
+        else:
+            data = _UNPACK[header.codec](raw[position:end], place)
+            yield Block(count, data, 0, len(data), place)
+        position = end + SYNC_SIZE
+        if not raw.startswith(sync, end):
+            if sync.startswith(raw[end:]):
+                raise AlertError("truncated", f"file ends at byte {len(raw)}, inside the sync marker of the {place}")
+            raise AlertError("bad_sync", f"sync marker at byte {end}, behind the {place}, differs from the header's")
+
+
+def read_long(raw: bytes, position: int, place: str) -> tuple[int, int]:
+    """A zigzag varint of at most 10 bytes, and the position behind it. Raises AlertError: truncated, bad_varint."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(raw):
+            raise AlertError("truncated", f"file ends at byte {len(raw)}, inside {place}")
+        byte = raw[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if value >> 64:
+                break
+            return (value >> 1) ^ -(value & 1), position
+    raise AlertError("bad_varint", f"{place} is a number of more than 64 bits")
+
+
+def _read_bytes(raw: bytes, position: int, place: str) -> tuple[bytes, int]:
+    size, position = read_long(raw, position, place)
+    if size < 0:
+        raise AlertError("bad_header", f"{place} claims {size} bytes")
+    if size > len(raw) - position:
+        raise AlertError("truncated", f"{place} claims {size} bytes, the file has {len(raw) - position}")
+    return raw[position : position + size], position + size
+
+
+def _inflate(packed: bytes, place: str) -> bytes:
+    inflater = zlib.decompressobj(wbits=-15)  # raw deflate: no zlib header, as the specification says
+    try:
+        data = inflater.decompress(packed, MAX_BLOCK)
+    except zlib.error as error:
+        raise AlertError("bad_compression", f"{place} does not inflate: {error}") from error
+    if inflater.unconsumed_tail:
+        raise AlertError("too_large", f"{place} inflates to more than {MAX_BLOCK} bytes")
+    if not inflater.eof:
+        raise AlertError("bad_compression", f"{place} does not inflate: its deflate stream is incomplete")
+    return data
+
+
+def _unsnap(packed: bytes, place: str) -> bytes:
+    packed, checksum = packed[:-4], packed[-4:]  # a block ends with the big-endian CRC-32 of its unpacked bytes
+    size = 0
+    for index, byte in enumerate(packed[:5]):  # snappy's preamble: the unpacked size as a plain varint
+        size |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            break
+    else:
+        raise AlertError("bad_compression", f"{place} does not unsnap: no size")
+    if size > MAX_BLOCK:
+        raise AlertError("too_large", f"{place} unsnaps to {size} bytes; at most {MAX_BLOCK} are read")
+    try:
+        data = bytes(snappy.decompress_raw(packed))
+    except DecompressionError as error:
+        raise AlertError("bad_compression", f"{place} does not unsnap: {error}") from error
+    if zlib.crc32(data).to_bytes(4, "big") != checksum:
+        raise AlertError("bad_checksum", f"{place}: CRC-32 of the unpacked bytes differs from the stored one")
+    return data
+
+
+def _as_is(packed: bytes, place: str) -> bytes:
+    return packed
+
+
+_UNPACK: Final = {"null": _as_is, "deflate": _inflate, "snappy": _unsnap}

@@ -1,0 +1,181 @@
+"""Bytes -> Alert."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from service.alerts import container, fallback, schema, ztf
+from service.alerts.alert import Alert, AlertError
+from service.alerts.projection import Cells
+from service.alerts.schemas import SchemaSource
+
+# Compiled writer schemas that are kept. A stream carries one or two, all archives together some twenty; the bound
+# only keeps a hostile stream from filling the memory.
+MAX_SCHEMAS: Final = 64
+
+FRAME_MAGIC: Final = 0
+FRAME_SIZE: Final = 5
+
+
+@dataclass(slots=True)
+class Fallbacks:
+    """How often fastavro had to stand in for the compiler: writer schemas met, and records decoded."""
+
+    schemas: int = 0
+    records: int = 0
+
+
+class Decoder:
+    """Decodes alert packets: Avro container files, and Confluent-framed messages if `schemas` says where their writer
+    schemas are. Safe to use from many threads; the work on the bytes is done without the GIL.
+
+    `fallbacks` counts what the compiler did not understand.
+    """
+
+    def __init__(self, schemas: SchemaSource | None = None) -> None:
+        self._schemas = schemas
+        self._by_header: tuple[tuple[container.Header, _Reader], ...] = ()
+        self._by_id: dict[int, _Reader] = {}
+        self._lock = threading.Lock()
+        self.fallbacks = Fallbacks()
+
+    def decode(self, raw: bytes) -> Alert:
+        """The alert in a message that holds exactly one.
+
+        Raises AlertError, and SchemaSourceUnavailableError when the writer schema can't be asked for.
+        """
+        if self._is_framed(raw):
+            reader = self._framed_reader(raw)
+            cells, end = reader.read(raw, FRAME_SIZE, len(raw))
+            if end != len(raw):
+                raise AlertError("trailing_bytes", f"record ends at byte {end} of {len(raw)}")
+            return ztf.alert(cells)
+        header, reader = self._container_reader(raw)
+        found = None
+        for block in container.blocks(raw, header):
+            if block.count > (1 if found is None else 0):
+                raise AlertError("many_records", "the file holds more than one record: decode it with decode_all")
+            if block.count:
+                found, end = reader.read(block.data, block.start, block.end)
+                _check_end(block, end)
+        if found is None:
+            raise AlertError("no_record", "the file holds no record")
+        return ztf.alert(found)
+
+    def decode_many(self, raws: Sequence[bytes]) -> list[Alert | AlertError]:
+        """Alert or error per message: a bad one never harms its neighbours. Raises SchemaSourceUnavailableError."""
+        return [self._alert_or_error(raw) for raw in raws]
+
+    def decode_all(self, raw: bytes) -> Iterator[Alert | AlertError]:
+        """Every alert of a container file that holds any number of them, or what is wrong with it.
+
+        An alert with a bad value is one error; where the bytes themselves are damaged, the rest of their block (or of
+        the file, if the damage is in its frame) is given up after one error.
+        """
+        if self._is_framed(raw):
+            yield self._alert_or_error(raw)
+            return
+        results: list[Alert | AlertError] = []  # of the block whose sync marker is not checked yet
+        try:
+            header, reader = self._container_reader(raw)
+            for block in container.blocks(raw, header):
+                yield from results
+                results = list(_alerts(reader, block))
+        except AlertError as error:
+            yield next((result for result in results if isinstance(result, AlertError)), error)
+        else:
+            yield from results
+
+    def warm_up(self) -> None:
+        """Compile everything that decoding runs, so that the first alert is as fast as the next."""
+        ztf.warm_up()
+
+    def _alert_or_error(self, raw: bytes) -> Alert | AlertError:
+        try:
+            return self.decode(raw)
+        except AlertError as error:
+            return error
+
+    def _is_framed(self, raw: bytes) -> bool:
+        return self._schemas is not None and len(raw) >= FRAME_SIZE and raw[0] == FRAME_MAGIC
+
+    def _container_reader(self, raw: bytes) -> tuple[container.Header, _Reader]:
+        """Header and reader of a container file; the reader is made once per distinct header.
+
+        A header's metadata ends itself, so that a message which begins with the bytes of a known one has that one.
+        """
+        for known in self._by_header:
+            if raw.startswith(known[0].prefix):
+                if known is not self._by_header[0]:
+                    self._remember(known)
+                return known
+        header = container.read_header(raw)
+        known = (header, self._reader(header.schema))
+        self._remember(known)
+        return known
+
+    def _remember(self, entry: tuple[container.Header, _Reader]) -> None:
+        with self._lock:
+            others = [other for other in self._by_header if other[0].prefix != entry[0].prefix]
+            self._by_header = (entry, *others[: MAX_SCHEMAS - 1])
+
+    def _framed_reader(self, raw: bytes) -> _Reader:
+        schema_id = int.from_bytes(raw[1:FRAME_SIZE], "big")
+        reader = self._by_id.get(schema_id)
+        if reader is None:
+            assert self._schemas is not None
+            reader = self._reader(self._schemas.schema(schema_id))
+            with self._lock:
+                while len(self._by_id) >= MAX_SCHEMAS:
+                    del self._by_id[next(iter(self._by_id))]
+                self._by_id[schema_id] = reader
+        return reader
+
+    def _reader(self, text: bytes) -> _Reader:
+        loaded = schema.load(text)
+        tree = schema.resolve(loaded)
+        if schema.has_empty_items(tree):
+            raise AlertError("unsupported_schema", "writer schema has an array of items that take no bytes")
+        self.fallbacks.schemas += 1
+        return _FallbackReader(fallback.parse(loaded), self.fallbacks)
+
+
+class _FallbackReader:
+    def __init__(self, parsed: Any, counts: Fallbacks) -> None:
+        self._parsed = parsed
+        self._counts = counts
+
+    def read(self, data: bytes, start: int, end: int) -> tuple[Cells, int]:
+        self._counts.records += 1
+        return fallback.read(data, start, end, self._parsed, ztf.PROJECTION)
+
+
+_Reader = _FallbackReader
+
+
+def _alerts(reader: _Reader, block: container.Block) -> Iterator[Alert | AlertError]:
+    position = block.start
+    for _ in range(block.count):
+        try:
+            cells, position = reader.read(block.data, position, block.end)
+        except AlertError as error:
+            yield error
+            return
+        try:
+            yield ztf.alert(cells)
+        except AlertError as error:
+            yield error
+    if position != block.end:
+        yield _trailing(block, position)
+
+
+def _check_end(block: container.Block, end: int) -> None:
+    if end != block.end:
+        raise _trailing(block, end)
+
+
+def _trailing(block: container.Block, end: int) -> AlertError:
+    return AlertError("trailing_bytes", f"{block.place}: its records end {block.end - end} bytes before it does")

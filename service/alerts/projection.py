@@ -1,0 +1,80 @@
+"""Which fields of an alert are needed, and where their values go.
+
+Values go into one flat array of 8-byte cells: first the alert's own fields, then the rows of its tables (arrays of
+records such as a history), `len(columns)` cells each. What a cell holds depends on its field's type:
+
+NUMBER   float64, a NaN with the bits of `MISSING_NUMBER` where the packet has none
+INTEGER  int64, `NO_INTEGER` where the packet has none
+TEXT     start << 32 | length of its UTF-8 bytes in the buffer that goes with the cells, `NO_TEXT` where there is none
+PRESENT  int64 1 where the writer's record has a field of that name, whatever its value, else 0
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+MISSING_NUMBER: Final = 0x7FF8_0000_0000_0001  # a quiet NaN that no float32 widens to
+NO_INTEGER: Final = -(2**63)
+NO_TEXT: Final = -1
+
+
+class Type(IntEnum):
+    NUMBER = 0
+    INTEGER = 1
+    TEXT = 2
+    PRESENT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One needed field: its name in the writer's schema, dotted where it lies in a nested record, and its type."""
+
+    path: str
+    type: Type = Type.NUMBER
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """`fields` occur once per alert; `columns` once per row of the arrays named in `tables`, whose rows follow one
+    another in one table (a column that a record does not have stays empty).
+    """
+
+    fields: tuple[Field, ...]
+    tables: tuple[str, ...]
+    columns: tuple[Field, ...]
+
+    def empty_fields(self) -> NDArray[np.int64]:
+        return _empty(self.fields)
+
+    def empty_row(self) -> NDArray[np.int64]:
+        return _empty(self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The projected values of one alert.
+
+    `buffer` holds the bytes that TEXT cells point into; `values` int64 (fields + n_rows * columns, or longer).
+    """
+
+    buffer: bytes
+    values: NDArray[np.int64]
+    n_rows: int
+
+    def text(self, cell: int) -> str | None:
+        """Text of a TEXT cell."""
+        span = int(self.values[cell])
+        if span == NO_TEXT:
+            return None
+        start = span >> 32
+        return self.buffer[start : start + (span & 0xFFFFFFFF)].decode()
+
+
+def _empty(fields: tuple[Field, ...]) -> NDArray[np.int64]:
+    empty = {Type.NUMBER: MISSING_NUMBER, Type.INTEGER: NO_INTEGER, Type.TEXT: NO_TEXT, Type.PRESENT: 0}
+    return np.array([empty[field.type] for field in fields], dtype=np.int64)

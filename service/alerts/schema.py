@@ -1,0 +1,187 @@
+"""Avro writer schemas, from JSON text to a checked tree with every name resolved (Avro 1.11 specification)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from service.alerts.alert import AlertError
+
+# ZTF's and Rubin's schemas nest four deep and hold some 400 types.
+MAX_DEPTH: Final = 64
+MAX_TYPES: Final = 100_000
+
+PRIMITIVES: Final = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
+
+
+@dataclass(frozen=True, slots=True)
+class Primitive:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Enum:
+    symbols: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    items: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    values: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    branches: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    name: str
+    fields: tuple[tuple[str, Node], ...]
+
+
+Node = Primitive | Fixed | Enum | Array | Map | Union | Record
+
+
+def load(text: bytes) -> Any:
+    """A schema's JSON values without logical types: the numbers beneath are what is wanted. Raises AlertError."""
+    try:
+        return _plain(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise AlertError("bad_schema", f"writer schema is not JSON: {error}") from error
+
+
+def resolve(schema: Any) -> Node:
+    """The tree of a loaded schema.
+
+    Raises AlertError: bad_schema, or unsupported_schema for a type that contains itself (no survey has one, and data
+    for it could nest without end).
+    """
+    return _Resolver().node(schema, "", "schema", 0)
+
+
+def is_empty(node: Node) -> bool:
+    """Whether every value of this type takes no bytes at all."""
+    if isinstance(node, Record):
+        return all(is_empty(field) for _, field in node.fields)
+    return node == Primitive("null") or node == Fixed(0)
+
+
+def has_empty_items(node: Node) -> bool:
+    """Whether an array somewhere holds items without bytes: few bytes of data can then claim any number of them."""
+    if isinstance(node, Array):
+        return is_empty(node.items) or has_empty_items(node.items)
+    if isinstance(node, Map):
+        return has_empty_items(node.values)
+    if isinstance(node, Union):
+        return any(has_empty_items(branch) for branch in node.branches)
+    return isinstance(node, Record) and any(has_empty_items(field) for _, field in node.fields)
+
+
+class _Resolver:
+    def __init__(self) -> None:
+        self._named: dict[str, Node | None] = {}  # None: still being read
+        self._types = 0
+
+    def node(self, schema: Any, namespace: str, place: str, depth: int) -> Node:
+        self._types += 1
+        if depth > MAX_DEPTH or self._types > MAX_TYPES:
+            raise AlertError("unsupported_schema", f"writer schema: {place} nests deeper or longer than any survey's")
+        if isinstance(schema, list):
+            branches = tuple(self.node(branch, namespace, place, depth + 1) for branch in schema)
+            if any(isinstance(branch, Union) for branch in branches):
+                raise _bad(place, "a union lies directly in a union")
+            return Union(branches)
+        if isinstance(schema, str):
+            return self._reference(schema, namespace, place)
+        if not isinstance(schema, dict):
+            raise _bad(place, f"{schema!r:.60} is not a type")
+        kind = schema.get("type")
+        if kind in ("record", "error"):
+            return self._record(schema, namespace, place, depth)
+        if kind == "array":
+            return Array(self.node(schema.get("items"), namespace, f"{place}[]", depth + 1))
+        if kind == "map":
+            return Map(self.node(schema.get("values"), namespace, f"{place}{{}}", depth + 1))
+        if kind == "enum":
+            symbols = schema.get("symbols")
+            if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
+                raise _bad(place, "an enum without symbols")
+            return self._define(schema, namespace, place, Enum(tuple(symbols)))
+        if kind == "fixed":
+            size = schema.get("size")
+            if not isinstance(size, int) or not 0 <= size < 2**31:
+                raise _bad(place, f"a fixed type of size {size!r:.60}")
+            return self._define(schema, namespace, place, Fixed(size))
+        return self.node(kind, namespace, place, depth + 1)  # {"type": "string", ...} or {"type": {...}}
+
+    def _record(self, schema: dict[str, Any], namespace: str, place: str, depth: int) -> Record:
+        name, inner = _full_name(schema, namespace, place)
+        if name in self._named:
+            raise _bad(place, f"type {name} is defined twice")
+        self._named[name] = None
+        fields = schema.get("fields")
+        if not isinstance(fields, list):
+            raise _bad(place, "a record without fields")
+        members: dict[str, Node] = {}
+        for field in fields:
+            if not isinstance(field, dict) or not isinstance(field.get("name"), str) or "type" not in field:
+                raise _bad(place, "a field without name or type")
+            if field["name"] in members:
+                raise _bad(place, f"field {field['name']} occurs twice")
+            members[field["name"]] = self.node(field["type"], inner, f"{place}.{field['name']}", depth + 1)
+        record = Record(name, tuple(members.items()))
+        self._named[name] = record
+        return record
+
+    def _define(self, schema: dict[str, Any], namespace: str, place: str, node: Node) -> Node:
+        name, _ = _full_name(schema, namespace, place)
+        if name in self._named:
+            raise _bad(place, f"type {name} is defined twice")
+        self._named[name] = node
+        return node
+
+    def _reference(self, name: str, namespace: str, place: str) -> Node:
+        if name in PRIMITIVES:
+            return Primitive(name)
+        full = name if "." in name or not namespace else f"{namespace}.{name}"
+        if full not in self._named:
+            raise _bad(place, f"type {name!r:.60} is unknown")
+        node = self._named[full]
+        if node is None:
+            raise AlertError("unsupported_schema", f"writer schema: {place}: type {name} contains itself")
+        return node
+
+
+def _full_name(schema: dict[str, Any], namespace: str, place: str) -> tuple[str, str]:
+    """Full name of a named type, and the namespace for names within it."""
+    name = schema.get("name")
+    if not isinstance(name, str) or not name:
+        raise _bad(place, "a named type without name")
+    if "." not in name:
+        own = schema.get("namespace", namespace)
+        name = f"{own}.{name}" if own else name
+    return name, name.rpartition(".")[0]
+
+
+def _plain(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {key: _plain(value) for key, value in schema.items() if key != "logicalType"}
+    if isinstance(schema, list):
+        return [_plain(value) for value in schema]
+    return schema
+
+
+def _bad(place: str, what: str) -> AlertError:
+    return AlertError("bad_schema", f"writer schema: {place}: {what}")

@@ -1,0 +1,64 @@
+"""Where the writer schemas of framed messages come from: a schema registry or a folder of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from service.alerts.alert import AlertError
+
+
+class SchemaSourceUnavailableError(RuntimeError):
+    """The registry can't be reached or does not answer: nothing is wrong with the message, try again later."""
+
+
+class SchemaSource(Protocol):
+    def schema(self, schema_id: int) -> bytes:
+        """The JSON text of writer schema `schema_id`.
+
+        Raises AlertError `unknown_schema` where there is none, SchemaSourceUnavailableError where nobody can tell.
+        """
+        ...
+
+
+class SchemaFolder:
+    """Schemas as files `<id>.avsc`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def schema(self, schema_id: int) -> bytes:
+        path = self._folder / f"{schema_id}.avsc"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise AlertError("unknown_schema", f"writer schema {schema_id}: no {path.name} in {self._folder}") from None
+        except OSError as error:
+            raise SchemaSourceUnavailableError(f"{path} can't be read: {error}") from error
+
+
+class SchemaRegistry:
+    """Schemas from a Confluent-compatible registry, e.g. `http://registry:8081`; `user:password@` in it is used."""
+
+    # The client's default of 3 retries with backoff would hold a whole batch for long; the pipeline tries again itself.
+    _TIMEOUT = 5.0  # seconds
+    _RETRIES = 1
+
+    def __init__(self, url: str) -> None:
+        # imported here because only those who have a registry should wait for its client's many imports
+        from confluent_kafka.schema_registry import SchemaRegistryClient
+        from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+        self._refusal = SchemaRegistryError
+        self._client = SchemaRegistryClient({"url": url, "timeout": self._TIMEOUT, "max.retries": self._RETRIES})
+
+    def schema(self, schema_id: int) -> bytes:
+        try:
+            schema = self._client.get_schema(schema_id)
+        except Exception as error:  # the registry's refusals and the HTTP library's errors
+            if isinstance(error, self._refusal) and error.http_status_code == 404:
+                raise AlertError("unknown_schema", f"writer schema {schema_id} is not in the registry") from error
+            raise SchemaSourceUnavailableError(f"schema registry: {error}") from error
+        if schema.schema_type not in (None, "AVRO"):
+            raise AlertError("unsupported_schema", f"writer schema {schema_id} is {schema.schema_type}, not AVRO")
+        return str(schema.schema_str).encode()

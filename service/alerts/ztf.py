@@ -1,0 +1,378 @@
+"""ZTF alert packets, schema versions 1.8 to 4.02 and their re-publications: which fields are used, and what they mean.
+
+Field meanings: Masci et al. 2019 (PASP 131, 018003), the ZTF alert schema's own `doc` strings and the ZTF forced
+photometry guide (Masci et al. 2023, arXiv:2305.16279).
+"""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+import numpy as np
+
+from service.alerts.alert import Alert, AlertError, Quality
+from service.alerts.jit import jit
+from service.alerts.projection import MISSING_NUMBER, NO_INTEGER, Cells, Field, Projection, Type
+from service.photometry import BAND_CODES, POINT, SURVEY_CODES, Kind, LightCurve
+from service.photometry.flux import AB_ZERO_POINT_UJY, MAG_PER_RELATIVE_FLUX, SMALLEST_FLUX_UJY
+from service.photometry.lightcurve import TICKS_PER_DAY
+
+PROJECTION: Final = Projection(
+    fields=(
+        Field("candidate.jd"),
+        Field("candidate.fid"),
+        Field("candidate.magpsf"),
+        Field("candidate.sigmapsf"),
+        Field("candidate.ra"),
+        Field("candidate.dec"),
+        Field("candidate.diffmaglim"),
+        Field("candidate.rb"),
+        Field("candidate.drb"),
+        Field("candidate.nbad"),
+        Field("candidate.fwhm"),
+        Field("candidate.elong"),
+        Field("candidate.magdiff"),
+        Field("candidate.ssdistnr"),
+        Field("candidate.distnr"),
+        Field("candidate.magnr"),
+        Field("candidate.sigmagnr"),
+        Field("candidate.isdiffpos", Type.TEXT),
+        Field("candid", Type.INTEGER),
+        Field("candidate.candid", Type.INTEGER),  # some re-publications have it only here
+        Field("objectId", Type.TEXT),
+        Field("schemavsn", Type.TEXT),
+    ),
+    # Schema 4 publishes forced photometry as fp_hists; re-publications of "3.5" put it into prv_candidates instead.
+    tables=("prv_candidates", "fp_hists"),
+    columns=(
+        Field("jd"),
+        Field("fid"),
+        Field("magpsf"),
+        Field("sigmapsf"),
+        Field("diffmaglim"),
+        Field("magnr"),
+        Field("forcediffimflux"),
+        Field("forcediffimfluxunc"),
+        Field("magzpsci"),
+        Field("isdiffpos", Type.TEXT),
+        Field("procstatus", Type.TEXT),
+        Field("candid", Type.INTEGER),
+        Field("forcediffimflux", Type.PRESENT),  # tells a forced measurement from a detection or upper limit
+    ),
+)
+
+(
+    JD, FID, MAGPSF, SIGMAPSF, RA, DEC, DIFFMAGLIM, RB, DRB, NBAD, FWHM, ELONG, MAGDIFF, SSDISTNR, DISTNR, MAGNR,
+    SIGMAGNR, ISDIFFPOS, CANDID, CANDIDATE_CANDID, OBJECT_ID, SCHEMAVSN,
+) = range(len(PROJECTION.fields))  # fmt: skip
+(
+    ROW_JD, ROW_FID, ROW_MAGPSF, ROW_SIGMAPSF, ROW_DIFFMAGLIM, ROW_MAGNR, ROW_FLUX, ROW_FLUXUNC, ROW_ZERO_POINT,
+    ROW_ISDIFFPOS, ROW_PROCSTATUS, ROW_CANDID, ROW_IS_FORCED,
+) = range(len(PROJECTION.columns))  # fmt: skip
+N_FIELDS: Final = len(PROJECTION.fields)
+N_COLUMNS: Final = len(PROJECTION.columns)
+
+JD_MINUS_MJD: Final = 2400000.5
+# September 2017, just before the camera's first light, to the year 2132: anything else is a damaged number.
+FIRST_JD: Final = 2458000.0
+LAST_JD: Final = 2500000.0
+# The brightest star has -1.5 mag and no survey reaches 40; ZTF's own marks for "none" are -999 and -99999.
+BRIGHTEST: Final = -5.0
+FAINTEST: Final = 40.0
+LARGEST_MAGERR: Final = 10.0  # mag; a 5-sigma detection has 0.2
+LARGEST_FLUX: Final = 1e9  # DN; ZTF saturates near 1e6
+NO_FLUX: Final = -99999.0
+
+# procstatus of usable forced photometry: 0 is clean, 57 only says that the reference image shows no source near. The
+# others warn of damaged pixels (56), of positions at the image's edge (61) or of missing measurements.
+USABLE_PROCSTATUS: Final = (0, 57)
+
+_BANDS: Final = {1: "g", 2: "r", 3: "i"}  # fid
+_G: Final = BAND_CODES["g"]
+_R: Final = BAND_CODES["r"]
+_I: Final = BAND_CODES["i"]
+_ZTF: Final = SURVEY_CODES["ztf"]
+_DETECTION: Final = int(Kind.DETECTION)
+_UPPER_LIMIT: Final = int(Kind.UPPER_LIMIT)
+_FORCED: Final = int(Kind.FORCED)
+_WORDS: Final = POINT.itemsize // 4
+
+# Histories arrive nearly in order, so points are sorted by insertion, which is quadratic in the worst case: longer ones
+# than this go through numpy.
+_LONGEST_INSERTION_SORT: Final = 512
+
+
+def alert(cells: Cells) -> Alert:
+    """The alert in projected `cells`.
+
+    The detection must be complete and plausible. Rows of the history that are not (no filter that we know, a
+    damaged number, forced photometry that failed) are left out instead: they were never this alert's claim, earlier
+    packets may have brought them whole, and the new detection is worth having without them.
+    Where a row of the history repeats the detection, the detection stands.
+
+    Raises AlertError: missing_field, bad_value, unknown_band, naming the field.
+    """
+    values = cells.values
+    number = values[:N_FIELDS].view(np.float64).tolist()
+    _check_between(cells, JD, number[JD], FIRST_JD, LAST_JD)
+    if number[FID] not in _BANDS:
+        if number[FID] != number[FID]:
+            _refuse(cells, FID, "1, 2 or 3")
+        raise AlertError("unknown_band", f"candidate.fid is {number[FID]:g}; known are 1, 2, 3 for g, r, i")
+    _check_between(cells, MAGPSF, number[MAGPSF], BRIGHTEST, FAINTEST)
+    _check_between(cells, SIGMAPSF, number[SIGMAPSF], 0.0, LARGEST_MAGERR)
+    _check_between(cells, RA, number[RA], 0.0, 360.0)
+    _check_between(cells, DEC, number[DEC], -90.0, 90.0)
+    candid = int(values[CANDID])
+    if candid == NO_INTEGER:
+        candid = int(values[CANDIDATE_CANDID])
+    if candid == NO_INTEGER:
+        raise AlertError("missing_field", "candid is missing")
+    if candid <= 0:
+        raise AlertError("bad_value", f"candid is {candid}, not a positive number")
+    object_id = cells.text(OBJECT_ID)
+    if object_id is None:
+        raise AlertError("missing_field", "objectId is missing")
+    if not object_id or not object_id.isascii() or not object_id.isprintable():
+        raise AlertError("bad_value", f"objectId is {object_id[:40]!a}, not a name")
+    return Alert(
+        "ztf",
+        object_id,
+        candid,
+        number[JD] - JD_MINUS_MJD,
+        number[RA],
+        number[DEC],
+        _light_curve(cells, candid),
+        Quality(
+            number[RB], number[DRB], number[NBAD], number[FWHM], number[ELONG], number[MAGDIFF], number[SSDISTNR],
+            number[DISTNR], number[MAGNR], number[SIGMAGNR],
+        ),
+        cells.text(SCHEMAVSN) or "",
+    )  # fmt: skip
+
+
+def warm_up() -> None:
+    """Compile what `alert` runs."""
+    values = np.concatenate([PROJECTION.empty_fields(), PROJECTION.empty_row()])
+    _light_curve(Cells(b"", values, 1), 1)
+
+
+def _check_between(cells: Cells, field: int, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:  # NaN fails too
+        _refuse(cells, field, f"between {low:g} and {high:.9g}")
+
+
+def _refuse(cells: Cells, field: int, expected: str) -> NoReturn:
+    path = PROJECTION.fields[field].path
+    if int(cells.values[field]) == MISSING_NUMBER:
+        raise AlertError("missing_field", f"{path} is missing")
+    value = float(cells.values[field : field + 1].view(np.float64)[0])
+    raise AlertError("bad_value", f"{path} is {value:.9g}; it must be {expected}")
+
+
+def _light_curve(cells: Cells, candid: int) -> LightCurve:
+    words = np.empty((1 + cells.n_rows) * _WORDS, dtype=np.uint32)
+    buffer = np.frombuffer(cells.buffer or b"\0", dtype=np.uint8)
+    count, is_ordered = _points(buffer, cells.values, cells.n_rows, candid, words)
+    points = words.view(POINT)
+    if count < len(points):
+        points = points[:count].copy()
+    if not is_ordered:
+        return LightCurve.from_points(points)
+    points.setflags(write=False)
+    return LightCurve(points)
+
+
+@jit
+def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-def]
+    """Fill `words` with points and return how many; whether they are ordered and unique by the rules of LightCurve.
+
+    buffer uint8 (bytes,), cells int64 (fields and rows), words uint32 ((1 + n_rows) * 9,).
+    """
+    numbers = cells.view(np.float64)
+    tick = np.empty(1 + n_rows, np.int64)
+    what = np.empty(1 + n_rows, np.int64)
+    mjd = numbers[JD] - JD_MINUS_MJD
+    band = _band(numbers[FID])
+    _write(
+        words, 0, mjd, candid, numbers[MAGPSF], numbers[SIGMAPSF], _plausible(numbers[DIFFMAGLIM]),
+        _plausible(numbers[MAGNR]), band, _DETECTION, _sign(buffer, cells[ISDIFFPOS]),
+    )  # fmt: skip
+    tick[0] = np.int64(np.rint(mjd * TICKS_PER_DAY))
+    what[0] = _what(band, _DETECTION)
+    count = 1
+    for row in range(n_rows):
+        base = N_FIELDS + row * N_COLUMNS
+        jd = numbers[base + ROW_JD]
+        band = _band(numbers[base + ROW_FID])
+        if not (jd >= FIRST_JD and jd <= LAST_JD) or band < 0:
+            continue
+        mag = numbers[base + ROW_MAGPSF]
+        magerr = numbers[base + ROW_SIGMAPSF]
+        limit = _plausible(numbers[base + ROW_DIFFMAGLIM])
+        sign = 0
+        row_candid = 0
+        if cells[base + ROW_IS_FORCED] == 1:
+            if not _usable(buffer, cells[base + ROW_PROCSTATUS]):
+                continue
+            flux = numbers[base + ROW_FLUX]
+            fluxerr = numbers[base + ROW_FLUXUNC]
+            zero_point = numbers[base + ROW_ZERO_POINT]
+            if flux == NO_FLUX or not (abs(flux) < LARGEST_FLUX and fluxerr > 0.0 and fluxerr < LARGEST_FLUX):
+                continue
+            if not (zero_point > BRIGHTEST and zero_point < FAINTEST):
+                continue
+            # data numbers to microjansky, then as service.photometry.flux.magnitude_from_flux
+            scale = 10.0 ** (-0.4 * (zero_point - AB_ZERO_POINT_UJY))
+            size = max(abs(flux * scale), SMALLEST_FLUX_UJY)
+            mag = AB_ZERO_POINT_UJY - 2.5 * np.log10(size)
+            magerr = MAG_PER_RELATIVE_FLUX * (fluxerr * scale) / size
+            sign = -1 if flux < 0.0 else 1
+            kind = _FORCED
+        elif mag == mag:
+            if not (mag >= BRIGHTEST and mag <= FAINTEST and magerr >= 0.0 and magerr <= LARGEST_MAGERR):
+                continue
+            sign = _sign(buffer, cells[base + ROW_ISDIFFPOS])
+            row_candid = max(cells[base + ROW_CANDID], 0)
+            kind = _DETECTION
+        else:
+            if limit != limit:
+                continue
+            mag = np.nan
+            magerr = np.nan
+            kind = _UPPER_LIMIT
+        mjd = jd - JD_MINUS_MJD
+        tick[count] = np.int64(np.rint(mjd * TICKS_PER_DAY))
+        what[count] = _what(band, kind)
+        if tick[count] == tick[0] and what[count] == what[0]:
+            continue
+        magnr = _plausible(numbers[base + ROW_MAGNR])
+        _write(words, count, mjd, row_candid, mag, magerr, limit, magnr, band, kind, sign)
+        count += 1
+    if count > _LONGEST_INSERTION_SORT:
+        return count, False
+    return _order(words, tick, what, count), True
+
+
+@jit
+def _order(words, tick, what, count):  # type: ignore[no-untyped-def]
+    """Sort points by (tick, what) and keep the preferred copy of each, as LightCurve.from_points does."""
+    order = np.empty(count, np.int64)
+    for index in range(count):
+        place = index
+        while place > 0:
+            other = order[place - 1]
+            if tick[other] < tick[index] or (tick[other] == tick[index] and what[other] <= what[index]):
+                break
+            order[place] = other
+            place -= 1
+        order[place] = index
+    ordered = np.empty(count * _WORDS, np.uint32)
+    kept = 0
+    last = -1
+    for place in range(count):
+        index = order[place]
+        if last >= 0 and tick[index] == tick[last] and what[index] == what[last]:
+            if _is_preferred(words, index, last):
+                last = index
+        else:
+            if last >= 0:
+                ordered[kept * _WORDS : (kept + 1) * _WORDS] = words[last * _WORDS : (last + 1) * _WORDS]
+                kept += 1
+            last = index
+    ordered[kept * _WORDS : (kept + 1) * _WORDS] = words[last * _WORDS : (last + 1) * _WORDS]
+    kept += 1
+    words[: kept * _WORDS] = ordered[: kept * _WORDS]
+    return kept
+
+
+@jit
+def _is_preferred(words, one, other):  # type: ignore[no-untyped-def]
+    """Whether point `one` goes before `other`, a copy of the same measurement: see LightCurve.merge."""
+    floats = words.view(np.float32)
+    a = one * _WORDS
+    b = other * _WORDS
+    unknown_a = (words[a + 2] | words[a + 3]) == 0
+    unknown_b = (words[b + 2] | words[b + 3]) == 0
+    if unknown_a != unknown_b:
+        return unknown_b
+    missing = 0
+    for word in range(4, 8):
+        missing += np.isnan(floats[a + word]) - np.isnan(floats[b + word])
+    if missing != 0:
+        return missing < 0
+    for word in range(_WORDS - 1, -1, -1):
+        if words[a + word] != words[b + word]:
+            return words[a + word] < words[b + word]
+    return False
+
+
+@jit
+def _write(words, point, mjd, candid, mag, magerr, limit, magnr, band, kind, sign):  # type: ignore[no-untyped-def]
+    """Write a point in the layout of POINT: two words for mjd, two for candid, one per float, one for the codes."""
+    floats = words.view(np.float32)
+    pair = np.empty(2, np.int64)
+    pair.view(np.float64)[0] = mjd
+    pair[1] = candid
+    base = point * _WORDS
+    words[base : base + 4] = pair.view(np.uint32)
+    floats[base + 4] = mag
+    floats[base + 5] = magerr
+    floats[base + 6] = limit
+    floats[base + 7] = magnr
+    words[base + 8] = np.uint32((band & 0xFF) | (kind & 0xFF) << 8 | (sign & 0xFF) << 16 | _ZTF << 24)
+
+
+@jit
+def _what(band, kind):  # type: ignore[no-untyped-def]
+    return _ZTF << 16 | band << 8 | kind
+
+
+@jit
+def _plausible(mag):  # type: ignore[no-untyped-def]
+    return mag if mag >= BRIGHTEST and mag <= FAINTEST else np.nan
+
+
+@jit
+def _band(fid):  # type: ignore[no-untyped-def]
+    if fid == 1.0:
+        return _G
+    if fid == 2.0:
+        return _R
+    if fid == 3.0:
+        return _I
+    return -1
+
+
+@jit
+def _sign(buffer, span):  # type: ignore[no-untyped-def]
+    """isdiffpos: "t" or "1" is a brightening against the reference, "f" or "0" a fading; anything else is unknown."""
+    if span < 0 or span & 0xFFFFFFFF != 1:
+        return 0
+    letter = buffer[span >> 32]
+    if letter == ord("t") or letter == ord("1"):
+        return 1
+    if letter == ord("f") or letter == ord("0"):
+        return -1
+    return 0
+
+
+@jit
+def _usable(buffer, span):  # type: ignore[no-untyped-def]
+    """Whether all of procstatus, one number or several with commas between, are in USABLE_PROCSTATUS."""
+    if span < 0:
+        return False
+    start = span >> 32
+    end = start + (span & 0xFFFFFFFF)
+    number = -1
+    for position in range(start, end):
+        letter = buffer[position]
+        if letter == ord(","):
+            if number not in USABLE_PROCSTATUS:
+                return False
+            number = -1
+        elif ord("0") <= letter <= ord("9"):
+            number = min(max(number, 0) * 10 + (letter - ord("0")), 1000)
+        else:
+            return False
+    return number in USABLE_PROCSTATUS
