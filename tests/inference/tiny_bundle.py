@@ -55,6 +55,7 @@ class TinyGraph:
         logits_name: str = "logits",
     ) -> bytes:
         """The ONNX model; the keywords make one that breaks the contract."""
+        a = np.resize(self.a, (n_features + len(CONTEXT_FEATURES), EMBEDDING_SIZE))
         nodes = [
             helper.make_node("Cast", [points_name], ["as_float"], to=TensorProto.FLOAT),
             helper.make_node("ReduceMean", ["as_float", "axes"], ["mean"], keepdims=0),
@@ -76,7 +77,7 @@ class TinyGraph:
             ],
             [
                 numpy_helper.from_array(np.array([1, 2]), "axes"),
-                numpy_helper.from_array(self.a, "a"),
+                numpy_helper.from_array(a, "a"),
                 numpy_helper.from_array(self.b, "b"),
             ],
         )

@@ -1,0 +1,98 @@
+"""The calibration against the same formulas written out one light curve at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_bundle import EMBEDDING_SIZE, TAXONOMY, manifest_values
+
+from service.inference.calibration import Calibrator
+from service.inference.manifest import Manifest
+
+CLASSES = list(TAXONOMY)
+
+
+def manifest(**changes: Any) -> Manifest:
+    return Manifest.model_validate(manifest_values(b"", **changes))
+
+
+@given(seed=st.integers(0, 10_000), counts=st.lists(st.integers(1, 40), min_size=1, max_size=20))
+def test_a_batch_is_judged_as_each_light_curve_would_be(seed: int, counts: list[int]) -> None:
+    known = manifest()
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 5, (len(counts), len(CLASSES))).astype(np.float32)
+    embedding = rng.normal(0, 2, (len(counts), EMBEDDING_SIZE)).astype(np.float32)
+    judgement = Calibrator(known).judge(logits, embedding, np.array(counts))
+    calibration, ood = known.calibration, known.out_of_distribution
+    assert ood is not None
+    whitening = np.array(ood.precision)
+    for row, count in enumerate(counts):
+        k = sum(count >= edge for edge in calibration.edges) - 1
+        p = np.exp(logits[row].astype(np.float64) / calibration.temperature[k])
+        p /= p.sum()
+        np.testing.assert_allclose(judgement.probabilities[row], p, rtol=1e-5, atol=1e-7)
+        assert judgement.probabilities[row].sum() == pytest.approx(1.0, abs=1e-6)
+        for parent, share in zip(known.superclasses, judgement.superclass_probabilities[row], strict=True):
+            children = [p[i] for i, name in enumerate(CLASSES) if TAXONOMY[name] == parent]
+            assert share == pytest.approx(sum(children), abs=1e-6)
+        expected = [1 - p[i] <= calibration.conformal_thresholds[k][i] for i in range(len(CLASSES))]
+        assert judgement.in_conformal_set[row].tolist() == expected
+        away = [whitening @ (embedding[row] - np.array(mean)) for mean in ood.means]
+        score = min(float(d @ d) for d in away) / ood.scale
+        assert judgement.ood_score[row] == pytest.approx(score, rel=1e-9)
+        assert judgement.is_out_of_distribution[row] == (score > ood.threshold)
+
+
+def test_bins_change_exactly_at_their_edges() -> None:
+    logits = np.tile(np.array([3.0, 1.0, 0.0, -1.0, -2.0], dtype=np.float32), (5, 1))
+    embedding = np.zeros((5, EMBEDDING_SIZE), dtype=np.float32)
+    top = Calibrator(manifest()).judge(logits, embedding, np.array([1, 2, 3, 9, 10])).probabilities[:, 0]
+    assert top[0] == top[1] < top[2] == top[3] < top[4]  # temperatures 2.0, 1.5, 0.8
+
+
+def test_a_threshold_of_one_keeps_a_class_and_a_negative_one_never_does() -> None:
+    thresholds = [[1.0, -0.1, 1.0, -0.1, 0.5]]
+    calibration = {
+        "edges": [1],
+        "temperature": [1.0],
+        "conformal_coverage": 0.9,
+        "conformal_thresholds": thresholds,
+    }
+    logits = np.array([[-20.0, 20.0, -20.0, 0.0, 0.0]], dtype=np.float32)
+    members = Calibrator(manifest(calibration=calibration)).judge(
+        logits, np.zeros((1, EMBEDDING_SIZE), np.float32), np.array([4])
+    )
+    assert members.in_conformal_set.tolist() == [[True, False, True, False, False]]
+
+
+def test_a_precision_matrix_and_its_whitening_measure_the_same_distance() -> None:
+    rng = np.random.default_rng(4)
+    whitening = rng.normal(size=(EMBEDDING_SIZE - 1, EMBEDDING_SIZE))
+    statistics = manifest_values(b"")["out_of_distribution"]
+    embedding = rng.normal(100.0, 1.0, (50, EMBEDDING_SIZE))  # far from the origin
+    scores = [
+        Calibrator(manifest(out_of_distribution=statistics | {"precision": precision.tolist()}))
+        .judge(np.zeros((50, len(CLASSES))), embedding, np.full(50, 5))
+        .ood_score
+        for precision in (whitening, whitening.T @ whitening)
+    ]
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-6)
+
+
+def test_huge_logits_stay_probabilities() -> None:
+    logits = np.array([[1e4, -1e4, 0, 0, 0], [-3e38, -3e38, -3e38, -3e38, -3e38]], dtype=np.float32)
+    judgement = Calibrator(manifest()).judge(logits, np.zeros((2, EMBEDDING_SIZE), np.float32), np.array([3, 3]))
+    np.testing.assert_allclose(judgement.probabilities.sum(axis=1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(judgement.probabilities[1], 0.2, atol=1e-6)
+
+
+def test_nothing_to_judge_is_an_empty_judgement() -> None:
+    judgement = Calibrator(manifest()).judge(
+        np.empty((0, len(CLASSES)), np.float32), np.empty((0, EMBEDDING_SIZE), np.float32), np.empty(0, np.int64)
+    )
+    assert judgement.probabilities.shape == (0, len(CLASSES))
+    assert judgement.superclass_probabilities.shape == (0, 3)
