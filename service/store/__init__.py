@@ -1,0 +1,52 @@
+"""Partial light curves and their classifications at rest: one interface, SQLite (embedded), PostgreSQL (shared)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from service.store.interface import (
+    Increment,
+    Sort,
+    Store,
+    StoredClassification,
+    StoredObject,
+    StoreStatistics,
+    StoreUnavailableError,
+    StoreVersionError,
+)
+from service.store.sky import Cone
+from service.store.sqlite import SqliteStore
+
+__all__ = [
+    "Cone",
+    "Increment",
+    "Sort",
+    "SqliteStore",
+    "Store",
+    "StoreStatistics",
+    "StoreUnavailableError",
+    "StoreVersionError",
+    "StoredClassification",
+    "StoredObject",
+    "open_store",
+]
+
+
+def open_store(url: str) -> Store:
+    """The store at `url`: `sqlite:///PATH`, `sqlite://` (temporary, for trials and tests) or `postgresql://...`.
+
+    `sqlite:///var/x.db` is relative to the working directory, `sqlite:////var/x.db` absolute. Raises ValueError on
+    any other url, StoreUnavailableError where SQLite's file can't be opened; PostgreSQL may come up later.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "sqlite":
+        if rest in ("", "/", "/:memory:"):
+            return SqliteStore()
+        if rest.startswith("/"):
+            return SqliteStore(Path(rest[1:]))
+    raise ValueError(f"store url {_without_password(url)!r} is neither sqlite:///PATH nor postgresql://...")
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}...@{rest.rpartition('@')[2]}" if "@" in rest else url

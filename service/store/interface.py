@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from service.photometry import LightCurve
+from service.store.sky import Cone
+
+Sort = Literal["newest", "most_probable"]
 
 
 class StoreUnavailableError(RuntimeError):
     """The store can't be reached or can't write (server down, disk full): try again later, nothing was written."""
 
 
+class StoreVersionError(RuntimeError):
+    """The store was made by a newer version of the service than this one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Increment:
-    """What one alert adds to its object. ra, dec [deg]."""
+    """What one alert adds to its object. ra, dec [deg], NaN where unknown.
+
+    Raises ValueError on an object_id that no store could keep: empty, or with a NUL in it.
+    """
 
     object_id: str
     ra: float
     dec: float
     light_curve: LightCurve
 
+    def __post_init__(self) -> None:
+        if not self.object_id or "\0" in self.object_id:
+            raise ValueError(f"object_id {self.object_id!r} is empty or holds a NUL character")
+
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object at rest. ra, dec [deg] are those of the latest alert."""
+    """An object at rest. ra, dec [deg] are those of its alert of the greatest epoch, `last_mjd` [days]."""
 
     object_id: str
     ra: float
     dec: float
+    last_mjd: float
     light_curve: LightCurve
 
 
@@ -38,7 +56,9 @@ class StoredClassification:
     """One published classification. (object_id, candid, classifier, version) identifies it.
 
     `mjd` is the alert's epoch [days]; `published_at` seconds since 1970; `document` the published message as JSON-able
-    values: the output schema's fields.
+    values: the output schema's fields, of which the store itself reads only `probabilities` (class -> probability).
+    `active` is False for the answer of a shadow bundle: it is kept in the history and is never the latest. `embedding`
+    (D,) is kept as float16, with the latest classification alone.
     """
 
     object_id: str
@@ -50,10 +70,14 @@ class StoredClassification:
     top_class: str
     top_probability: float
     document: dict[str, Any]
+    active: bool = True
+    embedding: NDArray[np.floating[Any]] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class StoreStatistics:
+    """Objects, classifications in the history (in a large PostgreSQL both are estimates) and bytes on disk."""
+
     objects: int
     classifications: int
     bytes: int
@@ -78,7 +102,8 @@ class Store(Protocol):
     def record(self, classifications: Sequence[StoredClassification]) -> None:
         """Remember published classifications in one transaction; recording one again changes nothing.
 
-        The latest of an object is the one with the greatest (mjd, candid) among the active classifier's answers.
+        The latest of an object is the one with the greatest (mjd, candid) among the active ones; of two classifiers'
+        answers to the same alert, the one published later.
         """
         ...
 
@@ -90,21 +115,38 @@ class Store(Protocol):
         top_class: str | None = None,
         min_probability: float = 0.0,
         since: float | None = None,
+        cone: Cone | None = None,
+        sort: Sort = "newest",
         limit: int = 100,
         cursor: str | None = None,
     ) -> tuple[list[StoredClassification], str | None]:
-        """Latest classification per object, newest `published_at` first, and a cursor for the next page (None: end).
+        """Latest classification per object, in order of `sort`, and a cursor for the next page (None: end).
 
-        `since` is in seconds since 1970. Raises ValueError on a cursor that this store did not give.
+        `since` is in seconds since 1970. An object that is classified anew while someone pages moves to the front of
+        the newest: no page shows it twice. Raises ValueError on a cursor that was not given for the same `sort`.
         """
         ...
 
+    def class_mix(self, since: float) -> dict[str, int]:
+        """Objects per top class whose latest classification was published at or after `since` [s since 1970]."""
+        ...
+
+    def embeddings(self, classifier: str, version: str, limit: int = 100_000) -> tuple[list[str], NDArray[np.float16]]:
+        """(object ids, their latest embeddings (n, D)) of one classifier version, newest first."""
+        ...
+
     def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
-        """All classifications of an object, oldest first; their `document` may be reduced to the probabilities."""
+        """The last `limit` classifications of an object, shadow answers among them, oldest first.
+
+        Their `document` is reduced to the probabilities, in single precision, and they have no embedding.
+        """
         ...
 
     def prune(self, older_than_mjd: float) -> int:
-        """Forget objects whose last detection is older; their classifications go too. Returns how many went."""
+        """Forget objects whose last detection is older; their classifications go too. Returns how many objects went.
+
+        In small transactions, so that the stream goes on beside it.
+        """
         ...
 
     def statistics(self) -> StoreStatistics: ...

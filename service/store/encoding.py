@@ -1,0 +1,78 @@
+"""How light curves, documents, probabilities and embeddings lie in a column of bytes."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import cramjam
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from service.photometry import LightCurve
+from service.store.interface import StoredClassification
+
+_COLUMNS: Final = (
+    "object_id", "candid", "classifier", "version", "mjd", "published_at", "top_class", "top_probability",
+)  # fmt: skip
+
+
+def encode_light_curve(light_curve: LightCurve) -> bytes:
+    """The packed light curve in one LZ4 block: half the bytes for 3 us (zlib: 0.4 of them for 40 us)."""
+    return bytes(cramjam.lz4.compress_block(light_curve.pack()))
+
+
+def decode_light_curve(stored: bytes) -> LightCurve:
+    return LightCurve.unpack(bytes(cramjam.lz4.decompress_block(stored)))
+
+
+def encode_document(document: dict[str, Any]) -> bytes:
+    """JSON, deflated: names of classes and fields repeat."""
+    return zlib.compress(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY), 1)
+
+
+def decode_document(stored: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = orjson.loads(zlib.decompress(stored))
+    return document
+
+
+def classes_of(document: dict[str, Any]) -> tuple[str, ...]:
+    """The classes that `document` gives probabilities for, in its order; none where it gives none."""
+    probabilities = document.get("probabilities")
+    return tuple(probabilities) if isinstance(probabilities, dict) else ()
+
+
+def encode_probabilities(document: dict[str, Any]) -> bytes:
+    """float32, in the order of `classes_of(document)`."""
+    return np.array([document["probabilities"][name] for name in classes_of(document)], dtype="<f4").tobytes()
+
+
+def encode_embedding(embedding: NDArray[np.floating[Any]] | None) -> bytes | None:
+    """float16: similarity needs no more, and a million of 96 dimensions fit 200 MB."""
+    return None if embedding is None else np.asarray(embedding, dtype="<f2").tobytes()
+
+
+def decode_embeddings(rows: Sequence[tuple[str, bytes]]) -> tuple[list[str], NDArray[np.float16]]:
+    """(object ids, embeddings (n, D)) of (object_id, stored embedding) rows of one length."""
+    packed = b"".join(embedding for _, embedding in rows)
+    return [object_id for object_id, _ in rows], np.frombuffer(packed, "<f2").reshape(len(rows), -1 if rows else 0)
+
+
+def decode_latest(row: Sequence[Any]) -> StoredClassification:
+    """From the columns of StoredClassification up to `top_probability`, then document and embedding."""
+    *columns, document, embedding = row
+    return StoredClassification(
+        **dict(zip(_COLUMNS, columns, strict=True)),
+        document=decode_document(document),
+        embedding=None if embedding is None else np.frombuffer(embedding, dtype="<f2"),
+    )
+
+
+def decode_history(row: Sequence[Any]) -> StoredClassification:
+    """From the columns of StoredClassification up to `top_probability`, then active, probabilities, classes (JSON)."""
+    *columns, active, probabilities, classes = row
+    values = np.frombuffer(probabilities, dtype="<f4").tolist()
+    document = {"probabilities": dict(zip(orjson.loads(classes), values, strict=True))}
+    return StoredClassification(**dict(zip(_COLUMNS, columns, strict=True)), document=document, active=bool(active))

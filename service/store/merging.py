@@ -1,0 +1,79 @@
+"""What a batch makes of what is stored: the part of a store that no database does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+
+import numpy as np
+import orjson
+
+from service.photometry import Kind, LightCurve, merge
+from service.store.encoding import classes_of
+from service.store.interface import Increment, StoredClassification, StoredObject
+
+
+def merge_batch(
+    stored: Mapping[str, StoredObject], increments: Sequence[Increment]
+) -> tuple[list[LightCurve], list[StoredObject]]:
+    """(light curve known at each increment, objects as they are to be written).
+
+    The second holds only objects that are new or changed, each once, ordered by object_id. An object's position is
+    that of its alert of the greatest epoch (then the greatest coordinates), so that the order in which alerts arrive
+    does not matter.
+    """
+    known: list[LightCurve] = []
+    now: dict[str, StoredObject] = dict(stored)
+    for increment in increments:
+        alert = StoredObject(
+            increment.object_id,
+            increment.ra,
+            increment.dec,
+            _last_mjd(increment.light_curve),
+            increment.light_curve,
+        )
+        before = now.get(increment.object_id)
+        if before is not None:
+            newest = max(before, alert, key=_recency)
+            light_curve = merge([before.light_curve, alert.light_curve])
+            alert = StoredObject(alert.object_id, newest.ra, newest.dec, newest.last_mjd, light_curve)
+        now[alert.object_id] = alert
+        known.append(alert.light_curve)
+    return known, [now[name] for name in sorted(now) if not _same(stored.get(name), now[name])]
+
+
+def classifier_key(classification: StoredClassification) -> tuple[str, str, str]:
+    """(classifier, version, JSON array of its classes): the row of `classifiers` that a classification belongs to."""
+    return (
+        classification.classifier,
+        classification.version,
+        orjson.dumps(classes_of(classification.document)).decode(),
+    )
+
+
+def latest_per_object(classifications: Sequence[StoredClassification]) -> list[StoredClassification]:
+    """The one active classification of each object that may become its latest, ordered by object_id."""
+    newest: dict[str, StoredClassification] = {}
+    for c in classifications:
+        if not c.active:
+            continue
+        other = newest.get(c.object_id)
+        if other is None or (c.mjd, c.candid, c.published_at) > (other.mjd, other.candid, other.published_at):
+            newest[c.object_id] = c
+    return [newest[object_id] for object_id in sorted(newest)]
+
+
+def _last_mjd(light_curve: LightCurve) -> float:
+    """Epoch of the last detection, of the last point where there is none, 0 of an empty light curve."""
+    detections = np.flatnonzero(light_curve.kind == Kind.DETECTION)
+    if len(detections):
+        return float(light_curve.mjd[detections[-1]])
+    return float(light_curve.mjd[-1]) if len(light_curve) else 0.0
+
+
+def _recency(thing: StoredObject) -> tuple[float, bool, float, float]:
+    return thing.last_mjd, isfinite(thing.ra) and isfinite(thing.dec), thing.ra, thing.dec
+
+
+def _same(before: StoredObject | None, after: StoredObject) -> bool:
+    return before is not None and before.light_curve == after.light_curve and _recency(before) == _recency(after)

@@ -1,0 +1,376 @@
+"""The embedded store: one SQLite file in write-ahead-log mode, one writer, any number of readers beside it."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import nan
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from service.photometry import LightCurve
+from service.store import encoding
+from service.store.interface import (
+    Increment,
+    Sort,
+    StoredClassification,
+    StoredObject,
+    StoreStatistics,
+    StoreUnavailableError,
+    StoreVersionError,
+)
+from service.store.merging import classifier_key, latest_per_object, merge_batch
+from service.store.migrations import migrations
+from service.store.paging import Page
+from service.store.sky import Cone, cell_of
+
+# How long a write waits for another process's (a prune, a backup tool, a second service): longer than any batch of
+# theirs, shorter than the patience of a Kafka consumer group.
+BUSY_TIMEOUT_S: Final = 10.0
+
+# Objects forgotten per transaction: some 50 ms, so that batches of the stream slip in between.
+PRUNE_CHUNK: Final = 2000
+
+# What "try again later" can mend; anything else is a defect and is raised as it is.
+_UNAVAILABLE: Final = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOTADB,
+}
+
+_LATEST: Final = """
+    SELECT object_id, candid, classifiers.classifier, version, mjd, published_at, top_class, top_probability,
+           document, embedding
+    FROM latest JOIN classifiers ON number = latest.classifier
+"""
+
+
+class SqliteStore:
+    """See `Store`. `path` None keeps everything in a temporary file that `close` removes.
+
+    Raises StoreUnavailableError where the file can't be made or opened, StoreVersionError where it is too new.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="alert-classifier-") if path is None else None
+        self.path = path if path is not None else Path(self._temporary.name) / "store.db"  # type: ignore[union-attr]
+        self._write_lock = threading.Lock()
+        self._idle_readers: list[sqlite3.Connection] = []
+        self._closed = False
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailableError(f"store {self.path}: {error.strerror or error}") from error
+        with _translated(self.path):
+            self._writer = self._connect()
+            self._migrate()
+
+    def merge(self, increments: Sequence[Increment]) -> list[LightCurve]:
+        if not increments:
+            return []
+        ids = sorted({increment.object_id for increment in increments})
+        with self._transaction() as connection:
+            stored = _load(connection, ids)
+            known, changed = merge_batch(stored, increments)
+            connection.executemany(
+                """
+                INSERT INTO objects (object_id, ra, dec, cell, last_mjd, light_curve) VALUES (?, ?, ?, ?, ?, ?)
+                ON CONFLICT (object_id) DO UPDATE SET ra = excluded.ra, dec = excluded.dec, cell = excluded.cell,
+                    last_mjd = excluded.last_mjd, light_curve = excluded.light_curve
+                """,
+                [
+                    (
+                        o.object_id,
+                        o.ra,
+                        o.dec,
+                        cell_of(o.ra, o.dec),
+                        o.last_mjd,
+                        encoding.encode_light_curve(o.light_curve),
+                    )
+                    for o in changed
+                ],
+            )
+            if len(ids) > len(stored):
+                connection.execute("UPDATE totals SET objects = objects + ?", (len(ids) - len(stored),))
+        return known
+
+    def load(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
+        with self._reader() as connection:
+            return _load(connection, object_ids)
+
+    def record(self, classifications: Sequence[StoredClassification]) -> None:
+        if not classifications:
+            return
+        with self._transaction() as connection:
+            numbers = {key: _classifier_number(connection, key) for key in set(map(classifier_key, classifications))}
+            added = connection.executemany(
+                "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                [
+                    (
+                        c.object_id, c.candid, numbers[classifier_key(c)], c.active, c.mjd, c.published_at,
+                        c.top_class, c.top_probability, encoding.encode_probabilities(c.document),
+                    )
+                    for c in sorted(classifications, key=lambda c: c.object_id)
+                ],
+            ).rowcount  # fmt: skip
+            connection.executemany(
+                """
+                INSERT INTO latest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                ON CONFLICT (object_id) DO UPDATE SET candid = excluded.candid, classifier = excluded.classifier,
+                    mjd = excluded.mjd, published_at = excluded.published_at, top_class = excluded.top_class,
+                    top_probability = excluded.top_probability, document = excluded.document,
+                    embedding = excluded.embedding
+                WHERE (excluded.mjd, excluded.candid) > (latest.mjd, latest.candid)
+                   OR ((excluded.mjd, excluded.candid) = (latest.mjd, latest.candid)
+                       AND excluded.classifier <> latest.classifier AND excluded.published_at > latest.published_at)
+                """,
+                [
+                    (
+                        c.object_id, c.candid, numbers[classifier_key(c)], c.mjd, float(c.published_at),
+                        c.top_class, float(c.top_probability), encoding.encode_document(c.document),
+                        encoding.encode_embedding(c.embedding),
+                    )
+                    for c in latest_per_object(classifications)
+                ],
+            )  # fmt: skip
+            connection.execute("UPDATE totals SET classifications = classifications + ?", (added,))
+
+    def latest(self, object_id: str) -> StoredClassification | None:
+        with self._reader() as connection:
+            row = connection.execute(f"{_LATEST} WHERE object_id = ?", (object_id,)).fetchone()
+        return None if row is None else encoding.decode_latest(row)
+
+    def query(
+        self,
+        *,
+        top_class: str | None = None,
+        min_probability: float = 0.0,
+        since: float | None = None,
+        cone: Cone | None = None,
+        sort: Sort = "newest",
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> tuple[list[StoredClassification], str | None]:
+        page = Page(top_class, min_probability, since, cone is not None, sort, limit, cursor)
+        with self._reader() as connection:
+            parameters = page.parameters
+            if cone is not None:
+                parameters["object_ids"] = orjson.dumps(_inside(connection, cone)).decode()
+            where = page.where("(SELECT value FROM json_each(:object_ids))")
+            rows = connection.execute(f"{_LATEST} WHERE {where} {page.order}", parameters).fetchall()
+        return page.cut([encoding.decode_latest(row) for row in rows])
+
+    def class_mix(self, since: float) -> dict[str, int]:
+        with self._reader() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT top_class, count(*) FROM latest WHERE published_at >= ? GROUP BY top_class ORDER BY 1",
+                    (since,),
+                ).fetchall()
+            )
+
+    def embeddings(self, classifier: str, version: str, limit: int = 100_000) -> tuple[list[str], NDArray[np.float16]]:
+        with self._reader() as connection:
+            rows = connection.execute(
+                """
+                SELECT object_id, embedding FROM latest JOIN classifiers ON number = latest.classifier
+                WHERE embedding IS NOT NULL AND classifiers.classifier = ? AND version = ?
+                ORDER BY published_at DESC, object_id DESC LIMIT ?
+                """,
+                (classifier, version, limit),
+            ).fetchall()
+        return encoding.decode_embeddings(rows)
+
+    def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
+        with self._reader() as connection:
+            rows = connection.execute(
+                """
+                SELECT object_id, candid, classifiers.classifier, version, mjd, published_at, top_class,
+                       top_probability, active, probabilities, classes
+                FROM history JOIN classifiers ON number = history.classifier
+                WHERE object_id = ? ORDER BY mjd DESC, candid DESC, published_at DESC LIMIT ?
+                """,
+                (object_id, limit),
+            ).fetchall()
+        return [encoding.decode_history(row) for row in reversed(rows)]
+
+    def prune(self, older_than_mjd: float) -> int:
+        with self._reader() as connection:
+            old = [
+                object_id
+                for (object_id,) in connection.execute(
+                    "SELECT object_id FROM objects WHERE last_mjd < ?", (older_than_mjd,)
+                )
+            ]
+        pruned = 0
+        for start in range(0, len(old), PRUNE_CHUNK):
+            with self._transaction() as connection:
+                pruned += _prune(connection, old[start : start + PRUNE_CHUNK], older_than_mjd)
+        return pruned
+
+    def statistics(self) -> StoreStatistics:
+        with self._reader() as connection:
+            objects, classifications = connection.execute("SELECT objects, classifications FROM totals").fetchone()
+        files = [self.path, Path(f"{self.path}-wal")]
+        return StoreStatistics(objects, classifications, sum(f.stat().st_size for f in files if f.exists()))
+
+    def check(self) -> None:
+        with self._transaction() as connection:
+            connection.execute("UPDATE totals SET objects = objects")  # a page that must reach the disk
+
+    def close(self) -> None:
+        self._closed = True
+        while self._idle_readers:
+            self._idle_readers.pop().close()
+        with self._write_lock:
+            self._writer.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """The writer, in a transaction that holds the file's write lock from its start."""
+        with self._write_lock, _translated(self.path):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:  # some failures, a full disk among them, have rolled back already
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        with _translated(self.path):
+            try:
+                connection = self._idle_readers.pop()
+            except IndexError:
+                connection = self._connect()
+                connection.execute("PRAGMA query_only = ON")
+            try:
+                yield connection
+            finally:
+                if self._closed:
+                    connection.close()
+                else:
+                    self._idle_readers.append(connection)
+
+    def _connect(self) -> sqlite3.Connection:
+        # isolation_level None: transactions are ours to begin. check_same_thread: the lock and the pool see to it.
+        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _migrate(self) -> None:
+        known = migrations("sqlite")
+        for version, sql in known:
+            self._writer.execute("BEGIN IMMEDIATE")  # another process may be at the same
+            try:
+                if self._version() < version:
+                    for statement in _statements(sql):
+                        self._writer.execute(statement)
+                    self._writer.execute(f"PRAGMA user_version = {version}")
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+        if self._version() > len(known):
+            raise StoreVersionError(
+                f"store {self.path} has tables of version {self._version()}, this service knows {len(known)}: update it"
+            )
+
+    def _version(self) -> int:
+        version: int = self._writer.execute("PRAGMA user_version").fetchone()[0]
+        return version
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is None or code & 0xFF not in _UNAVAILABLE:  # the low byte is the primary code
+            raise
+        raise StoreUnavailableError(f"store {path}: {error}") from error
+
+
+def _load(connection: sqlite3.Connection, object_ids: Sequence[str]) -> dict[str, StoredObject]:
+    rows = connection.execute(
+        """
+        SELECT object_id, ra, dec, last_mjd, light_curve FROM objects
+        WHERE object_id IN (SELECT value FROM json_each(?))
+        """,
+        (orjson.dumps(list(object_ids)).decode(),),
+    )
+    return {
+        object_id: StoredObject(
+            object_id,
+            nan if ra is None else ra,
+            nan if dec is None else dec,
+            last_mjd,
+            encoding.decode_light_curve(light_curve),
+        )
+        for object_id, ra, dec, last_mjd, light_curve in rows
+    }
+
+
+def _classifier_number(connection: sqlite3.Connection, key: tuple[str, str, str]) -> int:
+    connection.execute(
+        "INSERT INTO classifiers (classifier, version, classes) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", key
+    )
+    number: int = connection.execute(
+        "SELECT number FROM classifiers WHERE (classifier, version, classes) = (?, ?, ?)", key
+    ).fetchone()[0]
+    return number
+
+
+def _inside(connection: sqlite3.Connection, cone: Cone) -> list[str]:
+    rows = connection.execute(
+        "SELECT object_id, ra, dec FROM objects WHERE cell IN (SELECT value FROM json_each(?))",
+        (orjson.dumps(cone.cells()).decode(),),
+    ).fetchall()
+    return cone.select(rows)
+
+
+def _prune(connection: sqlite3.Connection, object_ids: Sequence[str], older_than_mjd: float) -> int:
+    chosen = orjson.dumps(list(object_ids)).decode()
+    # those that an alert has reached since they were chosen stay
+    gone = connection.execute(
+        "DELETE FROM objects WHERE object_id IN (SELECT value FROM json_each(?)) AND last_mjd < ? RETURNING object_id",
+        (chosen, older_than_mjd),
+    ).fetchall()
+    ids = (orjson.dumps([object_id for (object_id,) in gone]).decode(),)
+    connection.execute("DELETE FROM latest WHERE object_id IN (SELECT value FROM json_each(?))", ids)
+    deleted = connection.execute("DELETE FROM history WHERE object_id IN (SELECT value FROM json_each(?))", ids)
+    connection.execute(
+        "UPDATE totals SET objects = objects - ?, classifications = classifications - ?", (len(gone), deleted.rowcount)
+    )
+    return len(gone)
+
+
+def _statements(sql: str) -> Iterator[str]:
+    """The statements of a script whose statements end at the end of a line."""
+    statement = ""
+    for line in sql.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
