@@ -26,7 +26,7 @@ from service.inference.prediction import (
 )
 from service.inference.session import CUDA, Session
 from service.metrics import stage
-from service.photometry import BAND_CODES, BANDS, Kind, LightCurve
+from service.photometry import BAND_CODES, BANDS, Kind, LightCurve, end_to_end
 
 # Light curves prepared at a time: their tensors and embeddings are in memory together, some 10 kB each.
 CHUNK: Final = 1024
@@ -230,9 +230,7 @@ class _Census:
     def __init__(self, light_curves: Sequence[LightCurve], band_is_known: NDArray[np.bool_]) -> None:
         count = len(light_curves)
         curve = np.repeat(np.arange(count), [len(light_curve) for light_curve in light_curves])
-        points = (
-            np.concatenate([light_curve.points for light_curve in light_curves]) if count else LightCurve.empty().points
-        )
+        points = end_to_end(light_curves)
         band, kind = points["band"].astype(np.int64), points["kind"].astype(np.int64)
         cells = (curve * len(BANDS) + band) * len(Kind) + kind
         shape = (count, len(BANDS), len(Kind))

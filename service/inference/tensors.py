@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.photometry import BAND_CODES, Kind, LightCurve
+from service.photometry import BAND_CODES, Kind, LightCurve, end_to_end
 from service.photometry.flux import MAG_PER_RELATIVE_FLUX
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -68,7 +68,7 @@ def alert_clr(light_curve: LightCurve, parameters: Mapping[str, Any]) -> Arrays:
 
 def alert_clr_batch(light_curves: Sequence[LightCurve], parameters: Mapping[str, Any]) -> list[Arrays]:
     """`alert_clr` of many light curves at once; the answers are equal to the last bit."""
-    points = light_curves[0].points if len(light_curves) == 1 else np.concatenate([c.points for c in light_curves])
+    points = light_curves[0].points if len(light_curves) == 1 else end_to_end(light_curves)
     tokens = alert_tokens(points, np.array([len(curve) for curve in light_curves]), parameters)
     stops = np.cumsum(tokens.counts)
     return [

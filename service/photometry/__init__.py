@@ -1,7 +1,7 @@
 """What a light curve is: points, bands, magnitudes and fluxes, merging, packing, points tables."""
 
 from service.photometry.bands import BAND_CODES, BANDS, SURVEY_CODES, SURVEYS, ZTF_WAVELENGTHS, band_code
-from service.photometry.lightcurve import POINT, Kind, LightCurve, merge
+from service.photometry.lightcurve import POINT, Kind, LightCurve, end_to_end, merge
 
 __all__ = [
     "BANDS",
@@ -13,5 +13,6 @@ __all__ = [
     "Kind",
     "LightCurve",
     "band_code",
+    "end_to_end",
     "merge",
 ]

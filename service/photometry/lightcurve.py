@@ -5,7 +5,7 @@ A light curve is one structured array, so that packing is a copy of its bytes an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -157,7 +157,13 @@ def merge(light_curves: Sequence[LightCurve]) -> LightCurve:
     filled = [curve for curve in light_curves if len(curve)]
     if len(filled) < 2:
         return filled[0] if filled else LightCurve.empty()
-    return LightCurve.from_points(np.concatenate([curve.points for curve in filled]))
+    return LightCurve.from_points(end_to_end(filled))
+
+
+def end_to_end(light_curves: Iterable[LightCurve]) -> NDArray[np.void]:
+    """The points of all light curves in one read-only array, one light curve after the other."""
+    # By bytes: np.concatenate compares the fields of each structured array with the others', 10 us apiece.
+    return np.frombuffer(b"".join([curve.points.tobytes() for curve in light_curves]), dtype=POINT)
 
 
 def _union(points: NDArray[np.void]) -> NDArray[np.void]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.photometry import POINT, Kind, LightCurve, merge
+from service.photometry import POINT, Kind, LightCurve, end_to_end, merge
 
 # Few distinct values, so that the same measurement appears in several copies which agree or disagree.
 epochs = st.sampled_from([58000.0, 58000.0000001, 58000.0000009, 58000.1, 59999.9999999, 60000.25])
@@ -33,6 +33,13 @@ def test_merging_is_associative(a, b, c):
 def test_merging_again_changes_nothing(a, b):
     union = a.merge(b)
     assert union.merge(a) == union.merge(union) == union
+
+
+@given(st.lists(curves, max_size=4))
+def test_laid_end_to_end_every_point_stands_where_it_stood(parts):
+    joined = end_to_end(parts)
+    assert joined.dtype == POINT
+    assert joined.tobytes() == b"".join(part.points.tobytes() for part in parts)
 
 
 @given(curves)
