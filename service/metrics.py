@@ -67,6 +67,12 @@ PUBLISH_RETRIES: Final = Counter(f"{_PREFIX}_publish_retries", "Batches that wai
 STORE_OBJECTS: Final = Gauge(f"{_PREFIX}_store_objects", "Objects at rest")
 STORE_BYTES: Final = Gauge(f"{_PREFIX}_store_bytes", "Size of the store")
 READY: Final = Gauge(f"{_PREFIX}_ready", "1 when the service answers and, if streaming, consumes")
+HTTP_REQUEST_SECONDS: Final = Histogram(
+    f"{_PREFIX}_http_request_seconds",
+    "Time from request to the end of its answer, by path template",
+    ["method", "path", "status"],
+    buckets=LATENCY_BUCKETS_S,
+)
 MODEL: Final = Info(f"{_PREFIX}_model", "Active model bundle and execution provider")
 
 
