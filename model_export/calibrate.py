@@ -1,0 +1,148 @@
+"""Make the published numbers mean what they say: temperature, conformal sets and an out-of-distribution score.
+
+All of it is fitted on the validation split, seen at every number of first detections, and stored in the manifest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from model_export.data import CLASSES
+from model_export.predict import ALL, Predictions
+from model_export.scores import SUPERCLASS_OF, softmax
+from service.inference.manifest import Calibration, OutOfDistribution
+
+EDGES: Final = (1, 2, 3, 5, 8, 12, 20)  # detection-count bins
+PREFIXES: Final = (*EDGES, ALL)
+COVERAGE: Final = 0.9
+FEWEST: Final = 20  # objects of a class in a bin, below which the threshold of its superclass stands in
+OOD_PERCENTILE: Final = 99.0
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What the model said of each validation object at each prefix: logits (n, C) with the published prior."""
+
+    logits: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    n_seen: NDArray[np.int64]
+    table: NDArray[np.object_]
+
+
+def examples(predictions: dict[int, Predictions], prior: NDArray[np.float64]) -> Examples:
+    """Stack the prefixes; an object with fewer than k detections is not repeated for k."""
+    parts = []
+    for k, p in predictions.items():
+        new = (p.n_detections > k) & (p.labels >= 0) if k != ALL else p.labels >= 0
+        parts.append((p.logits[new] + np.log(prior), p.labels[new], p.n_seen[new], p.table[new]))
+    return Examples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def bin_of(n_seen: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index of the detection-count bin (n,)."""
+    return np.searchsorted(EDGES, n_seen, side="right") - 1
+
+
+def calibrate(found: Examples) -> Calibration:
+    """Temperature and class-conditional conformal thresholds per detection-count bin.
+
+    The two served populations weigh the same in the temperature. A class belongs to the set where 1 - p <= threshold,
+    its threshold being the 90 % quantile of 1 - p(true class) over validation objects of that class and bin (Vovk 2012;
+    Romano et al. 2020 for the score); with fewer than 20 such objects, of its superclass and bin.
+    """
+    which = bin_of(found.n_seen)
+    temperatures, thresholds = [], []
+    for b in range(len(EDGES)):
+        mine = which == b
+        logits, labels, table = found.logits[mine], found.labels[mine], found.table[mine]
+        temperature = fit_temperature(logits, labels, _balanced(table))
+        probabilities = softmax(logits / temperature)
+        score = 1.0 - probabilities[np.arange(len(labels)), labels]
+        temperatures.append(round(temperature, 4))
+        thresholds.append([round(float(t), 5) for t in _thresholds(score, labels)])
+    return Calibration(
+        edges=list(EDGES), temperature=temperatures, conformal_coverage=COVERAGE, conformal_thresholds=thresholds
+    )
+
+
+def fit_temperature(
+    logits: NDArray[np.float64], labels: NDArray[np.int64], weights: NDArray[np.float64]
+) -> float:
+    """The temperature of least weighted negative log-likelihood (Guo et al. 2017, arXiv:1706.04599)."""
+
+    def loss(log_temperature: float) -> float:
+        p = softmax(logits / np.exp(log_temperature))
+        return float(-(weights * np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12))).sum())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-1.5, 1.5), method="bounded").x))
+
+
+def apply(calibration: Calibration, logits: NDArray[np.float64], n_seen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Published probabilities (n, C) of logits that carry the prior."""
+    return softmax(logits / np.array(calibration.temperature)[bin_of(n_seen)][:, None])
+
+
+def conformal_sets(
+    calibration: Calibration, probabilities: NDArray[np.float64], n_seen: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Membership (n, C): every class that can't be ruled out; never empty, the top class always belongs."""
+    inside = 1.0 - probabilities <= np.array(calibration.conformal_thresholds)[bin_of(n_seen)]
+    inside[np.arange(len(inside)), probabilities.argmax(axis=1)] = True
+    return inside
+
+
+def out_of_distribution(train: Predictions, validation: Predictions) -> OutOfDistribution:
+    """Class means and shared whitening of training embeddings; scale and threshold from the validation split."""
+    known = train.labels >= 0
+    embedding, labels = train.embedding[known], train.labels[known]
+    means = np.stack([embedding[labels == c].mean(axis=0) for c in range(len(CLASSES))])
+    number = np.bincount(labels, minlength=len(CLASSES))
+    weight = (1.0 / np.sqrt(number))[labels]  # else the covariance would be that of SNIa alone
+    centred = (embedding - means[labels]) * np.sqrt(weight / weight.sum())[:, None]
+    covariance = centred.T @ centred
+    covariance += np.eye(len(covariance)) * 1e-2 * np.trace(covariance) / len(covariance)
+    whitening = np.linalg.inv(np.linalg.cholesky(covariance))  # (D, D) with precision = W^T W
+    distance = squared_distance(validation.embedding[validation.labels >= 0], means, whitening)
+    scale = float(np.median(distance))
+    return OutOfDistribution(
+        means=_rounded(means),
+        precision=_rounded(whitening),
+        scale=scale,
+        threshold=float(np.percentile(distance, OOD_PERCENTILE) / scale),
+    )
+
+
+def squared_distance(
+    embedding: NDArray[np.float64], means: NDArray[np.float64], whitening: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Squared Mahalanobis distance to the nearest class mean (n,)."""
+    white, centres = embedding @ whitening.T, means @ whitening.T
+    return ((white[:, None, :] - centres[None]) ** 2).sum(axis=2).min(axis=1)
+
+
+def _balanced(table: NDArray[np.object_]) -> NDArray[np.float64]:
+    alerts = table == "alert_objects"
+    weights = np.where(alerts, 1.0 / max(alerts.sum(), 1), 1.0 / max((~alerts).sum(), 1))
+    return weights / weights.sum()
+
+
+def _thresholds(score: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    parent = SUPERCLASS_OF[labels]
+    found = []
+    for label in range(len(CLASSES)):
+        mine = labels == label
+        if mine.sum() < FEWEST:
+            mine = parent == SUPERCLASS_OF[label]
+        if mine.sum() < FEWEST:
+            mine = np.ones(len(labels), dtype=bool)
+        found.append(np.quantile(score[mine], COVERAGE))
+    return np.array(found)
+
+
+def _rounded(matrix: NDArray[np.float64]) -> list[list[float]]:
+    return [[float(f"{x:.5g}") for x in row] for row in matrix]

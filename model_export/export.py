@@ -1,0 +1,168 @@
+"""Write a bundle: one ONNX graph, its manifest, card and metrics; and verify that it says what torch says."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model_export.data import TAXONOMY
+from model_export.encoder import AlertClassifier
+from service.inference.manifest import Calibration, Manifest, OutOfDistribution, Preprocessing
+
+OPSET: Final = 18
+PARITY: Final = 1e-5
+
+
+class _Served(nn.Module):
+    """(logits, embedding) with the published prior in the head's bias."""
+
+    def __init__(self, model: AlertClassifier, prior: NDArray[np.float64]) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).eval()
+        with torch.no_grad():
+            self.model.head.bias += torch.from_numpy(np.log(prior)).float()
+
+    def forward(self, points: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        logits, embedding = self.model(points, context)
+        return logits, embedding
+
+
+def export_alert_clr(model: AlertClassifier, prior: NDArray[np.float64], path: Path) -> None:
+    """One graph: points (batch, windows, length, F), context (batch, C) -> logits, embedding; every axis dynamic."""
+    served = _Served(model, prior)
+    batch, count, length = (torch.export.Dim(name, min=1) for name in ("batch", "windows", "length"))
+    example = (
+        torch.randn(3, 2, 11, model.config.point_features),
+        torch.randn(3, model.config.context_features),
+    )
+    export_graph(
+        served, example, path, ["points", "context"], ({0: batch, 1: count, 2: length}, {0: batch}), ["logits", "embedding"]
+    )
+
+
+def export_graph(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    path: Path,
+    inputs: list[str],
+    dynamic: tuple[dict[int, Any], ...],
+    outputs: list[str],
+) -> None:
+    """Export by the dynamo exporter into one self-contained file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module.eval(),
+            example,
+            dynamo=True,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=dynamic,
+            opset_version=OPSET,
+            optimize=True,
+            verbose=False,
+        )
+    proto = program.model_proto
+    proto.graph.ClearField("value_info")  # shapes of one example would be wrong for others
+    for node in proto.graph.node:
+        node.ClearField("metadata_props")  # the exporter's stack traces name files of this machine
+        node.doc_string = ""
+    onnx.checker.check_model(proto)
+    path.write_bytes(proto.SerializeToString())
+
+
+def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session on the CPU, as the service makes it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=["SkipLayerNormFusion"]
+    )
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    name: str,
+    version: str,
+    description: str,
+    prior: NDArray[np.float64],
+    preprocessing: tuple[str, dict[str, Any]],
+    calibration: Calibration,
+    out_of_distribution: OutOfDistribution | None,
+    data_digest: str,
+    minimum_detections: int,
+    opset: int = OPSET,
+    taxonomy: dict[str, str] = TAXONOMY,
+) -> Manifest:
+    """Write `manifest.json` beside `model.onnx`, with the graph's hash."""
+    manifest = Manifest(
+        name=name,
+        version=version,
+        description=description,
+        taxonomy=taxonomy,
+        prior=[float(x) for x in prior],
+        preprocessing=Preprocessing(id=preprocessing[0], parameters=preprocessing[1]),
+        outputs={"logits": "logits", "embedding": "embedding"},
+        minimum_detections=minimum_detections,
+        calibration=calibration,
+        out_of_distribution=out_of_distribution,
+        sha256=sha256(folder / "model.onnx"),
+        data_digest=data_digest,
+        opset=opset,
+        created=datetime.now(UTC).replace(microsecond=0).isoformat(),
+    )
+    (folder / "manifest.json").write_text(json.dumps(manifest.model_dump(), separators=(",", ":")) + "\n")
+    return manifest
+
+
+def parity(
+    path: Path, model: AlertClassifier, prior: NDArray[np.float64], inputs: list[tuple[NDArray[Any], NDArray[Any]]]
+) -> float:
+    """Largest difference of logits and embeddings between ONNX Runtime and torch over (points, context) inputs."""
+    served, run, worst = _Served(model, prior), session(path), 0.0
+    for points, context in inputs:
+        answers = run.run(["logits", "embedding"], {"points": points, "context": context})
+        with torch.no_grad():
+            expected = served(torch.from_numpy(points), torch.from_numpy(context))
+        for ours, theirs in zip(answers, expected, strict=True):
+            worst = max(worst, float(np.abs(ours - theirs.numpy()).max()))
+    return worst
+
+
+def latency(path: Path, length: int = 50, repeats: int = 400) -> float:
+    """Median milliseconds of one light curve of `length` points on one thread."""
+    import time
+
+    run = session(path)
+    features = {i.name: i.shape[-1] for i in run.get_inputs()}
+    rng = np.random.default_rng(0)
+    feed = {
+        "points": rng.standard_normal((1, 1, length, features["points"])).astype(np.float32),
+        "context": rng.standard_normal((1, features["context"])).astype(np.float32),
+    }
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run.run(None, feed)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[repeats // 10 :]) * 1e3)

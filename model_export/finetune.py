@@ -1,0 +1,175 @@
+"""Supervised training of alert-clr, from scratch or from a pre-trained encoder; resumable, seeded, averaged."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from model_export.batches import BatchStream, ReferencePool, sampling_weights
+from model_export.data import Dataset
+from model_export.encoder import AlertClassifier, EncoderConfig
+from model_export.predict import Predictions, predict
+from model_export.prior import published_prior, sampled_shares
+from model_export.scores import alert_scores, softmax, supernova_scores
+from model_export.views import ViewConfig
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    seed: int = 1
+    steps: int = 20_000
+    batch_size: int = 128
+    learning_rate: float = 1.5e-3
+    warm_up: int = 500
+    weight_decay: float = 0.02
+    average_decay: float = 0.9995  # of the exponential moving average of weights, which is what ships
+    class_power: float = 0.5
+    simulated_share: float = 0.5
+    fine_weight: float = 0.3
+    redshift_weight: float = 0.1
+    alert_share: float = 0.5  # of alert objects in the published prior
+    validate_every: int = 1000
+    threads: int = 1
+    window: int = 128
+    max_windows: int = 4
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    view: ViewConfig = field(default_factory=ViewConfig)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the bundle's manifest hands to the preprocessing."""
+        return {"window": self.window, "max_windows": self.max_windows}
+
+
+def finetune(
+    data: Dataset, simulated: Dataset | None, config: FinetuneConfig, run: Path, start: Path | None = None
+) -> AlertClassifier:
+    """Train on the train split (and simulated objects); returns the averaged model, also saved in `run/model.pt`.
+
+    The loss is the cross-entropy of logits + log(sampled class frequency): the logits themselves carry no prior
+    (balanced softmax, Ren et al. 2020, arXiv:2007.10740). Resumes from `run/checkpoint.pt` where there is one.
+    """
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "config.json").write_text(json.dumps(asdict(config), indent=2))
+    train = training_set(data, simulated)
+    weights = sampling_weights(train, config.class_power, config.simulated_share)
+    shift = torch.from_numpy(np.log(sampled_shares(weights, train.labels))).float()
+    references = ReferencePool(data.where((data.objects["split"] == "train").to_numpy()))
+    model = AlertClassifier(config.encoder)
+    if start is not None:
+        model.encoder.load_state_dict(torch.load(start, weights_only=True))
+    average = copy.deepcopy(model).eval()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, config))
+    first = _resume(run, model, average, optimizer, schedule)
+    stream = BatchStream(
+        train, weights, references, config.view, config.parameters, config.batch_size, config.seed + first
+    )
+    labels = torch.from_numpy(train.labels)
+    fine = torch.from_numpy(train.objects["fine"].to_numpy())
+    log_redshift = torch.from_numpy(np.log10(train.objects["redshift"].clip(0.003, 1.0)).to_numpy(dtype=np.float32))
+    validation = data.where((data.objects["split"] == "validation").to_numpy() & (data.labels >= 0))
+    prior = published_prior(data.where((data.objects["split"] == "train").to_numpy()), config.alert_share)
+
+    began, running = time.monotonic(), 0.0
+    progress = tqdm(zip(range(first, config.steps), stream, strict=False), total=config.steps - first, mininterval=10)
+    for step, batch in progress:
+        model.train()
+        embedding = model.dropout(model.encoder(batch.points, batch.context, batch.bias))
+        loss = F.cross_entropy(model.head(embedding) + shift, labels[batch.rows])
+        known = fine[batch.rows] >= 0
+        if known.any():
+            loss = loss + config.fine_weight * known.float().mean() * F.cross_entropy(
+                model.fine_head(embedding[known]), fine[batch.rows][known]
+            )
+        known = torch.isfinite(log_redshift[batch.rows])
+        if known.any():
+            loss = loss + config.redshift_weight * known.float().mean() * F.smooth_l1_loss(
+                model.redshift_head(embedding[known])[:, 0], log_redshift[batch.rows][known], beta=0.2
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        _average(average, model, min(config.average_decay, (step + 1) / (step + 10)))
+        running += 0.01 * (loss.item() - running) if running else loss.item()
+        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
+            figures = validation_figures(predict(average, validation, config.parameters), prior)
+            record = {"step": step + 1, "minutes": (time.monotonic() - began) / 60, "loss": running, **figures}
+            with (run / "history.jsonl").open("a") as out:
+                out.write(json.dumps({k: round(v, 4) for k, v in record.items()}) + "\n")
+            torch.save(average.state_dict(), run / "model.pt")
+            torch.save(
+                {
+                    "step": step + 1,
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                },
+                run / "checkpoint.pt",
+            )
+    return average
+
+
+def training_set(data: Dataset, simulated: Dataset | None) -> Dataset:
+    """Labelled objects of the train split, and the simulated ones."""
+    from model_export.data import concatenate
+
+    train = data.where((data.objects["split"] == "train").to_numpy() & (data.labels >= 0))
+    return concatenate([train, simulated]) if simulated is not None else train
+
+
+def validation_figures(predictions: dict[int, Predictions], prior: np.ndarray) -> dict[str, float]:
+    """The figures to tune on: supernova types and alert objects, at all, three and one detections."""
+    figures: dict[str, float] = {}
+    for k, p in predictions.items():
+        name = "all" if k == 0 else str(k)
+        probabilities = softmax(p.logits + np.log(prior))
+        enough = p.n_detections >= 5
+        transients = (p.table == "transients") & enough
+        for key, value in supernova_scores(probabilities[transients], p.labels[transients], prior).items():
+            figures[f"sn_{key}@{name}"] = value
+        alerts = (p.table == "alert_objects") & enough
+        for key, value in alert_scores(probabilities[alerts], p.labels[alerts], prior).items():
+            figures[f"alert_{key}@{name}"] = value
+    return figures
+
+
+def _learning_rate(step: int, config: FinetuneConfig) -> float:
+    if step < config.warm_up:
+        return (step + 1) / config.warm_up
+    done = (step - config.warm_up) / max(config.steps - config.warm_up, 1)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+@torch.no_grad()
+def _average(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+
+
+def _resume(run: Path, model: AlertClassifier, average: AlertClassifier, optimizer: Any, schedule: Any) -> int:
+    path = run / "checkpoint.pt"
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    return int(state["step"])

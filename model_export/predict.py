@@ -1,0 +1,65 @@
+"""Logits and embeddings of a dataset, for each number of first detections, by the rules of serving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model_export.batches import length_batches
+from model_export.data import Dataset
+from model_export.encoder import AlertClassifier
+from model_export.views import prefix
+from service.inference.tensors import alert_tokens, windows
+
+ALL: Final = 0  # all detections
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """logits (n, C) without prior, embedding (n, D); n_detections of the whole object, n_seen of what was shown."""
+
+    logits: NDArray[np.float64]
+    embedding: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    n_detections: NDArray[np.int64]
+    n_seen: NDArray[np.int64]
+    table: NDArray[np.object_]
+    object_id: NDArray[np.object_]
+
+
+@torch.no_grad()
+def predict(
+    model: AlertClassifier, data: Dataset, parameters: dict[str, Any], ks: Sequence[int] = (ALL, 3, 1)
+) -> dict[int, Predictions]:
+    """Predictions with the first k detections of each object, for each k (ALL: everything)."""
+    model.eval()
+    found = {}
+    total = data.objects["n_detections"].to_numpy(dtype=np.int64)
+    for k in ks:
+        points, counts = data.points, data.counts
+        if k != ALL:
+            points, counts = prefix(points, counts, np.full(len(data), k))
+        tokens = alert_tokens(points, counts, parameters)
+        embedding = torch.empty(len(data), model.config.embedding)
+        stops = np.cumsum(tokens.counts)
+        long = np.flatnonzero(tokens.counts > parameters["window"])
+        for batch in length_batches(tokens, np.arange(len(data)), 64, parameters["window"]):
+            embedding[batch.rows] = model.encoder(batch.points, batch.context, batch.bias)
+        for row in long:
+            cut = windows(tokens.points[stops[row] - tokens.counts[row] : stops[row]], parameters)
+            embedding[row] = model.embed(torch.from_numpy(cut)[None], torch.from_numpy(tokens.context[row])[None])[0]
+        found[k] = Predictions(
+            model.head(embedding).double().numpy(),
+            embedding.double().numpy(),
+            data.labels,
+            total,
+            total if k == ALL else np.minimum(total, k),
+            data.objects["table"].to_numpy(),
+            data.objects["object_id"].to_numpy(),
+        )
+    return found
