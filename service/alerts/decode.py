@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from service.alerts import container, fallback, schema, ztf
+from service.alerts import container, fallback, interpreter, schema, ztf
 from service.alerts.alert import Alert, AlertError
+from service.alerts.program import NotCompilableError, Program, compile_schema
 from service.alerts.projection import Cells
 from service.alerts.schemas import SchemaSource
+
+log = logging.getLogger(__name__)
 
 # Compiled writer schemas that are kept. A stream carries one or two, all archives together some twenty; the bound
 # only keeps a hostile stream from filling the memory.
@@ -135,12 +139,23 @@ class Decoder:
         return reader
 
     def _reader(self, text: bytes) -> _Reader:
+        """What reads the records of a writer schema. Raises AlertError: bad_schema, unsupported_schema."""
         loaded = schema.load(text)
         tree = schema.resolve(loaded)
-        if schema.has_empty_items(tree):
-            raise AlertError("unsupported_schema", "writer schema has an array of items that take no bytes")
-        self.fallbacks.schemas += 1
-        return _FallbackReader(fallback.parse(loaded), self.fallbacks)
+        try:
+            return _CompiledReader(compile_schema(tree, ztf.PROJECTION))
+        except NotCompilableError as reason:
+            log.warning("fastavro reads the records of a writer schema that can't be compiled: %s", reason)
+            self.fallbacks.schemas += 1
+            return _FallbackReader(fallback.parse(loaded), self.fallbacks)
+
+
+class _CompiledReader:
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    def read(self, data: bytes, start: int, end: int) -> tuple[Cells, int]:
+        return interpreter.read(data, start, end, self._program)
 
 
 class _FallbackReader:
@@ -153,7 +168,7 @@ class _FallbackReader:
         return fallback.read(data, start, end, self._parsed, ztf.PROJECTION)
 
 
-_Reader = _FallbackReader
+_Reader = _CompiledReader | _FallbackReader
 
 
 def _alerts(reader: _Reader, block: container.Block) -> Iterator[Alert | AlertError]:

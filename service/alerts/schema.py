@@ -47,8 +47,11 @@ class Union:
 
 @dataclass(frozen=True, slots=True)
 class Record:
+    """`is_empty` where every value takes no bytes at all."""
+
     name: str
     fields: tuple[tuple[str, Node], ...]
+    is_empty: bool
 
 
 Node = Primitive | Fixed | Enum | Array | Map | Union | Record
@@ -65,28 +68,11 @@ def load(text: bytes) -> Any:
 def resolve(schema: Any) -> Node:
     """The tree of a loaded schema.
 
-    Raises AlertError: bad_schema, or unsupported_schema for a type that contains itself (no survey has one, and data
-    for it could nest without end).
+    Raises AlertError: bad_schema, or unsupported_schema for what no survey has and an attacker would like: a type that
+    contains itself (data could nest without end) and an array of items that take no bytes (few bytes of data could
+    claim any number of them).
     """
     return _Resolver().node(schema, "", "schema", 0)
-
-
-def is_empty(node: Node) -> bool:
-    """Whether every value of this type takes no bytes at all."""
-    if isinstance(node, Record):
-        return all(is_empty(field) for _, field in node.fields)
-    return node == Primitive("null") or node == Fixed(0)
-
-
-def has_empty_items(node: Node) -> bool:
-    """Whether an array somewhere holds items without bytes: few bytes of data can then claim any number of them."""
-    if isinstance(node, Array):
-        return is_empty(node.items) or has_empty_items(node.items)
-    if isinstance(node, Map):
-        return has_empty_items(node.values)
-    if isinstance(node, Union):
-        return any(has_empty_items(branch) for branch in node.branches)
-    return isinstance(node, Record) and any(has_empty_items(field) for _, field in node.fields)
 
 
 class _Resolver:
@@ -111,7 +97,10 @@ class _Resolver:
         if kind in ("record", "error"):
             return self._record(schema, namespace, place, depth)
         if kind == "array":
-            return Array(self.node(schema.get("items"), namespace, f"{place}[]", depth + 1))
+            items = self.node(schema.get("items"), namespace, f"{place}[]", depth + 1)
+            if _is_empty(items):
+                raise AlertError("unsupported_schema", f"writer schema: {place}: an array of items that take no bytes")
+            return Array(items)
         if kind == "map":
             return Map(self.node(schema.get("values"), namespace, f"{place}{{}}", depth + 1))
         if kind == "enum":
@@ -141,7 +130,7 @@ class _Resolver:
             if field["name"] in members:
                 raise _bad(place, f"field {field['name']} occurs twice")
             members[field["name"]] = self.node(field["type"], inner, f"{place}.{field['name']}", depth + 1)
-        record = Record(name, tuple(members.items()))
+        record = Record(name, tuple(members.items()), all(_is_empty(member) for member in members.values()))
         self._named[name] = record
         return record
 
@@ -162,6 +151,10 @@ class _Resolver:
         if node is None:
             raise AlertError("unsupported_schema", f"writer schema: {place}: type {name} contains itself")
         return node
+
+
+def _is_empty(node: Node) -> bool:
+    return node.is_empty if isinstance(node, Record) else node in (Primitive("null"), Fixed(0))
 
 
 def _full_name(schema: dict[str, Any], namespace: str, place: str) -> tuple[str, str]:

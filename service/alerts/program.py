@@ -1,0 +1,259 @@
+"""A writer schema compiled for one projection: a flat list of operations that pull needed fields and skip the rest.
+
+An operation is four int32: code, two arguments, and `optional`: -1, or the branch number of null where the field is a
+union of null and the type that the operation reads. `service.alerts.interpreter` runs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.alerts.projection import Field, Projection, Type
+from service.alerts.schema import MAX_DEPTH, Array, Enum, Fixed, Map, Node, Primitive, Record, Union
+
+# Operation       first argument      second argument
+BEGIN: Final = 0  # number of fields  number of columns     always operation 0: says how cells are laid out
+END: Final = 1
+SKIP: Final = 2  # bytes
+SKIP_RUN: Final = 3  # bytes          how often             that many optional fields of equal size
+SKIP_LONG: Final = 4
+SKIP_BYTES: Final = 5
+SKIP_TEXT: Final = 6
+SKIP_ENUM: Final = 7  # symbols
+FLOAT: Final = 8  # cell
+DOUBLE: Final = 9  # cell
+LONG_AS_NUMBER: Final = 10  # cell
+LONG: Final = 11  # cell
+TEXT: Final = 12  # cell
+PRESENT: Final = 13  # cell
+UNION: Final = 14  # branches                               followed by a JUMP per branch
+JUMP: Final = 15  # operation
+LOOP: Final = 16  # operation behind its NEXT               an array or a map
+NEXT: Final = 17
+ROW: Final = 18
+ROW_END: Final = 19
+
+# The programs for real schemas have some 150 operations.
+MAX_OPERATIONS: Final = 20_000
+MAX_LOOPS: Final = MAX_DEPTH  # loops within loops, each at least one level of the schema
+
+_SIZES: Final = {"boolean": 1, "float": 4, "double": 8}
+_SKIPS: Final = {"int": SKIP_LONG, "long": SKIP_LONG, "bytes": SKIP_BYTES, "string": SKIP_TEXT}
+_READS: Final = {
+    (Type.NUMBER, "int"): LONG_AS_NUMBER,
+    (Type.NUMBER, "long"): LONG_AS_NUMBER,
+    (Type.NUMBER, "float"): FLOAT,
+    (Type.NUMBER, "double"): DOUBLE,
+    (Type.INTEGER, "int"): LONG,
+    (Type.INTEGER, "long"): LONG,
+    (Type.TEXT, "string"): TEXT,
+}
+
+
+class NotCompilableError(Exception):
+    """A schema, valid as it may be, that has no program; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """`operations` int32 (n, 4); `places` (n,) names the field each belongs to; `empty` int64 (fields + columns,) holds
+    what the cells of the fields, and of one row, hold before anything is read.
+    """
+
+    operations: NDArray[np.int32]
+    places: tuple[str, ...]
+    empty: NDArray[np.int64]
+    n_fields: int
+    n_columns: int
+
+
+def compile_schema(schema: Node, projection: Projection) -> Program:
+    """Raises NotCompilableError."""
+    compiler = _Compiler()
+    compiler.emit(BEGIN, len(projection.fields), len(projection.columns), place="")
+    compiler.value(schema, _wanted(projection), "")
+    compiler.emit(END, place="end of the record")
+    operations = np.array(compiler.operations, dtype=np.int32)
+    empty = np.concatenate([projection.empty_fields(), projection.empty_row()])
+    return Program(
+        operations, tuple(compiler.places), empty, n_fields=len(projection.fields), n_columns=len(projection.columns)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Wanted of the items of a table."""
+
+    columns: _Wanted
+
+
+# What is wanted of a type: nothing, its value (cell and type, possibly several times), or parts of it by name.
+_Leaf = list[tuple[int, Type]]
+_Wanted = dict[str, "_Leaf | _Wanted | _Row"]
+_Want = _Leaf | _Wanted | _Row | None
+
+
+def _wanted(projection: Projection) -> _Wanted:
+    wanted = _by_name(projection.fields)
+    for table in projection.tables:
+        wanted[table] = _Row(_by_name(projection.columns))
+    return wanted
+
+
+def _by_name(fields: Sequence[Field]) -> _Wanted:
+    wanted: _Wanted = {}
+    for cell, field in enumerate(fields):
+        *parents, name = field.path.split(".")
+        level = wanted
+        for parent in parents:
+            inner = level.setdefault(parent, {})
+            assert isinstance(inner, dict), f"{field.path}: {parent} is both a value and a record"
+            level = inner
+        leaf = level.setdefault(name, [])
+        assert isinstance(leaf, list), f"{field.path} is both a value and a record"
+        leaf.append((cell, field.type))
+    return wanted
+
+
+class _Compiler:
+    def __init__(self) -> None:
+        self.operations: list[tuple[int, int, int, int]] = []
+        self.places: list[str] = []
+        self._label = 0  # the latest operation that something jumps to: nothing before it may be merged with
+
+    def emit(self, code: int, first: int = 0, second: int = 0, optional: int = -1, *, place: str) -> int:
+        if len(self.operations) >= MAX_OPERATIONS:
+            raise NotCompilableError(f"more than {MAX_OPERATIONS} operations")
+        self.operations.append((code, first, second, optional))
+        self.places.append(place)
+        return len(self.operations) - 1
+
+    def value(self, node: Node, want: _Want, place: str) -> None:
+        """Emit what reads one value of type `node`."""
+        if isinstance(node, Union):
+            self._union(node, want, place)
+        elif isinstance(want, _Row) and not isinstance(node, Array):
+            if node != Primitive("null"):
+                raise NotCompilableError(f"{place} is not an array")
+        elif isinstance(node, Record):
+            self._record(node, want, place)
+        elif isinstance(want, dict) and node != Primitive("null"):
+            raise NotCompilableError(f"{place} is not a record")
+        elif isinstance(node, Array):
+            self._array(node, want, place)
+        elif want and not isinstance(node, Primitive):
+            raise NotCompilableError(f"{place} is not a plain value")
+        elif isinstance(node, Map):
+            loop = self._open_loop(place)
+            self.emit(SKIP_TEXT, place=f"{place}{{}}")
+            self.value(node.values, None, f"{place}{{}}")
+            self._close_loop(loop, place)
+        elif isinstance(node, Enum):
+            self.emit(SKIP_ENUM, len(node.symbols), place=place)
+        elif isinstance(node, Fixed):
+            self._skip(node.size, place)
+        else:
+            self._primitive(node, want if isinstance(want, list) else None, place)
+
+    def _primitive(self, node: Primitive, want: _Leaf | None, place: str, optional: int = -1) -> None:
+        reads = [(cell, type_) for cell, type_ in want or () if type_ is not Type.PRESENT]
+        if node.name == "null":
+            return
+        if len(reads) > 1:
+            raise NotCompilableError(f"{place} is wanted twice")
+        for cell, type_ in reads:
+            if (type_, node.name) not in _READS:
+                raise NotCompilableError(f"{place} is {node.name}, not {type_.name.lower()}")
+            self.emit(_READS[type_, node.name], cell, optional=optional, place=place)
+            return
+        if node.name in _SIZES:
+            self._skip(_SIZES[node.name], place, optional)
+        else:
+            self.emit(_SKIPS[node.name], optional=optional, place=place)
+
+    def _skip(self, size: int, place: str, optional: int = -1) -> None:
+        """Skip `size` bytes, together with what is skipped just before if nothing jumps in between."""
+        last = self.operations[-1] if len(self.operations) > self._label else (END, 0, 0, 0)
+        if optional < 0:
+            if last[0] == SKIP and last[1] + size < 2**31:
+                self.operations[-1] = (SKIP, last[1] + size, 0, -1)
+            else:
+                self.emit(SKIP, size, place=place)
+        elif last[0] == SKIP_RUN and last[1] == size and last[3] == optional:
+            self.operations[-1] = (SKIP_RUN, size, last[2] + 1, optional)
+        else:
+            self.emit(SKIP_RUN, size, 1, optional, place=place)
+
+    def _record(self, node: Record, want: _Want, place: str) -> None:
+        if isinstance(want, list) and any(type_ is not Type.PRESENT for _, type_ in want):
+            raise NotCompilableError(f"{place} is a record, not a value")
+        parts = want if isinstance(want, dict) else {}
+        for name, member in node.fields:
+            inner = parts.get(name)
+            path = f"{place}.{name}" if place else name
+            for cell, type_ in inner if isinstance(inner, list) else ():
+                if type_ is Type.PRESENT:
+                    self.emit(PRESENT, cell, place=path)
+            self.value(member, inner, path)
+
+    def _array(self, node: Array, want: _Want, place: str) -> None:
+        if isinstance(want, list) and any(type_ is not Type.PRESENT for _, type_ in want):
+            raise NotCompilableError(f"{place} is an array, not a value")
+        loop = self._open_loop(place)
+        if isinstance(want, _Row):
+            self._row(node.items, want, f"{place}[]")
+        else:
+            self.value(node.items, None, f"{place}[]")
+        self._close_loop(loop, place)
+
+    def _row(self, node: Node, want: _Row, place: str) -> None:
+        if isinstance(node, Union):
+            self._branches(node, place, lambda branch: self._row(branch, want, place))
+        elif isinstance(node, Record):
+            self.emit(ROW, place=place)
+            self._label = len(self.operations)
+            self.value(node, want.columns, place)
+            self.emit(ROW_END, place=place)
+        elif node != Primitive("null"):
+            raise NotCompilableError(f"{place} is not a record")
+
+    def _union(self, node: Union, want: _Want, place: str) -> None:
+        names = [branch.name if isinstance(branch, Primitive) else "" for branch in node.branches]
+        if len(names) == 2 and "null" in names and all(names) and not isinstance(want, dict | _Row):
+            null = names.index("null")
+            self._primitive(Primitive(names[1 - null]), want, place, optional=null)
+        else:
+            self._branches(node, place, lambda branch: self.value(branch, want, place))
+
+    def _branches(self, node: Union, place: str, emit_branch: Callable[[Node], None]) -> None:
+        self.emit(UNION, len(node.branches), place=place)
+        table = len(self.operations)
+        for _ in node.branches:
+            self.emit(JUMP, place=place)
+        ends = []
+        for index, branch in enumerate(node.branches):
+            self._aim(table + index)
+            emit_branch(branch)
+            ends.append(self.emit(JUMP, place=place))
+        for end in ends:
+            self._aim(end)
+
+    def _open_loop(self, place: str) -> int:
+        loop = self.emit(LOOP, place=place)
+        self._label = len(self.operations)
+        return loop
+
+    def _close_loop(self, loop: int, place: str) -> None:
+        self.emit(NEXT, place=place)
+        self._aim(loop)
+
+    def _aim(self, jump: int) -> None:
+        """Let operation `jump` lead to what is emitted next."""
+        code, _, second, optional = self.operations[jump]
+        self._label = len(self.operations)
+        self.operations[jump] = (code, self._label, second, optional)
