@@ -24,6 +24,9 @@ Column: TypeAlias = "Value | NDArray[Any]"
 _FLOATS: Final = {"float": "<f4", "double": "<f8"}
 _VARINT_BITS: Final = 7
 
+# Some bytes of every record: the same for all, or (n, width), with a mask that broadcasts to it where not all are used.
+_Piece: TypeAlias = "tuple[bytes | NDArray[np.uint8], NDArray[np.bool_] | None]"
+
 
 @dataclass(frozen=True, slots=True)
 class Container:
@@ -45,34 +48,40 @@ class Container:
         return b"".join((self.header, b"\x02", varint(size), *parts, self.sync))
 
 
-def encode(record: Schema, columns: Mapping[str, Column], count: int) -> list[bytes]:
-    """`count` encoded records of an Avro record schema of primitive fields and unions of null and a primitive.
+class RecordEncoder:
+    """Encodes records of one Avro record schema of primitive fields and unions of null and a primitive."""
 
-    NaN in a nullable float field is written as null. Raises KeyError on a field without a column.
-    """
-    pieces: list[tuple[NDArray[np.uint8], NDArray[np.bool_] | None]] = []
-    constant = b""
-    for field in record["fields"]:
-        kind, branch, null = _resolve(field["type"])
-        column = columns[field["name"]]
-        if column is None:
-            if null is None:
-                raise ValueError(f"field {field['name']} of {record['name']} can't be null")
-            constant += null
-        elif isinstance(column, np.ndarray):
-            if constant:
-                pieces.append((_repeat(constant, count), None))
-            constant = b""
-            pieces += _encode_column(kind, branch, null, column)
-        else:
-            constant += branch + _encode_value(kind, column)
-    if constant:
-        pieces.append((_repeat(constant, count), None))
-    matrix = np.concatenate([piece for piece, _ in pieces], axis=1)
-    mask = np.concatenate([np.ones(piece.shape, bool) if used is None else used for piece, used in pieces], axis=1)
-    ends = np.cumsum(mask.sum(axis=1)).tolist()
-    data = matrix[mask].tobytes()
-    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    def __init__(self, record: Schema) -> None:
+        self.name = str(record["name"])
+        self._fields = [(field["name"], *_resolve(field["type"])) for field in record["fields"]]
+
+    def encode(self, columns: Mapping[str, Column], count: int) -> list[bytes]:
+        """`count` encoded records. NaN in a nullable float field is written as null.
+
+        Raises KeyError on a field without a column, ValueError on null where none may be.
+        """
+        pieces: list[_Piece] = []
+        for name, kind, branch, null in self._fields:
+            column = columns[name]
+            if isinstance(column, np.ndarray):
+                pieces += _encode_column(kind, branch, null, column)
+            elif column is not None:
+                pieces.append((branch + _encode_value(kind, column), None))
+            elif null is not None:
+                pieces.append((null, None))
+            else:
+                raise ValueError(f"field {name} of {self.name} can't be null")
+        widths = [len(piece) if isinstance(piece, bytes) else piece.shape[1] for piece, _ in pieces]
+        ends = np.cumsum(widths).tolist()
+        matrix = np.empty((count, ends[-1]), np.uint8)
+        mask = np.ones(matrix.shape, bool)
+        for (piece, used), width, end in zip(pieces, widths, ends, strict=True):
+            matrix[:, end - width : end] = np.frombuffer(piece, np.uint8) if isinstance(piece, bytes) else piece
+            if used is not None:
+                mask[:, end - width : end] = used
+        stops = np.cumsum(np.count_nonzero(mask, axis=1)).tolist()
+        data = matrix[mask].tobytes()
+        return [data[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
 
 
 def varint(value: int) -> bytes:
@@ -106,45 +115,33 @@ def _encode_value(kind: str, value: float | int | str) -> bytes:
     return string(value) if isinstance(value, str) else varint(int(value))
 
 
-def _repeat(data: bytes, count: int) -> NDArray[np.uint8]:
-    return np.broadcast_to(np.frombuffer(data, np.uint8), (count, len(data)))
-
-
-def _encode_column(
-    kind: str, branch: bytes, null: bytes | None, column: NDArray[Any]
-) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_] | None]]:
+def _encode_column(kind: str, branch: bytes, null: bytes | None, column: NDArray[Any]) -> list[_Piece]:
     count = len(column)
-    pieces: list[tuple[NDArray[np.uint8], NDArray[np.bool_] | None]] = []
-    used: NDArray[np.bool_] | None = None
     if kind in _FLOATS:
         payload = np.ascontiguousarray(column, _FLOATS[kind]).view(np.uint8).reshape(count, -1)
         missing = np.isnan(column)
         if null is not None and missing.any():
             selector = np.where(missing, null[0], branch[0]).astype(np.uint8)
-            return [(selector[:, None], None), (payload, np.broadcast_to(~missing[:, None], payload.shape))]
-    elif kind == "string":
-        payload = np.ascontiguousarray(column).view(np.uint8).reshape(count, column.dtype.itemsize)
+            return [(selector[:, None], None), (payload, ~missing[:, None])]
+        return [(branch, None), (payload, None)]
+    if kind == "string":
+        letters = np.ascontiguousarray(column).view(np.uint8).reshape(count, column.dtype.itemsize)
         lengths = np.char.str_len(column)
-        pieces.append((_repeat(branch, count), None))
-        pieces.append(_encode_integers(lengths))
-        branch = b""
-        used = np.arange(payload.shape[1]) < lengths[:, None]
-    else:
-        payload, used = _encode_integers(column)
-    if branch:
-        pieces.append((_repeat(branch, count), None))
-    return [*pieces, (payload, used)]
+        used = np.arange(letters.shape[1]) < lengths[:, None]
+        return [(branch, None), _encode_integers(lengths), (letters, used)]
+    return [(branch, None), _encode_integers(column)]
 
 
-def _encode_integers(values: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _encode_integers(values: NDArray[Any]) -> _Piece:
+    """`varint` of each of (n,) integers: bytes (n, w), and where they are used unless everywhere."""
     signed = values.astype(np.int64)
-    rest = ((signed << 1) ^ (signed >> 63)).view(np.uint64)
-    seven, low, more = np.uint64(_VARINT_BITS), np.uint64(0x7F), np.uint64(0x80)
-    digits, used = [], [np.ones(len(values), bool)]
-    while True:
-        after = rest >> seven
-        digits.append((rest & low) | np.where(after > 0, more, np.uint64(0)))
-        if not after.any():
-            return np.stack(digits, axis=1).astype(np.uint8), np.stack(used, axis=1)
-        used.append(after > 0)
-        rest = after
+    zigzag = ((signed << 1) ^ (signed >> 63)).view(np.uint64)
+    width = max(1, -(-int(zigzag.max()).bit_length() // _VARINT_BITS))
+    shifted = zigzag[:, None] >> (np.arange(width, dtype=np.uint64) * np.uint64(_VARINT_BITS))
+    digits = (shifted & np.uint64(0x7F)).astype(np.uint8)
+    if width == 1:
+        return digits, None
+    used = shifted > 0
+    used[:, 0] = True
+    digits[:, :-1] |= used[:, 1:].view(np.uint8) << 7
+    return digits, None if used[:, -1].all() else used

@@ -16,6 +16,7 @@ _GAIN: Final = 6.2  # electrons per DN
 _ZERO_POINT: Final = 26.3  # mag of one DN in 30 s
 _DN: Final = 10 ** (-0.4 * (_ZERO_POINT - 23.9))  # uJy
 _COVERED: Final = 0.97  # the rest falls on chip gaps, edges, or images that failed
+_SATURATION: Final = float(flux_from_magnitude(12.2))  # brighter stars are masked
 _RESIDUAL: Final = 0.012  # of the reference flux: what imperfect subtraction leaves of a bright star
 _CALIBRATION: Final = 0.018  # of the difference flux
 
@@ -50,5 +51,6 @@ def observe(rng: np.random.Generator, sources: Sources, epochs: Epochs, limit: N
     measured["noise"] = rng.standard_normal((*true.shape, 6), dtype=np.float32)
     detected = np.abs(measured["flux"]) >= THRESHOLD * measured["sigma"]
     measured["status"] = np.where(detected, DETECTION, LIMIT)
-    measured["status"][rng.random(true.shape) > _COVERED] = NOT_COVERED
+    lost = (rng.random(true.shape) > _COVERED) | (np.maximum(sources.flux, reference) > _SATURATION)
+    measured["status"][lost] = NOT_COVERED
     return measured

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.photometry.flux import AB_ZERO_POINT_UJY, magnitude_from_flux
-from service.simulate.avro import Column, Container, Schema, encode, string, varint
+from service.simulate.avro import Column, Container, RecordEncoder, Schema, string, varint
 from service.simulate.cadence import EXPOSURE_SECONDS
 from service.simulate.cutouts import Cutouts
 from service.simulate.difference import DETECTION, LIMIT
@@ -57,11 +57,11 @@ class PacketWriter:
         self._first_name = first_name
         self._container = Container.of(schema)
         fields = {field["name"]: field["type"] for field in schema["fields"]}
-        self._candidate: Schema = fields["candidate"]
+        self._candidate = RecordEncoder(fields["candidate"])
         self._present = varint(next(i for i, branch in enumerate(fields["prv_candidates"]) if branch != "null"))
         self._absent = varint(fields["prv_candidates"].index("null"))
-        self._previous = _items(fields["prv_candidates"])
-        self._forced = _items(fields["fp_hists"]) if "fp_hists" in fields else None
+        self._previous = RecordEncoder(_items(fields["prv_candidates"]))
+        self._forced = RecordEncoder(_items(fields["fp_hists"])) if "fp_hists" in fields else None
         self._stamps = [tuple(string(stamp) for stamp in (c.science, c.template, c.difference)) for c in pool]
 
     def write(self, field: Field) -> list[tuple[str, int, bytes]]:
@@ -87,7 +87,7 @@ class PacketWriter:
         columns = _detections(field, newest) | _candidates(field, newest)
         candids = columns["candid"]
         assert isinstance(candids, np.ndarray)
-        fresh = encode(self._candidate, columns, count)
+        fresh = self._candidate.encode(columns, count)
         lengths = (history > 0).sum(axis=1).tolist()
         fades = field.measured["flux"][:, last] < 0
         stamps = (field.objects["number"] * 2 + fades) % len(self._stamps)
@@ -105,13 +105,13 @@ class PacketWriter:
     @staticmethod
     def _fill(
         cells: NDArray[np.object_],
-        record: Schema,
+        encoder: RecordEncoder,
         rows: NDArray[np.intp],
         when: NDArray[np.intp],
         columns: Mapping[str, Column],
     ) -> None:
         if len(rows):
-            cells[rows, when] = encode(record, columns, len(rows))
+            cells[rows, when] = encoder.encode(columns, len(rows))
 
     def _array(self, length: int, items: NDArray[np.object_]) -> bytes:
         if not length:

@@ -29,15 +29,15 @@ MODELS: Final[Mapping[str, Model]] = {
 # nuclei by far, supernovae a few per cent (Sanchez-Saez et al. 2021, AJ 161, 141, table 4), more of the rare classes
 # than there are, so that a demonstration shows each.
 STREAM: Final[Mapping[str, float]] = {
-    "SNIa": 6.0,
+    "SNIa": 8.0,
     "SNIbc": 1.5,
-    "SNII": 3.0,
+    "SNII": 4.0,
     "SLSN": 0.6,
     "TDE": 0.6,
-    "AGN": 18.0,
+    "AGN": 25.0,
     "YSO": 5.0,
     "CV": 4.0,
-    "LPV": 14.0,
+    "LPV": 9.0,
     "ECL": 18.0,
     "RR": 14.0,
     "CEP": 2.0,

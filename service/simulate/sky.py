@@ -23,10 +23,10 @@ from service.simulate.field import CLASSES, Field, populate, strays
 from service.simulate.packets import NAMES, PacketWriter
 from service.simulate.population import STREAM, checked
 
-START_MJD: Final = 61_132  # 2026-04-02: an arbitrary night from which a sky's alerts begin by default
+START_MJD: Final = 61_145  # 2026-04-15, near new moon: an arbitrary night from which a sky's alerts begin by default
 _RUN_UP: Final = 60  # nights simulated before the first alert: 30 days of history, and events that began earlier
 _FIELDS: Final = 2048  # at most; larger skies hold more objects per field
-_FIELD_OBJECTS: Final = 128  # at least, in large skies: so many rows make numpy's overhead small
+_FIELD_OBJECTS: Final = 256  # at least, in large skies: so many rows make numpy's overhead small
 _SMALL_SKY_FIELDS: Final = 24  # small skies still spread over as many fields, so that alerts come at many times
 _CACHED_OBJECTS: Final = 30_000  # some 9 kB each; a field that fell out of the cache is simulated again, identically
 _STAMPS: Final = 32  # distinct sets of cutouts

@@ -79,7 +79,7 @@ def slsn(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
     plateau = rng.normal(15, 8, n).clip(2, None)
     shape = _villar(rng, time, epochs, rise=(16, 5), plateau=plateau, slope=(0.008, 0.004, 0.003), fall=(35, 55, 60))
     band_peak = colours(peak, rng.normal(-0.15, 0.12, n), rng.normal(-0.15, 0.1, n))
-    return _transient(rng, epochs, band_peak, shape, peak - absolute, host=(-17.0, 1.5))
+    return _transient(rng, epochs, band_peak, shape, peak - absolute, host=(-16.8, 1.5))
 
 
 def tde(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
@@ -93,7 +93,7 @@ def tde(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
     decay = np.exp(rng.uniform(np.log(30), np.log(90), n))[:, None]
     shape = np.where(time < 0, np.exp(-0.5 * (time / rise) ** 2), (1 + np.maximum(time, 0) / decay) ** (-5 / 3))
     band_peak = colours(peak, rng.normal(-0.22, 0.08, n), rng.normal(-0.2, 0.06, n))
-    return _transient(rng, epochs, band_peak, shape, peak - absolute, nuclear=True)
+    return _transient(rng, epochs, band_peak, shape, peak - absolute, host=(-20.3, 0.9), nuclear=True)
 
 
 def _apparent(rng: np.random.Generator, absolute: Floats, bright: float = 15.0) -> tuple[Floats, Floats]:
@@ -160,9 +160,12 @@ def _transient(
     peak: Floats,
     shape: Floats,
     modulus: Floats,
-    host: tuple[float, float] = (-20.3, 1.2),
+    host: tuple[float, float] = (-18.8, 1.3),
     nuclear: bool = False,
 ) -> Sources:
+    """host: mean and scatter of the absolute r magnitude of what the reference's PSF fit sees of the host, near the
+    event; half its light or less.
+    """
     n = len(peak)
     flux = flux_from_magnitude(by_band(peak, epochs)) * shape
     magnr = (rng.normal(*host, n) + modulus)[:, None] + np.array([0.35, -0.3, -0.6])
