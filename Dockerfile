@@ -1,0 +1,65 @@
+# syntax=docker/dockerfile:1
+# The service without torch, as a user without rights, on a root file system that may be read-only.
+#
+#   docker build -t alert-classifier .                                          CPU, PostgreSQL
+#   docker build -t alert-classifier:gpu --build-arg EXTRAS=gpu,postgres .      CUDA (run with --gpus all)
+
+ARG PYTHON=3.12
+
+FROM python:${PYTHON}-slim AS build
+# cpu or gpu, never both: the two runtimes overwrite one another's files
+ARG EXTRAS=cpu,postgres
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ONLY_BINARY=:all:
+RUN python -m venv /opt/venv
+WORKDIR /src
+
+# Dependencies first, beside an empty package: a change of the code does not fetch them again.
+COPY pyproject.toml README.md LICENSE ./
+RUN mkdir service && echo '__version__ = "0"' > service/__init__.py
+RUN --mount=type=cache,target=/root/.cache/pip /opt/venv/bin/pip install ".[${EXTRAS}]"
+
+COPY service ./service
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/venv/bin/pip install --force-reinstall --no-deps . \
+    && rm /opt/venv/bin/model-export \
+    && /opt/venv/bin/python -m compileall -q /opt/venv/lib
+
+FROM python:${PYTHON}-slim AS runtime
+ARG VERSION=dev
+LABEL org.opencontainers.image.title="alert-classifier" \
+      org.opencontainers.image.description="Real-time classification of ZTF alerts: Kafka and HTTP in, calibrated class probabilities out" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}"
+
+RUN useradd --system --uid 10001 --user-group --home-dir /nonexistent --shell /usr/sbin/nologin classifier \
+    && install --directory --owner=classifier --group=classifier /var/lib/alert-classifier
+COPY --from=build /opt/venv /opt/venv
+COPY --chmod=0755 deploy/docker/entrypoint /usr/local/bin/entrypoint
+
+# Machine code is kept for any processor of this architecture, not only for the one that built the image.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    NUMBA_CPU_NAME=generic \
+    NUMBA_CACHE_DIR=/tmp/numba \
+    ALERT_CLASSIFIER_API__HOST=0.0.0.0 \
+    ALERT_CLASSIFIER_STORE__URL=sqlite:////var/lib/alert-classifier/alert-classifier.db \
+    ALERT_CLASSIFIER_LOG__FORMAT=json
+
+# The packet decoder is compiled here and not at every start; the shipped bundle is loaded, so that a broken image fails
+# now. No torch may have come along.
+RUN NUMBA_CACHE_DIR=/opt/numba python -c "from service.alerts import Decoder; Decoder().warm_up()" \
+    && alert-classifier model list \
+    && python -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is not None)"
+
+USER 10001:10001
+WORKDIR /var/lib/alert-classifier
+VOLUME /var/lib/alert-classifier
+EXPOSE 8000
+# SIGTERM drains: what was consumed is published and committed before the process ends.
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=4 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health/live', timeout=4)"]
+ENTRYPOINT ["entrypoint"]
+CMD ["serve"]
