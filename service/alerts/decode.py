@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from service.alerts import container, fallback, interpreter, schema, ztf
 from service.alerts.alert import Alert, AlertError
-from service.alerts.program import NotCompilableError, Program, compile_schema
+from service.alerts.compiler import NotCompilableError, compile_schema
+from service.alerts.interpreter import Program
 from service.alerts.projection import Cells
 from service.alerts.schemas import SchemaSource
 
@@ -95,6 +96,8 @@ class Decoder:
 
     def warm_up(self) -> None:
         """Compile everything that decoding runs, so that the first alert is as fast as the next."""
+        program = compile_schema(schema.Record("nothing", (), is_empty=True), ztf.PROJECTION)
+        interpreter.read(b"", 0, 0, program)
         ztf.warm_up()
 
     def _alert_or_error(self, raw: bytes) -> Alert | AlertError:
@@ -116,6 +119,10 @@ class Decoder:
                 if known is not self._by_header[0]:
                     self._remember(known)
                 return known
+        if raw[:1] == b"\0" and self._schemas is None:
+            raise AlertError(
+                "bad_magic", "a framed message, or none at all: no schema registry or folder is configured"
+            )
         header = container.read_header(raw)
         known = (header, self._reader(header.schema))
         self._remember(known)

@@ -1,16 +1,44 @@
-"""Runs a compiled writer schema over the bytes of one record. Every read is checked against the record's end."""
+"""Runs a compiled writer schema over the bytes of one record. Every read is checked against the record's end.
+
+A program is a flat list of operations, four int32 each: code, two arguments, and `optional`: -1, or the branch number
+of null where the field is a union of null and the type that the operation reads.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
-from service.alerts import program as ops
 from service.alerts.alert import AlertError
-from service.alerts.jit import jit
-from service.alerts.program import Program
+from service.alerts.jit import jit, jit_inline
 from service.alerts.projection import Cells
+from service.alerts.schema import MAX_DEPTH
+
+# Operation       first argument      second argument
+BEGIN: Final = 0  # number of fields  number of columns     always operation 0: says how cells are laid out
+END: Final = 1
+SKIP: Final = 2  # bytes
+SKIP_RUN: Final = 3  # bytes          how often             that many optional fields of equal size
+FLOAT: Final = 4  # cell
+DOUBLE: Final = 5  # cell
+PRESENT: Final = 6  # cell
+JUMP: Final = 7  # operation
+LOOP: Final = 8  # operation behind its NEXT                an array or a map
+NEXT: Final = 9
+ROW: Final = 10
+ROW_END: Final = 11
+FIRST_WITH_VARINT: Final = 12  # the operations from here on begin by reading a varint
+SKIP_LONG: Final = 12
+LONG_AS_NUMBER: Final = 13  # cell
+LONG: Final = 14  # cell
+SKIP_ENUM: Final = 15  # symbols
+UNION: Final = 16  # branches                               followed by a JUMP per branch
+SKIP_BYTES: Final = 17
+SKIP_TEXT: Final = 18
+TEXT: Final = 19  # cell
 
 # Rows of history that are first made room for, and at most. ZTF's longest histories have some hundreds of rows.
 _ROOM: Final = 256
@@ -37,12 +65,25 @@ _FAULTS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """`operations` int32 (n, 4); `places` (n,) names the field each belongs to; `empty` int64 (fields + columns,) holds
+    what the cells of the fields, and of one row, hold before anything is read.
+    """
+
+    operations: NDArray[np.int32]
+    places: tuple[str, ...]
+    empty: NDArray[np.int64]
+    n_fields: int
+    n_columns: int
+
+
 def read(data: bytes, start: int, end: int, program: Program) -> tuple[Cells, int]:
     """The needed values of the record at `start`, and where it ends.
 
     Raises AlertError: record_overrun, bad_varint, bad_length, bad_union, bad_enum, bad_text, bad_count, too_many_rows.
     """
-    buffer = np.frombuffer(data, dtype=np.uint8)
+    buffer = np.frombuffer(data, dtype=np.uint8)  # read-only, so always of the one type that is compiled
     room = _ROOM
     while True:
         values = np.empty(program.n_fields + room * program.n_columns, dtype=np.int64)
@@ -74,114 +115,99 @@ def run(operations, empty, buffer, start, end, values):  # type: ignore[no-untyp
     capacity = (len(values) - n_fields) // n_columns
     for cell in range(n_fields):
         values[cell] = empty[cell]
-    four = np.empty(1, np.uint32)
-    eight = np.empty(1, np.uint64)
-    four_as_float = four.view(np.float32)
-    eight_as_float = eight.view(np.float64)
-    remaining = np.empty(ops.MAX_LOOPS, np.int64)  # items left in each open loop's block
-    first = np.empty(ops.MAX_LOOPS, np.int64)  # operation of each open loop
+    bits = np.empty(1, np.uint64)
+    as_float = bits.view(np.float32)  # its first half, on the little-endian machines that numba knows
+    as_double = bits.view(np.float64)
+    remaining = np.empty(MAX_DEPTH, np.int64)  # items left in each open loop's block
+    first = np.empty(MAX_DEPTH, np.int64)  # operation of each open loop
     depth = 0
     base = 0  # first cell of the row that is being read, 0 outside of tables
     rows = 0
-    at = 1
+    at = np.int64(1)
     p = start
     while True:
         code = operations[at, 0]
-        optional = operations[at, 3]
-        if optional >= 0 and code != ops.SKIP_RUN:
+        argument = np.int64(operations[at, 1])
+        if code == SKIP_RUN:
+            null = operations[at, 3]
+            for _ in range(operations[at, 2]):
+                if p < end and buffer[p] == 2 * null:  # as every writer spells it: the common case, done quickly
+                    p += 1
+                    continue
+                branch, p = _long(buffer, p, end)  # refuses p beyond the end too
+                if p < 0:
+                    return _fault(p, at, rows)
+                if branch == null:
+                    continue
+                if branch != 1 - null:
+                    return _BAD_UNION, at, p, rows
+                p += argument
+            if p > end:
+                return _OVERRUN, at, end, rows
+            at += 1
+            continue
+        if operations[at, 3] >= 0:
             branch, p = _long(buffer, p, end)
             if p < 0:
                 return _fault(p, at, rows)
-            if branch == optional:
+            if branch == operations[at, 3]:
                 at += 1
                 continue
-            if branch != 1 - optional:
+            if branch != 1 - operations[at, 3]:
                 return _BAD_UNION, at, p, rows
-        if code == ops.SKIP_RUN:
-            size = operations[at, 1]
-            for _ in range(operations[at, 2]):
-                if p < end and buffer[p] == 2 * optional:  # one byte is how every writer spells a branch
-                    p += 1
-                    continue
-                branch, p = _long(buffer, p, end)
-                if p < 0:
-                    return _fault(p, at, rows)
-                if branch == optional:
-                    continue
-                if branch != 1 - optional:
-                    return _BAD_UNION, at, p, rows
-                if size > end - p:
-                    return _OVERRUN, at, p, rows
-                p += size
-        elif code == ops.SKIP:
-            if operations[at, 1] > end - p:
-                return _OVERRUN, at, p, rows
-            p += operations[at, 1]
-        elif code == ops.FLOAT:
-            if end - p < 4:
-                return _OVERRUN, at, p, rows
-            four[0] = (
-                np.uint32(buffer[p]) | np.uint32(buffer[p + 1]) << np.uint32(8)
-                | np.uint32(buffer[p + 2]) << np.uint32(16) | np.uint32(buffer[p + 3]) << np.uint32(24)
-            )  # fmt: skip
-            numbers[base + operations[at, 1]] = four_as_float[0]
-            p += 4
-        elif code == ops.DOUBLE:
-            if end - p < 8:
-                return _OVERRUN, at, p, rows
-            bits = np.uint64(0)
-            for index in range(8):
-                bits |= np.uint64(buffer[p + index]) << np.uint64(8 * index)
-            eight[0] = bits
-            numbers[base + operations[at, 1]] = eight_as_float[0]
-            p += 8
-        elif code == ops.SKIP_LONG:
-            _, p = _long(buffer, p, end)
-            if p < 0:
-                return _fault(p, at, rows)
-        elif code == ops.LONG_AS_NUMBER or code == ops.LONG:
+        if code >= FIRST_WITH_VARINT:
             value, p = _long(buffer, p, end)
             if p < 0:
                 return _fault(p, at, rows)
-            if code == ops.LONG:
-                values[base + operations[at, 1]] = value
-            else:
-                numbers[base + operations[at, 1]] = np.float64(value)
-        elif code == ops.SKIP_BYTES or code == ops.SKIP_TEXT or code == ops.TEXT:
-            size, p = _long(buffer, p, end)
-            if p < 0:
-                return _fault(p, at, rows)
-            if size < 0 or size > end - p:
-                return _BAD_LENGTH, at, p, rows
-            if code != ops.SKIP_BYTES and not _is_text(buffer, p, p + size):
-                return _BAD_TEXT, at, p, rows
-            if code == ops.TEXT:
-                values[base + operations[at, 1]] = p << 32 | size
+            if code == SKIP_LONG:
+                pass
+            elif code >= SKIP_BYTES:
+                if value < 0 or value > end - p:
+                    return _BAD_LENGTH, at, p, rows
+                if code != SKIP_BYTES and not _is_ascii(buffer, p, p + value) and not _is_utf8(buffer, p, p + value):
+                    return _BAD_TEXT, at, p, rows
+                if code == TEXT:
+                    values[base + argument] = p << 32 | value
+                p += value
+            elif code == LONG_AS_NUMBER:
+                numbers[base + argument] = np.float64(value)
+            elif code == LONG:
+                values[base + argument] = value
+            elif code == UNION:
+                if value < 0 or value >= argument:
+                    return _BAD_UNION, at, p, rows
+                at += value  # to the JUMP before the branch's own: the step below completes it
+            elif value < 0 or value >= argument:
+                return _BAD_ENUM, at, p, rows
+        elif code == SKIP:
+            if argument > end - p:
+                return _OVERRUN, at, p, rows
+            p += argument
+        elif code in (FLOAT, DOUBLE):
+            size = 4 if code == FLOAT else 8
+            if size > end - p:
+                return _OVERRUN, at, p, rows
+            bits[0] = 0
+            for index in range(size):
+                bits[0] |= np.uint64(buffer[p + index]) << np.uint64(8 * index)
+            numbers[base + argument] = as_float[0] if code == FLOAT else as_double[0]
             p += size
-        elif code == ops.PRESENT:
-            values[base + operations[at, 1]] = 1
-        elif code == ops.UNION:
-            branch, p = _long(buffer, p, end)
-            if p < 0:
-                return _fault(p, at, rows)
-            if branch < 0 or branch >= operations[at, 1]:
-                return _BAD_UNION, at, p, rows
-            at += np.int64(1 + branch)
+        elif code == JUMP:
+            at = argument
             continue
-        elif code == ops.JUMP:
-            at = np.int64(operations[at, 1])
-            continue
-        elif code == ops.ROW:
+        elif code == PRESENT:
+            values[base + argument] = 1
+        elif code == ROW:
             if rows == capacity:
                 return _MORE_ROWS, at, p, rows
             base = n_fields + rows * n_columns
             for cell in range(n_columns):
                 values[base + cell] = empty[n_fields + cell]
-        elif code == ops.ROW_END:
+        elif code == ROW_END:
             rows += 1
             base = 0
-        elif code == ops.LOOP or code == ops.NEXT:
-            if code == ops.LOOP:
+        elif code in (LOOP, NEXT):
+            if code == LOOP:
                 first[depth] = at + 1
                 remaining[depth] = 1
                 depth += 1
@@ -204,18 +230,12 @@ def run(operations, empty, buffer, start, end, values):  # type: ignore[no-untyp
                 remaining[depth - 1] = count
             at = first[depth - 1]
             continue
-        elif code == ops.SKIP_ENUM:
-            symbol, p = _long(buffer, p, end)
-            if p < 0:
-                return _fault(p, at, rows)
-            if symbol < 0 or symbol >= operations[at, 1]:
-                return _BAD_ENUM, at, p, rows
         else:
             return _OK, at, p, rows
         at += 1
 
 
-@jit
+@jit_inline
 def _long(buffer, p, end):  # type: ignore[no-untyped-def]
     """A zigzag varint and the position behind it; a negative position says what is wrong: see `_fault`."""
     if p >= end:
@@ -243,14 +263,17 @@ def _fault(p, at, rows):  # type: ignore[no-untyped-def]
     return _BAD_VARINT, at, (-p - 1) // 2, rows
 
 
-@jit
-def _is_text(buffer, start, end):  # type: ignore[no-untyped-def]
-    """Whether the bytes are UTF-8 (RFC 3629)."""
+@jit_inline
+def _is_ascii(buffer, start, end):  # type: ignore[no-untyped-def]
     high = np.uint8(0)
     for p in range(start, end):
         high |= buffer[p]
-    if high < 0x80:
-        return True
+    return high < 0x80
+
+
+@jit
+def _is_utf8(buffer, start, end):  # type: ignore[no-untyped-def]
+    """Whether the bytes are UTF-8 (RFC 3629)."""
     p = start
     while p < end:
         byte = buffer[p]

@@ -1,4 +1,8 @@
-"""numba's compiler as this package uses it: without the GIL, kept on disk where there is a place to keep it."""
+"""numba's compiler as this package uses it: without the GIL, kept on disk where there is a place to keep it.
+
+What is kept is thrown away when the file of the compiled function changes, not when a file does that it imports
+constants from: what must agree is kept in one file.
+"""
 
 from __future__ import annotations
 
@@ -19,3 +23,10 @@ def jit(function: Callable[..., Any]) -> Any:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # numba: "no locator available", nowhere to write
         return numba.njit(nogil=True)(function)
+
+
+def jit_inline(function: Callable[..., Any]) -> Any:
+    """Compile `function` into its callers: handing an array to a function that stays one counts references, which
+    costs more than reading a number from it.
+    """
+    return numba.njit(nogil=True, forceinline=True)(function)

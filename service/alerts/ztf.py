@@ -192,13 +192,15 @@ def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-de
     numbers = cells.view(np.float64)
     tick = np.empty(1 + n_rows, np.int64)
     what = np.empty(1 + n_rows, np.int64)
-    mjd = numbers[JD] - JD_MINUS_MJD
+    mjd = np.empty(1, np.float64)
+    mjd_bits = mjd.view(np.int64)
+    mjd[0] = numbers[JD] - JD_MINUS_MJD
     band = _band(numbers[FID])
     _write(
-        words, 0, mjd, candid, numbers[MAGPSF], numbers[SIGMAPSF], _plausible(numbers[DIFFMAGLIM]),
+        words, 0, mjd_bits[0], candid, numbers[MAGPSF], numbers[SIGMAPSF], _plausible(numbers[DIFFMAGLIM]),
         _plausible(numbers[MAGNR]), band, _DETECTION, _sign(buffer, cells[ISDIFFPOS]),
     )  # fmt: skip
-    tick[0] = np.int64(np.rint(mjd * TICKS_PER_DAY))
+    tick[0] = np.int64(np.rint(mjd[0] * TICKS_PER_DAY))
     what[0] = _what(band, _DETECTION)
     count = 1
     for row in range(n_rows):
@@ -241,13 +243,13 @@ def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-de
             mag = np.nan
             magerr = np.nan
             kind = _UPPER_LIMIT
-        mjd = jd - JD_MINUS_MJD
-        tick[count] = np.int64(np.rint(mjd * TICKS_PER_DAY))
+        mjd[0] = jd - JD_MINUS_MJD
+        tick[count] = np.int64(np.rint(mjd[0] * TICKS_PER_DAY))
         what[count] = _what(band, kind)
         if tick[count] == tick[0] and what[count] == what[0]:
             continue
         magnr = _plausible(numbers[base + ROW_MAGNR])
-        _write(words, count, mjd, row_candid, mag, magerr, limit, magnr, band, kind, sign)
+        _write(words, count, mjd_bits[0], row_candid, mag, magerr, limit, magnr, band, kind, sign)
         count += 1
     if count > _LONGEST_INSERTION_SORT:
         return count, False
@@ -269,20 +271,19 @@ def _order(words, tick, what, count):  # type: ignore[no-untyped-def]
         order[place] = index
     ordered = np.empty(count * _WORDS, np.uint32)
     kept = 0
-    last = -1
-    for place in range(count):
-        index = order[place]
-        if last >= 0 and tick[index] == tick[last] and what[index] == what[last]:
-            if _is_preferred(words, index, last):
-                last = index
-        else:
-            if last >= 0:
-                ordered[kept * _WORDS : (kept + 1) * _WORDS] = words[last * _WORDS : (last + 1) * _WORDS]
-                kept += 1
-            last = index
-    ordered[kept * _WORDS : (kept + 1) * _WORDS] = words[last * _WORDS : (last + 1) * _WORDS]
-    kept += 1
-    words[: kept * _WORDS] = ordered[: kept * _WORDS]
+    place = 0
+    while place < count:
+        best = order[place]
+        place += 1
+        while place < count and tick[order[place]] == tick[best] and what[order[place]] == what[best]:
+            if _is_preferred(words, order[place], best):
+                best = order[place]
+            place += 1
+        for word in range(_WORDS):
+            ordered[kept * _WORDS + word] = words[best * _WORDS + word]
+        kept += 1
+    for word in range(kept * _WORDS):
+        words[word] = ordered[word]
     return kept
 
 
@@ -308,19 +309,19 @@ def _is_preferred(words, one, other):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _write(words, point, mjd, candid, mag, magerr, limit, magnr, band, kind, sign):  # type: ignore[no-untyped-def]
+def _write(words, point, mjd_bits, candid, mag, magerr, limit, magnr, band, kind, sign):  # type: ignore[no-untyped-def]
     """Write a point in the layout of POINT: two words for mjd, two for candid, one per float, one for the codes."""
     floats = words.view(np.float32)
-    pair = np.empty(2, np.int64)
-    pair.view(np.float64)[0] = mjd
-    pair[1] = candid
     base = point * _WORDS
-    words[base : base + 4] = pair.view(np.uint32)
+    words[base] = mjd_bits & 0xFFFFFFFF
+    words[base + 1] = mjd_bits >> 32 & 0xFFFFFFFF
+    words[base + 2] = candid & 0xFFFFFFFF
+    words[base + 3] = candid >> 32 & 0xFFFFFFFF
     floats[base + 4] = mag
     floats[base + 5] = magerr
     floats[base + 6] = limit
     floats[base + 7] = magnr
-    words[base + 8] = np.uint32((band & 0xFF) | (kind & 0xFF) << 8 | (sign & 0xFF) << 16 | _ZTF << 24)
+    words[base + 8] = (band & 0xFF) | (kind & 0xFF) << 8 | (sign & 0xFF) << 16 | _ZTF << 24
 
 
 @jit

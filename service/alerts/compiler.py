@@ -1,8 +1,4 @@
-"""A writer schema compiled for one projection: a flat list of operations that pull needed fields and skip the rest.
-
-An operation is four int32: code, two arguments, and `optional`: -1, or the branch number of null where the field is a
-union of null and the type that the operation reads. `service.alerts.interpreter` runs them.
-"""
+"""Compiles a writer schema for one projection: to operations that pull the needed fields and skip the rest."""
 
 from __future__ import annotations
 
@@ -11,47 +7,25 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from service.alerts import interpreter as op
+from service.alerts.interpreter import Program
 from service.alerts.projection import Field, Projection, Type
-from service.alerts.schema import MAX_DEPTH, Array, Enum, Fixed, Map, Node, Primitive, Record, Union
-
-# Operation       first argument      second argument
-BEGIN: Final = 0  # number of fields  number of columns     always operation 0: says how cells are laid out
-END: Final = 1
-SKIP: Final = 2  # bytes
-SKIP_RUN: Final = 3  # bytes          how often             that many optional fields of equal size
-SKIP_LONG: Final = 4
-SKIP_BYTES: Final = 5
-SKIP_TEXT: Final = 6
-SKIP_ENUM: Final = 7  # symbols
-FLOAT: Final = 8  # cell
-DOUBLE: Final = 9  # cell
-LONG_AS_NUMBER: Final = 10  # cell
-LONG: Final = 11  # cell
-TEXT: Final = 12  # cell
-PRESENT: Final = 13  # cell
-UNION: Final = 14  # branches                               followed by a JUMP per branch
-JUMP: Final = 15  # operation
-LOOP: Final = 16  # operation behind its NEXT               an array or a map
-NEXT: Final = 17
-ROW: Final = 18
-ROW_END: Final = 19
+from service.alerts.schema import Array, Enum, Fixed, Map, Node, Primitive, Record, Union
 
 # The programs for real schemas have some 150 operations.
 MAX_OPERATIONS: Final = 20_000
-MAX_LOOPS: Final = MAX_DEPTH  # loops within loops, each at least one level of the schema
 
 _SIZES: Final = {"boolean": 1, "float": 4, "double": 8}
-_SKIPS: Final = {"int": SKIP_LONG, "long": SKIP_LONG, "bytes": SKIP_BYTES, "string": SKIP_TEXT}
+_SKIPS: Final = {"int": op.SKIP_LONG, "long": op.SKIP_LONG, "bytes": op.SKIP_BYTES, "string": op.SKIP_TEXT}
 _READS: Final = {
-    (Type.NUMBER, "int"): LONG_AS_NUMBER,
-    (Type.NUMBER, "long"): LONG_AS_NUMBER,
-    (Type.NUMBER, "float"): FLOAT,
-    (Type.NUMBER, "double"): DOUBLE,
-    (Type.INTEGER, "int"): LONG,
-    (Type.INTEGER, "long"): LONG,
-    (Type.TEXT, "string"): TEXT,
+    (Type.NUMBER, "int"): op.LONG_AS_NUMBER,
+    (Type.NUMBER, "long"): op.LONG_AS_NUMBER,
+    (Type.NUMBER, "float"): op.FLOAT,
+    (Type.NUMBER, "double"): op.DOUBLE,
+    (Type.INTEGER, "int"): op.LONG,
+    (Type.INTEGER, "long"): op.LONG,
+    (Type.TEXT, "string"): op.TEXT,
 }
 
 
@@ -59,25 +33,12 @@ class NotCompilableError(Exception):
     """A schema, valid as it may be, that has no program; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
-    """`operations` int32 (n, 4); `places` (n,) names the field each belongs to; `empty` int64 (fields + columns,) holds
-    what the cells of the fields, and of one row, hold before anything is read.
-    """
-
-    operations: NDArray[np.int32]
-    places: tuple[str, ...]
-    empty: NDArray[np.int64]
-    n_fields: int
-    n_columns: int
-
-
 def compile_schema(schema: Node, projection: Projection) -> Program:
     """Raises NotCompilableError."""
     compiler = _Compiler()
-    compiler.emit(BEGIN, len(projection.fields), len(projection.columns), place="")
+    compiler.emit(op.BEGIN, len(projection.fields), len(projection.columns), place="")
     compiler.value(schema, _wanted(projection), "")
-    compiler.emit(END, place="end of the record")
+    compiler.emit(op.END, place="end of the record")
     operations = np.array(compiler.operations, dtype=np.int32)
     empty = np.concatenate([projection.empty_fields(), projection.empty_row()])
     return Program(
@@ -150,11 +111,11 @@ class _Compiler:
             raise NotCompilableError(f"{place} is not a plain value")
         elif isinstance(node, Map):
             loop = self._open_loop(place)
-            self.emit(SKIP_TEXT, place=f"{place}{{}}")
+            self.emit(op.SKIP_TEXT, place=f"{place}{{}}")
             self.value(node.values, None, f"{place}{{}}")
             self._close_loop(loop, place)
         elif isinstance(node, Enum):
-            self.emit(SKIP_ENUM, len(node.symbols), place=place)
+            self.emit(op.SKIP_ENUM, len(node.symbols), place=place)
         elif isinstance(node, Fixed):
             self._skip(node.size, place)
         else:
@@ -178,16 +139,16 @@ class _Compiler:
 
     def _skip(self, size: int, place: str, optional: int = -1) -> None:
         """Skip `size` bytes, together with what is skipped just before if nothing jumps in between."""
-        last = self.operations[-1] if len(self.operations) > self._label else (END, 0, 0, 0)
+        last = self.operations[-1] if len(self.operations) > self._label else (op.END, 0, 0, 0)
         if optional < 0:
-            if last[0] == SKIP and last[1] + size < 2**31:
-                self.operations[-1] = (SKIP, last[1] + size, 0, -1)
+            if last[0] == op.SKIP and last[1] + size < 2**31:
+                self.operations[-1] = (op.SKIP, last[1] + size, 0, -1)
             else:
-                self.emit(SKIP, size, place=place)
-        elif last[0] == SKIP_RUN and last[1] == size and last[3] == optional:
-            self.operations[-1] = (SKIP_RUN, size, last[2] + 1, optional)
+                self.emit(op.SKIP, size, place=place)
+        elif last[0] == op.SKIP_RUN and last[1] == size and last[3] == optional:
+            self.operations[-1] = (op.SKIP_RUN, size, last[2] + 1, optional)
         else:
-            self.emit(SKIP_RUN, size, 1, optional, place=place)
+            self.emit(op.SKIP_RUN, size, 1, optional, place=place)
 
     def _record(self, node: Record, want: _Want, place: str) -> None:
         if isinstance(want, list) and any(type_ is not Type.PRESENT for _, type_ in want):
@@ -198,7 +159,7 @@ class _Compiler:
             path = f"{place}.{name}" if place else name
             for cell, type_ in inner if isinstance(inner, list) else ():
                 if type_ is Type.PRESENT:
-                    self.emit(PRESENT, cell, place=path)
+                    self.emit(op.PRESENT, cell, place=path)
             self.value(member, inner, path)
 
     def _array(self, node: Array, want: _Want, place: str) -> None:
@@ -215,10 +176,10 @@ class _Compiler:
         if isinstance(node, Union):
             self._branches(node, place, lambda branch: self._row(branch, want, place))
         elif isinstance(node, Record):
-            self.emit(ROW, place=place)
+            self.emit(op.ROW, place=place)
             self._label = len(self.operations)
             self.value(node, want.columns, place)
-            self.emit(ROW_END, place=place)
+            self.emit(op.ROW_END, place=place)
         elif node != Primitive("null"):
             raise NotCompilableError(f"{place} is not a record")
 
@@ -231,25 +192,25 @@ class _Compiler:
             self._branches(node, place, lambda branch: self.value(branch, want, place))
 
     def _branches(self, node: Union, place: str, emit_branch: Callable[[Node], None]) -> None:
-        self.emit(UNION, len(node.branches), place=place)
+        self.emit(op.UNION, len(node.branches), place=place)
         table = len(self.operations)
         for _ in node.branches:
-            self.emit(JUMP, place=place)
+            self.emit(op.JUMP, place=place)
         ends = []
         for index, branch in enumerate(node.branches):
             self._aim(table + index)
             emit_branch(branch)
-            ends.append(self.emit(JUMP, place=place))
+            ends.append(self.emit(op.JUMP, place=place))
         for end in ends:
             self._aim(end)
 
     def _open_loop(self, place: str) -> int:
-        loop = self.emit(LOOP, place=place)
+        loop = self.emit(op.LOOP, place=place)
         self._label = len(self.operations)
         return loop
 
     def _close_loop(self, loop: int, place: str) -> None:
-        self.emit(NEXT, place=place)
+        self.emit(op.NEXT, place=place)
         self._aim(loop)
 
     def _aim(self, jump: int) -> None:
