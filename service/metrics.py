@@ -55,6 +55,15 @@ FILTERED: Final = Counter(
 DEAD_LETTERED: Final = Counter(
     f"{_PREFIX}_dead_lettered", "Messages put aside with their bytes, by reason code", ["topic", "partition", "reason"]
 )
+RETURNED: Final = Counter(
+    f"{_PREFIX}_returned",
+    "Messages given back unanswered because their partition went to another replica, which reads them again",
+    ["topic", "partition"],
+)
+ACCOUNTING_GAP: Final = Gauge(
+    f"{_PREFIX}_accounting_gap",
+    "consumed - published - filtered - dead-lettered - returned - in flight: anything but 0 is an error",
+)
 CLASSIFIED: Final = Counter(f"{_PREFIX}_classified", "Published classifications by top class", ["top_class"])
 OUT_OF_DISTRIBUTION: Final = Counter(f"{_PREFIX}_out_of_distribution", "Published classifications with that flag")
 LOW_QUALITY: Final = Counter(f"{_PREFIX}_low_quality", "Published classifications of alerts that fail a quality cut")
