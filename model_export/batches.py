@@ -32,7 +32,7 @@ class Batch:
 
 
 def sampling_weights(data: Dataset, class_power: float, simulated_share: float) -> NDArray[np.float64]:
-    """Probability of each object (M,): classes by count^class_power, tables by TABLE_WEIGHT, simulated ones by share."""
+    """Probability of each object (M,): classes by count^class_power, tables by TABLE_WEIGHT, simulated by share."""
     weights = np.zeros(len(data))
     simulated = (data.objects["table"] == "simulated").to_numpy()
     table = data.objects["table"].map(TABLE_WEIGHT).fillna(1.0).to_numpy()

@@ -70,9 +70,7 @@ def calibrate(found: Examples) -> Calibration:
     )
 
 
-def fit_temperature(
-    logits: NDArray[np.float64], labels: NDArray[np.int64], weights: NDArray[np.float64]
-) -> float:
+def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64], weights: NDArray[np.float64]) -> float:
     """The temperature of least weighted negative log-likelihood (Guo et al. 2017, arXiv:1706.04599)."""
 
     def loss(log_temperature: float) -> float:
@@ -90,10 +88,8 @@ def apply(calibration: Calibration, logits: NDArray[np.float64], n_seen: NDArray
 def conformal_sets(
     calibration: Calibration, probabilities: NDArray[np.float64], n_seen: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Membership (n, C): every class that can't be ruled out; never empty, the top class always belongs."""
-    inside = 1.0 - probabilities <= np.array(calibration.conformal_thresholds)[bin_of(n_seen)]
-    inside[np.arange(len(inside)), probabilities.argmax(axis=1)] = True
-    return inside
+    """Membership (n, C): every class that can't be ruled out."""
+    return 1.0 - probabilities <= np.array(calibration.conformal_thresholds)[bin_of(n_seen)]
 
 
 def out_of_distribution(train: Predictions, validation: Predictions) -> OutOfDistribution:

@@ -45,7 +45,7 @@ _FINE_ALIASES: Final = {
     "SN Ia-CSM": "SN Ia-pec", "SN Iax": "SN Ia-pec", "SN Ia-SC": "SN Ia-pec", "SN Icn": "SN Ibn",
 }  # fmt: skip
 
-# Split fractions (validation, test). Alert objects are few and are what the service will see: more of them are held out.
+# Split fractions (validation, test). Alert objects are few and are what the service will see: more are held out.
 FRACTIONS: Final = (0.10, 0.12)
 FRACTIONS_ALERT_OBJECTS: Final = (0.15, 0.20)
 SPLITS: Final = ("train", "validation", "test")
@@ -57,8 +57,8 @@ DETECTION_SNR: Final = 5.0  # the alert stream's own threshold
 class Dataset:
     """Light curves laid end to end: `points` (N,) of dtype POINT, `counts` (M,) points of each; `objects` has M rows.
 
-    Columns of `objects`: object_id, table, label (index into CLASSES or UNLABELLED), fine (index into FINE_LABELS or -1),
-    redshift, split, n_detections, mag_kind, source.
+    Columns of `objects`: object_id, table, label (index into CLASSES or UNLABELLED), fine (index into FINE_LABELS or
+    -1), redshift, split, n_detections, mag_kind, source.
     """
 
     points: NDArray[np.void]

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from model_export.data import CLASSES, FINE_LABELS
 from service.inference.tensors import CONTEXT_FEATURES, POINT_FEATURES
@@ -62,7 +62,7 @@ class Block(nn.Module):
             scores = scores + bias
         mixed = (scores.softmax(-1) @ value).transpose(1, 2).reshape(batch, length, width)
         x = x + self.dropout(self.attention_out(mixed))
-        return x + self.dropout(self.contract(F.relu(self.expand(self.norm_feed_forward(x)))))
+        return x + self.dropout(self.contract(functional.relu(self.expand(self.norm_feed_forward(x)))))
 
 
 class AlertEncoder(nn.Module):
@@ -92,7 +92,7 @@ class AlertEncoder(nn.Module):
         token = self.embed_context(context)[:, None, :]  # (B, 1, d): what is known of the object as a whole
         x = torch.cat((token, self.dropout(x)), dim=1)  # (B, 1 + T, d)
         if bias is not None:
-            bias = F.pad(bias, (1, 0))  # the context token is never padding
+            bias = functional.pad(bias, (1, 0))  # the context token is never padding
         for block in self.blocks:
             x = block(x, bias)
         x = self.norm(x)
@@ -103,7 +103,7 @@ class AlertEncoder(nn.Module):
             real = (bias[:, 0, 0, 1:, None] == 0).to(x.dtype)  # (B, T, 1)
             mean = (x * real).sum(dim=1) / real.sum(dim=1)
             peak = (x - (1.0 - real) * 1e4).amax(dim=1)
-        return F.relu(self.pool(self.dropout(torch.cat((whole, mean, peak), dim=-1))))  # (B, D)
+        return functional.relu(self.pool(self.dropout(torch.cat((whole, mean, peak), dim=-1))))  # (B, D)
 
 
 class AlertClassifier(nn.Module):

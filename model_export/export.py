@@ -48,7 +48,12 @@ def export_alert_clr(model: AlertClassifier, prior: NDArray[np.float64], path: P
         torch.randn(3, model.config.context_features),
     )
     export_graph(
-        served, example, path, ["points", "context"], ({0: batch, 1: count, 2: length}, {0: batch}), ["logits", "embedding"]
+        served,
+        example,
+        path,
+        ["points", "context"],
+        ({0: batch, 1: count, 2: length}, {0: batch}),
+        ["logits", "embedding"],
     )
 
 

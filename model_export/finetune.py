@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 from tqdm import tqdm
 
 from model_export.batches import BatchStream, ReferencePool, sampling_weights
@@ -28,13 +27,16 @@ from model_export.views import ViewConfig
 class FinetuneConfig:
     seed: int = 1
     steps: int = 20_000
+    decay_steps: int = (
+        5_000  # the last ones, in which the learning rate falls; constant before, so a run can be prolonged
+    )
     batch_size: int = 128
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 1.2e-3
     warm_up: int = 500
     weight_decay: float = 0.02
     average_decay: float = 0.9995  # of the exponential moving average of weights, which is what ships
     class_power: float = 0.5
-    simulated_share: float = 0.5
+    simulated_share: float = 0.4
     fine_weight: float = 0.3
     redshift_weight: float = 0.1
     alert_share: float = 0.5  # of alert objects in the published prior
@@ -90,15 +92,15 @@ def finetune(
     for step, batch in progress:
         model.train()
         embedding = model.dropout(model.encoder(batch.points, batch.context, batch.bias))
-        loss = F.cross_entropy(model.head(embedding) + shift, labels[batch.rows])
+        loss = functional.cross_entropy(model.head(embedding) + shift, labels[batch.rows])
         known = fine[batch.rows] >= 0
         if known.any():
-            loss = loss + config.fine_weight * known.float().mean() * F.cross_entropy(
+            loss = loss + config.fine_weight * known.float().mean() * functional.cross_entropy(
                 model.fine_head(embedding[known]), fine[batch.rows][known]
             )
         known = torch.isfinite(log_redshift[batch.rows])
         if known.any():
-            loss = loss + config.redshift_weight * known.float().mean() * F.smooth_l1_loss(
+            loss = loss + config.redshift_weight * known.float().mean() * functional.smooth_l1_loss(
                 model.redshift_head(embedding[known])[:, 0], log_redshift[batch.rows][known], beta=0.2
             )
         optimizer.zero_grad(set_to_none=True)
@@ -152,10 +154,8 @@ def validation_figures(predictions: dict[int, Predictions], prior: np.ndarray) -
 
 
 def _learning_rate(step: int, config: FinetuneConfig) -> float:
-    if step < config.warm_up:
-        return (step + 1) / config.warm_up
-    done = (step - config.warm_up) / max(config.steps - config.warm_up, 1)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    left = (config.steps - step) / max(config.decay_steps, 1)
+    return min((step + 1) / config.warm_up, 1.0, max(left, 0.0) ** 0.7)
 
 
 @torch.no_grad()

@@ -31,7 +31,7 @@ def half_prior_decision(probabilities: Floats, prior: Floats) -> Ints:
 
 def superclass_decision(probabilities: Floats) -> Ints:
     """Index into SUPERCLASSES of the largest sum by parent (n,)."""
-    summed = np.stack([probabilities[:, SUPERCLASS_OF == k].sum(axis=1) for k in range(len(SUPERCLASSES))], axis=1)
+    summed = np.stack([probabilities[:, k == SUPERCLASS_OF].sum(axis=1) for k in range(len(SUPERCLASSES))], axis=1)
     return np.argmax(summed, axis=1)
 
 

@@ -101,6 +101,10 @@ def difference_table(
         reference = max(seen[mine[first : first + wanted]].mean(), 1e-3)
         difference[mine] = seen[mine] - reference
         magnr[mine] = AB_ZERO_POINT_UJY - 2.5 * np.log10(reference) + rng.normal(0, 0.02)
+    # surveys differ in how often they look: the public one is sparse, partnership fields are not
+    shown = rng.random(len(mjd)) < rng.uniform(0.2, 1.0)
+    mjd, band, depth, sigma = mjd[shown], band[shown], depth[shown], sigma[shown]
+    difference, magnr = difference[shown], magnr[shown]
     detected = np.abs(difference) > DETECTION_SNR * sigma
     if detected.sum() < FEWEST_DETECTIONS:
         return None

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.photometry import BAND_CODES, Kind, LightCurve, end_to_end
+from service.photometry import BAND_CODES, ZTF_WAVELENGTHS, Kind, LightCurve, end_to_end
 from service.photometry.flux import MAG_PER_RELATIVE_FLUX
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -44,6 +44,12 @@ _ERROR_RANGE: Final = (0.005, 1.0)  # mag; published errors of 0 exist
 _FAINTEST: Final = 8.0  # mag below the peak: fainter says no more than "gone"
 _REFERENCE_RANGE: Final = (5.0, 26.0)  # mag; packets hold -999 where no reference source is near
 _NOTHING_SEEN: Final = "a light curve has no detection with a magnitude in the bands g, r, i"
+
+
+# Astra-CLR (arXiv:2606.31627): windows of 300 g, 350 r and 50 i points, band after band, each padded at its end.
+ASTRA_LENGTHS: Final = (300, 350, 50)
+ASTRA_EPOCH: Final = 58000.0  # mjd
+_ASTRA_WAVELENGTHS: Final = np.log10([ZTF_WAVELENGTHS[name] for name in ("g", "r", "i")])  # of angstrom
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +167,50 @@ def alert_tokens(points: NDArray[np.void], counts: NDArray[np.int64], parameters
     return Tokens(tokens, counts, context)
 
 
+def astra_clr(light_curve: LightCurve, parameters: Mapping[str, Any]) -> Arrays:
+    """Inputs of an astra-clr graph: three windows (start, middle, end of each band) of 700 points.
+
+    `input` (3, 700, 1): magnitude minus the inverse-variance weighted mean of the whole light curve, all bands
+    together; `times` (3, 700, 1): mjd - 58000; `band_info` (3, 700, 1): log10 of the effective wavelength in angstrom;
+    `mask` (3, 700): 1 on padding. Detections in g, r, i count; the model was made for total magnitudes of stars.
+    """
+    points = light_curve.points
+    points = points[(points["kind"] == Kind.DETECTION) & (points["band"] <= _MODEL_BANDS[-1]) & (points["band"] >= 0)]
+    if not len(points):
+        raise ValueError(_NOTHING_SEEN)
+    error = points["magerr"].astype(np.float64)
+    weight = 1.0 / np.clip(np.where(np.isnan(error), _DEFAULT_ERROR, error), *_ERROR_RANGE) ** 2
+    magnitude = points["mag"].astype(np.float64)
+    magnitude -= (magnitude * weight).sum() / weight.sum()
+    fused = []
+    for window in range(3):
+        chosen = []
+        for band, length in zip(_MODEL_BANDS, ASTRA_LENGTHS, strict=True):
+            mine = np.flatnonzero(points["band"] == band)
+            start = max(len(mine) - length, 0) * window // 2
+            chosen.append(mine[start : start + length])
+        rows = np.concatenate(chosen)
+        fused.append(astra_sequence(points["mjd"][rows], magnitude[rows], points["band"][rows]))
+    return {name: np.stack([sequence[name] for sequence in fused]) for name in fused[0]}
+
+
+def astra_sequence(mjd: NDArray[np.float64], magnitude: NDArray[np.float64], band: NDArray[np.integer[Any]]) -> Arrays:
+    """One band-major sequence of 700 points, zero-padded at the end of each band; at most `ASTRA_LENGTHS` per band."""
+    total = sum(ASTRA_LENGTHS)
+    sequence = np.zeros((3, total, 1), dtype=np.float32)
+    mask = np.ones(total, dtype=np.float32)
+    offset = 0
+    for code, length in enumerate(ASTRA_LENGTHS):
+        mine = band == code
+        rows = slice(offset, offset + int(np.count_nonzero(mine)))
+        sequence[0, rows, 0] = magnitude[mine]
+        sequence[1, rows, 0] = mjd[mine] - ASTRA_EPOCH
+        sequence[2, rows, 0] = _ASTRA_WAVELENGTHS[code]
+        mask[rows] = 0.0
+        offset += length
+    return {"input": sequence[0], "times": sequence[1], "band_info": sequence[2], "mask": mask}
+
+
 def _limits(
     points: NDArray[np.void], curve: NDArray[np.int64], n_curves: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
@@ -225,6 +275,7 @@ def _reference(
 
 PREPROCESSINGS: Final[dict[str, Callable[[LightCurve, Mapping[str, Any]], Arrays]]] = {
     "alert-clr/1": alert_clr,
+    "astra-clr/1": astra_clr,
 }
 BATCHED: Final[dict[str, Callable[[Sequence[LightCurve], Mapping[str, Any]], list[Arrays]]]] = {
     "alert-clr/1": alert_clr_batch,
