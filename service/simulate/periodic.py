@@ -135,7 +135,8 @@ def _overlap(separation: Floats, first: Floats, second: Floats) -> Floats:
         + second**2 * np.arccos(np.clip(far / second, -1, 1))
         - distance * np.sqrt(np.maximum(first**2 - near**2, 0))
     )
-    return np.where(separation <= np.abs(first - second), np.pi * np.minimum(first, second) ** 2, lens)
+    hidden = np.where(separation <= np.abs(first - second), np.pi * np.minimum(first, second) ** 2, lens)
+    return np.where(separation >= first + second, 0.0, hidden)
 
 
 def _sawtooth(weight: Floats) -> Shape:

@@ -69,7 +69,7 @@ def sn_ii(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
 
 
 def slsn(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
-    """Villar et al. 2019, slow: rise 16 +- 5, plateau 15 +- 8, decline 35 d in g and 55 d in r, before 1 + z.
+    """Villar et al. 2019, slow: rise 12 +- 4, plateau 15 +- 8, decline 35 d in g and 55 d in r, before 1 + z.
 
     M_r = -21.5 +- 0.6, blue, in faint dwarf hosts (Gal-Yam 2019, ARA&A 57, 305; Chen et al. 2023 for ZTF).
     """
@@ -77,7 +77,7 @@ def slsn(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
     peak, redshift = _apparent(rng, absolute, bright=16.5)
     time = _time_from_peak(rng, n, epochs, redshift, before=150.0)
     plateau = rng.normal(15, 8, n).clip(2, None)
-    shape = _villar(rng, time, epochs, rise=(16, 5), plateau=plateau, slope=(0.008, 0.004, 0.003), fall=(35, 55, 60))
+    shape = _villar(rng, time, epochs, rise=(12, 4), plateau=plateau, slope=(0.008, 0.004, 0.003), fall=(35, 55, 60))
     band_peak = colours(peak, rng.normal(-0.15, 0.12, n), rng.normal(-0.15, 0.1, n))
     return _transient(rng, epochs, band_peak, shape, peak - absolute, host=(-16.8, 1.5))
 
