@@ -12,16 +12,17 @@ import click
 from service import __version__
 
 # Exit codes: 0 done, 1 could not (the message says what), 2 wrong usage (click's own), 130 interrupted.
+# Name -> where it is and what it is for: listed without importing any of them.
 COMMANDS: Final = {
-    "serve": "serve:serve",
-    "classify": "classify:classify",
-    "replay": "replay:replay",
-    "simulate": "simulate:simulate",
-    "demo": "demo:demo",
-    "watch": "watch:watch",
-    "model": "model:model",
-    "dead-letters": "dead_letters:dead_letters",
-    "store": "store:store",
+    "serve": ("serve:serve", "Run the service: stream, HTTP API and page."),
+    "classify": ("classify:classify", "Classify packets, archives and points tables."),
+    "replay": ("replay:replay", "Send archives through the pipeline, into the store and a sink."),
+    "simulate": ("simulate:simulate", "Make a synthetic night of alert packets."),
+    "demo": ("demo:demo", "Show everything at work on a synthetic night."),
+    "watch": ("watch:watch", "Follow new classifications in the terminal."),
+    "model": ("model:model", "Show or check a model bundle."),
+    "dead-letters": ("dead_letters:dead_letters", "List, show or replay what could not be classified."),
+    "store": ("store:store", "Show or prune the store of light curves."),
 }
 
 
@@ -32,9 +33,13 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, name = COMMANDS[cmd_name].split(":")
+        module, name = COMMANDS[cmd_name][0].split(":")
         command: click.Command = getattr(importlib.import_module(f"service.cli.{module}"), name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, purpose) for name, (_, purpose) in COMMANDS.items()])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

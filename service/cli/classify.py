@@ -1,0 +1,79 @@
+"""`alert-classifier classify`: packets, archives and points tables in, one classification per object out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from service.cli.errors import explains
+from service.cli.intake import Intake
+from service.cli.report import FORMATS, Report
+from service.config import ConfigError, load_settings
+from service.inference.bundle import BundleError, default_bundle_folder, load_bundle
+from service.inference.classifier import Classifier
+from service.inference.prediction import Prediction
+from service.inference.session import DeviceError
+from service.photometry import LightCurve
+
+# Light curves given to the classifier at once: enough to keep every thread busy, small enough for a live progress bar.
+CHUNK: Final = 1024
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--format", "form", type=click.Choice([*FORMATS]), default="table", show_default=True)
+@click.option(
+    "--max-detections",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Classify each light curve as it was known at its K-th detection.",
+)
+@click.option(
+    "--bundle", type=click.Path(file_okay=False, path_type=Path), help="Model bundle, instead of the configured."
+)
+@click.pass_obj
+@explains(BundleError, ConfigError, DeviceError)
+def classify(
+    config: Path | None, paths: tuple[Path, ...], form: str, max_detections: int | None, bundle: Path | None
+) -> None:
+    """Classify alert packets (.avro), folders and .tar.gz archives of them, and points tables (.parquet, .csv).
+
+    Packets and points of one object are merged first; each object gets one line. What can't be read is reported on
+    standard error as a JSON line with source, code and message, and a summary ends it. The exit status is 0 unless
+    nothing could be read.
+    """
+    settings = load_settings(config)
+    classifier = Classifier(
+        load_bundle(bundle or settings.model.bundle or default_bundle_folder()),
+        settings.model.device,
+        settings.model.threads,
+    )
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        intake = Intake(settings.quality)
+        for _ in progress.track(intake.read(paths), total=len(paths), description="reading"):
+            pass
+        curves = intake.light_curves(max_detections)
+        report = Report(form, classifier.bundle.manifest.classes)
+        task = progress.add_task("classifying", total=len(curves))
+        for object_id, light_curve, prediction in _classified(classifier, curves):
+            report.add(object_id, light_curve, prediction, intake.flags(object_id))
+            progress.advance(task)
+    report.end()
+    click.echo(intake.summary(), err=True)
+    if not curves:
+        sys.exit(1)
+
+
+def _classified(
+    classifier: Classifier, curves: list[tuple[str, LightCurve]]
+) -> Iterator[tuple[str, LightCurve, Prediction]]:
+    for start in range(0, len(curves), CHUNK):
+        chunk = curves[start : start + CHUNK]
+        for (object_id, curve), prediction in zip(chunk, classifier.classify([c for _, c in chunk]), strict=True):
+            yield object_id, curve, prediction

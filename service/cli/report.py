@@ -1,0 +1,102 @@
+"""One line per classified object, as a table for people or as JSON lines or CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from service.inference.prediction import Prediction
+from service.photometry import Kind, LightCurve
+
+FORMATS: Final = ("table", "jsonl", "csv")
+
+SPARKS: Final = "▁▂▃▄▅▆▇█"
+SPARKLINE_WIDTH: Final = 16
+# A pipe has no width of its own; this holds every column of the table without breaking a line.
+PIPED_WIDTH: Final = 140
+
+
+class Report:
+    """Writes to standard output as objects come (`jsonl`, `csv`) or at the end (`table`)."""
+
+    def __init__(self, form: str, classes: tuple[str, ...]) -> None:
+        self._form = form
+        self._classes = classes
+        self._table = Table(
+            "object", "light curve", "detections", "class", "probability", "could also be", "flags", box=None
+        )
+        self._csv = csv.writer(sys.stdout, lineterminator="\n")
+        if form == "csv":
+            self._csv.writerow(
+                ["object_id", "top_class", "top_probability", *(f"p_{name}" for name in classes), "n_detections",
+                 "conformal_set", "ood_score", "flags", "classifier", "version"]
+            )  # fmt: skip
+
+    def add(self, object_id: str, light_curve: LightCurve, prediction: Prediction, flags: tuple[str, ...]) -> None:
+        """`flags` are those of the alert, which the light curve does not know."""
+        record = classification(object_id, prediction, flags)
+        if self._form == "jsonl":
+            sys.stdout.buffer.write(orjson.dumps(record) + b"\n")
+        elif self._form == "csv":
+            self._csv.writerow(
+                [object_id, record["top_class"], record["top_probability"], *record["probabilities"].values(),
+                 record["n_detections"], " ".join(record["conformal_set"]), record["ood_score"],
+                 " ".join(record["flags"]), record["classifier"], record["version"]]
+            )  # fmt: skip
+        else:
+            others = [name for name in record["conformal_set"] if name != record["top_class"]]
+            self._table.add_row(
+                object_id,
+                sparkline(light_curve),
+                str(record["n_detections"]),
+                record["top_class"],
+                f"{record['top_probability']:.2f}",
+                " ".join(others),
+                " ".join(record["flags"]),
+            )
+
+    def end(self) -> None:
+        if self._form == "table" and self._table.row_count:
+            Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(self._table)
+        sys.stdout.flush()
+
+
+def classification(object_id: str, prediction: Prediction, flags: tuple[str, ...]) -> dict[str, Any]:
+    """The published fields of a classification that needs no stream."""
+    return {
+        "object_id": object_id,
+        "top_class": prediction.top_class,
+        "top_probability": round(prediction.top_probability, 6),
+        "probabilities": dict(zip(prediction.classes, prediction.probabilities.astype(float).tolist(), strict=True)),
+        "superclass_probabilities": prediction.superclass_probabilities,
+        "conformal_set": list(prediction.conformal_set),
+        "ood_score": None if math.isnan(prediction.ood_score) else prediction.ood_score,
+        "n_detections": sum(prediction.n_detections.values()),
+        "n_detections_per_band": prediction.n_detections,
+        "n_upper_limits_per_band": prediction.n_upper_limits,
+        "flags": [*prediction.flags, *flags],
+        "classifier": prediction.classifier,
+        "version": prediction.version,
+    }
+
+
+def sparkline(light_curve: LightCurve) -> str:
+    """The detections' magnitudes as a line of blocks, brightest highest: the mean in each of up to 16 spans of time."""
+    points = light_curve.points[(light_curve.kind == Kind.DETECTION) & np.isfinite(light_curve.points["mag"])]
+    if not len(points):
+        return ""
+    mjd, mag = points["mjd"], points["mag"].astype(float)
+    span = mjd[-1] - mjd[0]
+    cell = np.minimum(((mjd - mjd[0]) / (span or 1.0) * SPARKLINE_WIDTH).astype(int), SPARKLINE_WIDTH - 1)
+    number = np.bincount(cell, minlength=SPARKLINE_WIDTH)
+    mean = np.bincount(cell, weights=mag, minlength=SPARKLINE_WIDTH) / np.maximum(number, 1)
+    depth = (mean - mag.min()) / (np.ptp(mag) or 1.0)
+    level = np.rint((1.0 - np.clip(depth, 0, 1)) * (len(SPARKS) - 1)).astype(int)
+    return "".join(SPARKS[height] if count else " " for height, count in zip(level, number, strict=True)).rstrip()
