@@ -121,7 +121,7 @@ class Decoder:
                 return known
         if raw[:1] == b"\0" and self._schemas is None:
             raise AlertError(
-                "bad_magic", "a framed message, or none at all: no schema registry or folder is configured"
+                "bad_magic", "begins with 00: if it is a framed message, no schema registry or folder is configured"
             )
         header = container.read_header(raw)
         known = (header, self._reader(header.schema))
