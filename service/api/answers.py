@@ -1,0 +1,185 @@
+"""What the API answers: classifications, objects and light curves, as models for the documentation and as plain dicts.
+
+The dicts are written to JSON as they are: validating what the service itself made would cost more than making it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Final
+
+import numpy as np
+import orjson
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from service.inference.prediction import Prediction
+from service.photometry import BANDS, SURVEYS, Kind, LightCurve
+from service.store.interface import StoredClassification
+
+WithEmbedding = Annotated[bool, Query(description="add the model's embedding of the light curve")]
+
+_PROBABILITIES: Final = {"SNIa": 0.82, "SNII": 0.11, "AGN": 0.07}
+
+
+class Classification(BaseModel):
+    """What one classifier version says about one light curve: the fields of the published message (`/schemas`).
+
+    Those that belong to an alert are missing where a light curve was sent without one. Times are in microseconds since
+    1970. `candid` needs 64 bits: read it with a JSON parser that keeps them (JavaScript's own does not).
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    object_id: str = Field(examples=["ZTF21abcdefg"])
+    candid: int | None = Field(default=None, description="identifier of the alert")
+    survey: str | None = None
+    mjd: float | None = Field(default=None, description="epoch of the alert [days, UTC]")
+    ra: float | None = Field(default=None, description="[deg, ICRS]")
+    dec: float | None = Field(default=None, description="[deg, ICRS]")
+    classifier: str = Field(examples=["alert-clr"])
+    version: str = Field(examples=["0.1.0"])
+    top_class: str = Field(examples=["SNIa"])
+    top_probability: float = Field(examples=[0.82])
+    probabilities: dict[str, float] = Field(description="calibrated; they sum to one", examples=[_PROBABILITIES])
+    superclass_probabilities: dict[str, float] = Field(examples=[{"Transient": 0.93, "Stochastic": 0.07}])
+    conformal_set: list[str] = Field(description="the classes that can't be ruled out", examples=[["SNIa", "SNII"]])
+    ood_score: float | None = Field(default=None, description="distance from the training data; 1 is typical of it")
+    n_detections: dict[str, int] = Field(description="per band", examples=[{"g": 3, "r": 4}])
+    n_upper_limits: dict[str, int] = Field(description="per band", examples=[{"r": 2}])
+    flags: list[str] = Field(description="what to be careful about", examples=[["too_few_points"]])
+    observed: int | None = None
+    broker_timestamp: int | None = None
+    received: int | None = None
+    published: int | None = None
+    embedding: list[float] | None = Field(default=None, description="only where asked for with embedding=true")
+
+
+class Classifications(BaseModel):
+    """One per light curve, in the order in which they were sent (a table's objects: by object_id)."""
+
+    classifications: list[Classification]
+
+
+class Page(BaseModel):
+    """Objects by their latest classification. `next` is the cursor of the next page; null at the end."""
+
+    objects: list[Classification]
+    next: str | None
+
+
+class LightCurveColumns(BaseModel):
+    """Columns of equal length, ordered by time; null where unknown. It can be sent to /v1/classify as it is."""
+
+    unit: str = Field(examples=["mag"])
+    survey: str = Field(examples=["ztf"])
+    mjd: list[float]
+    band: list[str]
+    mag: list[float | None]
+    magerr: list[float | None]
+    limit: list[float | None]
+    sign: list[int]
+    magnr: list[float | None]
+    kind: list[str]
+    candid: list[int]
+
+
+class ObjectAnswer(BaseModel):
+    """An object at rest: where it is, what was seen, what it is taken for, and where else it is shown."""
+
+    object_id: str
+    ra: float | None = Field(description="of the latest alert [deg, ICRS]")
+    dec: float | None
+    light_curve: LightCurveColumns
+    classification: Classification | None = Field(description="the latest; null where none was published yet")
+    links: dict[str, str] = Field(description="pages about this object elsewhere")
+
+
+class History(BaseModel):
+    """An object's classifications, oldest first; of each alert those of every resident model."""
+
+    object_id: str
+    classifications: list[dict[str, Any]]
+
+
+class Neighbour(BaseModel):
+    object_id: str
+    similarity: float = Field(description="cosine between the embeddings, 1 is the same")
+    top_class: str
+    top_probability: float
+
+
+class Neighbours(BaseModel):
+    """The objects whose latest light curves look most alike to the same classifier version."""
+
+    object_id: str
+    classifier: str
+    version: str
+    compared: int = Field(description="objects that were looked at")
+    neighbours: list[Neighbour]
+
+
+def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """`content` with numpy arrays and NaN (as null) allowed."""
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, status, headers, "application/json")
+
+
+def of_prediction(object_id: str, prediction: Prediction, embedding: bool = False) -> dict[str, Any]:
+    """The fields of a classification that a light curve without an alert has."""
+    probabilities = prediction.probabilities.tolist()
+    top = max(range(len(probabilities)), key=probabilities.__getitem__)
+    answer: dict[str, Any] = {
+        "object_id": object_id,
+        "classifier": prediction.classifier,
+        "version": prediction.version,
+        "top_class": prediction.classes[top],
+        "top_probability": probabilities[top],
+        "probabilities": dict(zip(prediction.classes, probabilities, strict=True)),
+        "superclass_probabilities": prediction.superclass_probabilities,
+        "conformal_set": list(prediction.conformal_set),
+        "ood_score": None if math.isnan(prediction.ood_score) else float(prediction.ood_score),
+        "n_detections": prediction.n_detections,
+        "n_upper_limits": prediction.n_upper_limits,
+        "flags": list(prediction.flags),
+    }
+    return answer | ({"embedding": np.ascontiguousarray(prediction.embedding)} if embedding else {})
+
+
+def of_stored(stored: StoredClassification, embedding: bool = False) -> dict[str, Any]:
+    """A classification at rest as it was published."""
+    if not embedding:
+        return stored.document
+    vector = stored.embedding
+    return stored.document | {"embedding": None if vector is None else vector.astype(np.float32)}
+
+
+def of_light_curve(light_curve: LightCurve) -> dict[str, Any]:
+    """Columns for JSON; a survey's name alone where all points are of one, as they nearly always are."""
+    points = light_curve.points
+    columns: dict[str, Any] = {
+        "unit": "mag",
+        "survey": SURVEYS[int(points["survey"][0])] if len(points) else SURVEYS[0],
+        "mjd": points["mjd"].tolist(),
+        "band": [BANDS[code] for code in points["band"].tolist()],
+    }
+    for name in ("mag", "magerr", "limit", "magnr"):
+        columns[name] = np.ascontiguousarray(points[name])
+    columns["sign"] = points["sign"].tolist()
+    columns["kind"] = [Kind(code).name.lower() for code in points["kind"].tolist()]
+    columns["candid"] = points["candid"].tolist()
+    return columns
+
+
+def links(object_id: str) -> dict[str, str]:
+    """Pages about a ZTF object at the community's brokers and at the Transient Name Server."""
+    if not re.fullmatch(r"ZTF\d\d[a-z]{7}", object_id):
+        return {}
+    return {
+        "ALeRCE": f"https://alerce.online/object/{object_id}",
+        "Fink": f"https://fink-portal.org/{object_id}",
+        "Lasair": f"https://lasair-ztf.lsst.ac.uk/objects/{object_id}/",
+        "TNS": f"https://www.wis-tns.org/search?internal_name={object_id}",
+    }

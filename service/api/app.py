@@ -1,0 +1,74 @@
+"""The HTTP application: routes, middleware and life, put together from what it is handed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+
+from service import __version__
+from service.alerts import Decoder
+from service.api import classify, models, objects, openapi, operations, problems
+from service.api.access import KEY_HEADER, Access, ApiKeys
+from service.api.context import Context, Stream, in_thread
+from service.api.middleware import BodyLimit, RequestContext
+from service.api.neighbours import Neighbours
+from service.config import Settings
+from service.inference.registry import ModelRegistry
+from service.store.interface import Store
+
+# Below this a response travels in one packet anyway.
+COMPRESSED_ABOVE_BYTES = 1500
+
+
+def create_app(
+    settings: Settings,
+    registry: ModelRegistry,
+    store: Store,
+    stream: Stream | None = None,
+    decoder: Decoder | None = None,
+) -> FastAPI:
+    """The application; who made `store`, `registry` and `stream` closes them. Raises ApiKeyError."""
+    api = settings.api
+    keys = ApiKeys(api.api_keys)
+    context = Context(settings, registry, store, decoder or Decoder(), Neighbours(store), stream)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        await in_thread(context.decoder.warm_up)
+        yield
+
+    app = FastAPI(
+        title="Alert classifier",
+        version=__version__,
+        description=openapi.DESCRIPTION,
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if api.docs else None,
+    )
+    app.state.context = context
+    problems.install(app)
+    openapi.install(app, keys_needed=bool(keys))
+    for router in (classify.router, objects.router, models.router, operations.router, operations.health_router):
+        app.include_router(router)
+    if api.metrics:
+        app.include_router(operations.metrics_router)
+
+    # The last added is the outermost: every answer gets an id and safe headers, also a refusal.
+    app.add_middleware(BodyLimit, limit=api.max_body_bytes)
+    app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_ABOVE_BYTES, compresslevel=3)
+    app.add_middleware(Access, keys=keys, rate_per_s=api.rate_limit_per_s)
+    if api.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=api.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=[KEY_HEADER, "authorization", "content-type", "x-request-id"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
+    app.add_middleware(RequestContext)
+    return app

@@ -1,0 +1,71 @@
+"""What the routes work with, handed in once: no globals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, ParamSpec, Protocol, TypeVar
+
+from anyio import to_thread
+from fastapi import Depends, Request
+
+from service.alerts import Decoder
+from service.api.neighbours import Neighbours
+from service.config import Settings
+from service.inference.prediction import Prediction
+from service.inference.registry import ModelRegistry
+from service.photometry import LightCurve
+from service.store.interface import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Up to this many points the model is asked on the event loop itself: it takes a millisecond or two, and handing the
+# work to a thread and back costs half of that again and, worse, the order in which requests came.
+INLINE_POINTS: Final = 256
+
+
+class Accounting(Protocol):
+    def view(self) -> dict[str, Any]: ...
+
+
+class Stream(Protocol):
+    """What the API asks of a running stream."""
+
+    @property
+    def accounting(self) -> Accounting: ...
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps alerts from flowing, in words, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    settings: Settings
+    models: ModelRegistry
+    store: Store
+    decoder: Decoder
+    neighbours: Neighbours
+    stream: Stream | None
+
+    async def classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
+        """One prediction per light curve by the active model; larger work leaves the event loop free."""
+        classifier = self.models.active
+        if sum(map(len, light_curves)) <= INLINE_POINTS:
+            return classifier.classify(light_curves)
+        return await to_thread.run_sync(classifier.classify, light_curves)
+
+
+async def _context(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+Here = Annotated[Context, Depends(_context)]
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """`work` in a thread of the pool, for what would block the event loop."""
+    return await to_thread.run_sync(lambda: work(*args, **kwargs))

@@ -1,0 +1,290 @@
+"""Light curves as people send them: points or columns, magnitudes or fluxes, with their unit said."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from service.api.problems import FieldError, ProblemError, invalid, invalid_fields
+from service.config import ApiSettings
+from service.photometry import BAND_CODES, SURVEY_CODES, Kind, LightCurve
+from service.photometry.flux import magnitude_from_flux
+
+Unit = Literal["mag", "uJy", "nJy"]
+KindName = Literal["detection", "upper_limit", "forced"]
+
+MICROJANSKY: Final = {"uJy": 1.0, "nJy": 1e-3}
+KIND_NAMES: Final[dict[str, int]] = {kind.name.lower(): int(kind) for kind in Kind}
+
+# An alert is a 5-sigma detection; a fainter flux is what a survey would have reported as an upper limit of 5 sigma.
+DETECTION_SIGMA: Final = 5.0
+
+# Modified Julian dates from 1858 to 2132. A Julian date given by mistake (2.46 million) is refused, not misread.
+Mjd = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False, description="modified Julian date, UTC [days]")]
+Magnitude = Annotated[float, Field(ge=-5, le=40, allow_inf_nan=False)]
+MagnitudeError = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
+Flux = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
+FluxError = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
+Sign = Annotated[
+    int, Field(ge=-1, le=1, description="of the difference: 1 brighter than the reference, -1 fainter, 0 unknown")
+]
+Candid = Annotated[int, Field(ge=0, lt=2**63, description="identifier of the alert, 0 where unknown")]
+Band = Literal["g", "r", "i", "z", "u", "y", "c", "o"]
+
+_MAG: Final = "AB magnitude of the absolute difference flux; null is an upper limit"
+_LIMIT: Final = "5-sigma limiting AB magnitude of the image"
+_MAGNR: Final = "AB magnitude of the nearest source in the reference image"
+_FLUX: Final = f"difference flux in `unit`; below {DETECTION_SIGMA:g} sigma it counts as an upper limit of that height"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Point(_Strict):
+    """One measurement: a magnitude or a flux, or the limit where nothing was seen."""
+
+    mjd: Mjd
+    band: Band
+    mag: Magnitude | None = Field(default=None, description=_MAG)
+    magerr: MagnitudeError | None = None
+    flux: Flux | None = Field(default=None, description=_FLUX)
+    fluxerr: FluxError | None = None
+    limit: Magnitude | None = Field(default=None, description=_LIMIT)
+    sign: Sign = 0
+    magnr: Magnitude | None = Field(default=None, description=_MAGNR)
+    kind: KindName | None = Field(default=None, description="by default what the numbers say")
+    candid: Candid = 0
+
+
+class _Identified(_Strict):
+    object_id: str = Field(default="", max_length=200, description="any name; it comes back in the answer")
+    survey: Literal["ztf", "lsst", "atlas"] = "ztf"
+    unit: Unit | None = Field(default=None, description="of what was measured; may be left out for magnitudes alone")
+
+
+class PointsLightCurve(_Identified):
+    """A light curve as a list of points, in any order."""
+
+    model_config = ConfigDict(
+        title="LightCurveOfPoints",
+        json_schema_extra={
+            "examples": [
+                {
+                    "object_id": "my-supernova",
+                    "unit": "mag",
+                    "points": [
+                        {"mjd": 60310.2, "band": "r", "limit": 20.4},
+                        {"mjd": 60313.3, "band": "r", "mag": 19.8, "magerr": 0.12, "sign": 1},
+                        {"mjd": 60316.2, "band": "g", "mag": 19.1, "magerr": 0.07, "sign": 1},
+                        {"mjd": 60319.3, "band": "r", "mag": 18.7, "magerr": 0.05, "sign": 1},
+                    ],
+                }
+            ]
+        },
+    )
+
+    points: list[Point]
+
+    def column(self, name: str) -> list[Any] | None:
+        return [getattr(point, name) for point in self.points]
+
+    def place(self, name: str, index: int) -> str:
+        """Where a value stands in the request."""
+        return f"points.{index}.{name}"
+
+
+class ColumnsLightCurve(_Identified):
+    """A light curve as columns of equal length, in any order of time."""
+
+    model_config = ConfigDict(
+        title="LightCurveOfColumns",
+        json_schema_extra={
+            "examples": [
+                {
+                    "object_id": "my-variable",
+                    "unit": "uJy",
+                    "mjd": [60310.2, 60313.3, 60316.2],
+                    "band": ["r", "g", "r"],
+                    "flux": [81.0, -44.5, 3.1],
+                    "fluxerr": [3.2, 3.5, 3.0],
+                }
+            ]
+        },
+    )
+
+    mjd: list[Mjd]
+    band: list[Band]
+    mag: list[Magnitude | None] | None = Field(default=None, description=_MAG)
+    magerr: list[MagnitudeError | None] | None = None
+    flux: list[Flux | None] | None = Field(default=None, description=_FLUX)
+    fluxerr: list[FluxError | None] | None = None
+    limit: list[Magnitude | None] | None = Field(default=None, description=_LIMIT)
+    sign: list[Sign] | None = None
+    magnr: list[Magnitude | None] | None = Field(default=None, description=_MAGNR)
+    kind: list[KindName | None] | None = None
+    candid: list[Candid] | None = None
+
+    @model_validator(mode="after")
+    def _columns_agree(self) -> Self:
+        for name in ("band", "mag", "magerr", "flux", "fluxerr", "limit", "sign", "magnr", "kind", "candid"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.mjd):
+                raise ValueError(f"{name} has {len(values)} values, mjd has {len(self.mjd)}: one per point is needed")
+        return self
+
+    def column(self, name: str) -> list[Any] | None:
+        values: list[Any] | None = getattr(self, name)
+        return values
+
+    def place(self, name: str, index: int) -> str:
+        return f"{name}.{index}"
+
+
+AnyLightCurve = PointsLightCurve | ColumnsLightCurve
+
+
+class ManyLightCurves(_Strict):
+    """Several light curves, each in its own form and unit."""
+
+    light_curves: list[AnyLightCurve] = Field(min_length=1)
+
+
+LightCurveBody = PointsLightCurve | ColumnsLightCurve | ManyLightCurves
+
+_ONE_OF_POINTS: Final = TypeAdapter(PointsLightCurve)
+_ONE_OF_COLUMNS: Final = TypeAdapter(ColumnsLightCurve)
+
+
+def parse_light_curves(values: Any, settings: ApiSettings) -> list[tuple[str, LightCurve]]:
+    """(object_id, light curve) of every light curve in a decoded JSON body: one, a list, or {"light_curves": [...]}.
+
+    Raises ProblemError 413 above the settings' bounds, 422 naming the field.
+    """
+    many, prefix = (values, "") if isinstance(values, list) else (None, "")
+    if isinstance(values, dict) and "light_curves" in values:
+        unknown = [key for key in values if key != "light_curves"]
+        if unknown:
+            raise invalid(str(unknown[0]), "does not stand beside light_curves; every light curve has its own")
+        many, prefix = values["light_curves"], "light_curves."
+    if many is None:
+        return [_parse(values, "", settings.max_points)]
+    if not isinstance(many, list) or not many:
+        raise invalid(prefix.rstrip(".") or "body", "must be a list with at least one light curve")
+    check_count(len(many), settings)
+    found, left = [], settings.max_points
+    for index, value in enumerate(many):
+        name, light_curve = _parse(value, f"{prefix}{index}.", left, settings.max_points)
+        left -= len(light_curve)
+        found.append((name, light_curve))
+    return found
+
+
+def check_count(count: int, settings: ApiSettings) -> None:
+    if count > settings.max_light_curves:
+        limit = settings.max_light_curves
+        detail = f"{count:,} light curves in one request; at most {limit:,} (setting api.max_light_curves)"
+        raise ProblemError(413, "too-many-light-curves", detail)
+
+
+def too_many_points(limit: int) -> ProblemError:
+    return ProblemError(413, "too-many-points", f"more than {limit:,} points in one request (setting api.max_points)")
+
+
+def _parse(value: Any, prefix: str, left: int, limit: int | None = None) -> tuple[str, LightCurve]:
+    if not isinstance(value, dict):
+        raise invalid(
+            prefix.rstrip(".") or "body", "must be a light curve: an object with points, or with mjd, band, mag"
+        )
+    rows = value.get("points", value.get("mjd"))
+    if isinstance(rows, list) and len(rows) > left:
+        raise too_many_points(limit or left)
+    try:
+        sent = (_ONE_OF_POINTS if "points" in value else _ONE_OF_COLUMNS).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise _below(prefix, invalid_fields(error.errors(include_url=False, include_input=False))) from error
+    return sent.object_id, _light_curve(sent, prefix)
+
+
+def _below(prefix: str, problem: ProblemError) -> ProblemError:
+    """The same problem, its places told from the body's root."""
+    if not prefix:
+        return problem
+    errors = [FieldError(field=prefix + error.field, message=error.message) for error in problem.errors]
+    return ProblemError(problem.status, problem.code, prefix + problem.detail, errors)
+
+
+def _light_curve(sent: AnyLightCurve, prefix: str) -> LightCurve:
+    mag, flux = _numbers(sent, "mag"), _numbers(sent, "flux")
+    magerr, limit = _numbers(sent, "magerr"), _numbers(sent, "limit")
+    sign = np.asarray(sent.column("sign") or np.zeros(len(mag)), dtype=np.int8)
+    unit = _unit(sent, prefix, mag, flux)
+    if unit != "mag":
+        magerr, sign, mag, limit = from_flux(flux, _numbers(sent, "fluxerr"), sign, limit, MICROJANSKY[unit])
+    kind = np.where(np.isnan(mag), Kind.UPPER_LIMIT, Kind.DETECTION).astype(np.int8)
+    for index, name in enumerate(sent.column("kind") or ()):
+        if name is None:
+            continue
+        if (name == "upper_limit") != bool(np.isnan(mag[index])):
+            wrong = "an upper limit has no mag" if name == "upper_limit" else f"a point of kind {name} needs a mag"
+            raise invalid(prefix + sent.place("kind", index), wrong)
+        kind[index] = KIND_NAMES[name]
+    return LightCurve.from_columns(
+        np.asarray(sent.column("mjd"), dtype=np.float64),
+        np.asarray([BAND_CODES[name] for name in sent.column("band") or ()], dtype=np.int8),
+        mag=mag,
+        magerr=magerr,
+        limit=limit,
+        sign=np.where(np.isnan(mag), 0, sign),
+        kind=kind,
+        candid=np.asarray(sent.column("candid") or np.zeros(len(mag)), dtype=np.int64),
+        magnr=_numbers(sent, "magnr"),
+        survey=SURVEY_CODES[sent.survey],
+    )
+
+
+def _unit(sent: AnyLightCurve, prefix: str, mag: NDArray[np.float64], flux: NDArray[np.float64]) -> Unit:
+    """What the numbers are in. Raises ProblemError where they contradict the unit that is said."""
+    has_mag, has_flux = ~np.isnan(mag), ~np.isnan(flux)
+    if has_flux.any() and sent.unit in (None, "mag"):
+        place = sent.place("flux", int(has_flux.argmax()))
+        message = (
+            "a flux needs a unit of flux: set unit to uJy or nJy"
+            if sent.unit is None
+            else ("flux is given but unit is mag: set unit to uJy or nJy, or send mag")
+        )
+        raise invalid(prefix + (place if sent.unit else "unit"), message)
+    if has_mag.any() and sent.unit not in (None, "mag"):
+        place = sent.place("mag", int(has_mag.argmax()))
+        raise invalid(prefix + place, f"mag is given but unit is {sent.unit}: send flux, or set unit to mag")
+    return sent.unit or "mag"
+
+
+def from_flux(
+    flux: NDArray[np.float64],
+    fluxerr: NDArray[np.float64],
+    sign: NDArray[np.int8],
+    limit: NDArray[np.float64],
+    microjansky: float,
+) -> tuple[NDArray[np.float64], NDArray[np.int8], NDArray[np.float64], NDArray[np.float64]]:
+    """(magerr, sign, mag, limit) as an alert stream would have told it.
+
+    A flux below `DETECTION_SIGMA` is an upper limit. An explicit sign turns a flux that was sent without one.
+    """
+    flux, fluxerr = flux * microjansky, fluxerr * microjansky
+    seen = ~np.isnan(flux) & ~(np.abs(flux) < DETECTION_SIGMA * fluxerr)  # an unknown error rules nothing out
+    flux = np.where((sign != 0) & (flux > 0), sign * flux, flux)
+    mag, magerr, signs = magnitude_from_flux(np.where(seen, flux, 1.0), fluxerr)
+    depth, _, _ = magnitude_from_flux(DETECTION_SIGMA * np.where(np.isnan(fluxerr), 1.0, fluxerr), 0.0)
+    limit = np.where(np.isnan(limit) & ~np.isnan(fluxerr), depth, limit)
+    return np.where(seen, magerr, np.nan), np.where(seen, signs, 0).astype(np.int8), np.where(seen, mag, np.nan), limit
+
+
+def _numbers(sent: AnyLightCurve, name: str) -> NDArray[np.float64]:
+    values = sent.column(name)
+    if values is None:
+        return np.full(len(sent.column("mjd") or ()), np.nan)
+    return np.array(values, dtype=np.float64)  # None becomes NaN

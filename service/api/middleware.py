@@ -1,0 +1,112 @@
+"""What happens to every request, whatever it asks: an id, a clock, safe headers, a bound on its body."""
+
+from __future__ import annotations
+
+import logging
+import re
+from secrets import token_hex
+from time import perf_counter
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.problems import ProblemError, problem_response
+from service.metrics import HTTP_REQUEST_SECONDS
+
+log = logging.getLogger(__name__)
+
+_REQUEST_ID: Final = re.compile(
+    r"^[A-Za-z0-9._-]{1,64}$"
+)  # a caller's id goes into logs and headers: nothing odd in it
+
+# The page loads its own files and nothing else, and runs no inline script or style; nobody may frame it.
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+SECURITY_HEADERS: Final = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+
+class RequestContext:
+    """Outermost: gives a request its id and its headers, times it, and turns what nobody caught into a problem."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.match(given) else token_hex(8)
+        scope["request_id"] = request_id
+        start, status = perf_counter(), 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+                if scope["path"].startswith(("/v1/", "/v2")):
+                    headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
+            if status:  # the answer had begun: cutting it off is all that is left
+                raise
+            error = ProblemError(500, "internal-error", "the service failed; the request id finds the cause in its log")
+            await problem_response(request_id, scope["path"], error)(scope, receive, send_with_headers)
+        finally:
+            seconds = perf_counter() - start
+            route = getattr(scope.get("route"), "path", None) or "other"  # the template: ids would be endless labels
+            HTTP_REQUEST_SECONDS.labels(scope["method"], route, str(status)).observe(seconds)
+            log.debug("%s %s %s %d %.1f ms", request_id, scope["method"], scope["path"], status, 1000 * seconds)
+
+
+class BodyLimit:
+    """Refuses a body larger than `limit` bytes: at once where it is announced, else as soon as it has come in."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        length = Headers(scope=scope).get("content-length", "")
+        if length.isdecimal() and int(length) > self._limit:
+            await problem_response(scope.get("request_id", ""), scope["path"], too_large(self._limit))(
+                scope, receive, send
+            )
+            return
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > self._limit:
+                    raise too_large(self._limit)
+            return message
+
+        await self._app(scope, receive_counted, send)
+
+
+def too_large(limit: int) -> ProblemError:
+    detail = f"the body is larger than {limit:,} bytes (setting api.max_body_bytes); send it in parts"
+    return ProblemError(413, "body-too-large", detail, headers={"Connection": "close"})

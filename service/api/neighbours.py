@@ -1,0 +1,76 @@
+"""Which objects are most alike: exact cosine over the embeddings in the store, kept in memory for a while."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.store.interface import Store, StoredClassification
+
+# 10^5 embeddings of 96 are 40 MB in single precision; a product with all of them takes some 5 ms, so that an index that
+# is approximate and has to be maintained would buy nothing.
+MOST_COMPARED: Final = 100_000
+# New alerts show among the neighbours after a minute; reading them all takes about half a second.
+KEPT_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """`found` holds (classification, cosine), most alike first; `compared` counts the objects looked at."""
+
+    found: list[tuple[StoredClassification, float]]
+    compared: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Vectors:
+    classifier: tuple[str, str]
+    ids: list[str]
+    unit: NDArray[np.float32]  # (n, D), each of length one
+    since: float
+
+
+class Neighbours:
+    """Safe to use from many threads."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._reading = threading.Lock()
+        self._vectors: _Vectors | None = None
+
+    def of(self, stored: StoredClassification, limit: int) -> Nearest:
+        """The `limit` objects most alike to `stored`, which must have an embedding; without the object itself."""
+        assert stored.embedding is not None
+        vectors = self._read((stored.classifier, stored.version))
+        if not vectors.ids:
+            return Nearest([], 0)
+        direction = stored.embedding.astype(np.float32)
+        cosine = vectors.unit @ (direction / np.linalg.norm(direction))
+        # two more than asked for: the object itself may be among them, and one may have been pruned meanwhile
+        count = min(limit + 2, len(cosine))
+        best = np.argpartition(-cosine, count - 1)[:count]
+        found: list[tuple[StoredClassification, float]] = []
+        for row in best[np.argsort(-cosine[best])].tolist():
+            if vectors.ids[row] != stored.object_id and len(found) < limit:
+                latest = self._store.latest(vectors.ids[row])
+                if latest is not None:
+                    found.append((latest, float(np.clip(cosine[row], -1, 1))))
+        return Nearest(found, len(vectors.ids))
+
+    def _read(self, classifier: tuple[str, str]) -> _Vectors:
+        with self._reading:
+            vectors = self._vectors
+            if vectors is None or vectors.classifier != classifier or self._clock() - vectors.since > KEPT_S:
+                ids, halves = self._store.embeddings(*classifier, limit=MOST_COMPARED)
+                unit = halves.astype(np.float32)
+                length = np.linalg.norm(unit, axis=1, keepdims=True) if len(ids) else np.ones((0, 1), np.float32)
+                np.divide(unit, length, out=unit, where=length > 0)  # what could not be judged is alike to nothing
+                vectors = self._vectors = _Vectors(classifier, ids, unit, self._clock())
+            return vectors

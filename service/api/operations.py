@@ -1,0 +1,137 @@
+"""What operators and their machines ask: is it alive, is it ready, what did it do, what does it publish."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from service import __version__, metrics
+from service.api.answers import json_response
+from service.api.context import Context, Here, in_thread
+from service.api.problems import FieldError, ProblemError, responses
+from service.store.interface import StoreUnavailableError
+from service.stream.classification import CLASSIFICATION
+from service.stream.dead_letters import DEAD_LETTER
+
+health_router: Final = APIRouter(tags=["operations"])
+router: Final = APIRouter(tags=["operations"])
+metrics_router: Final = APIRouter(tags=["operations"])
+
+SCHEMAS: Final = {schema.name: schema for schema in (CLASSIFICATION, DEAD_LETTER)}
+
+
+class Live(BaseModel):
+    alive: bool
+    version: str
+
+
+class Check(BaseModel):
+    name: str = Field(examples=["store"])
+    detail: str = Field(examples=["120 objects"])
+
+
+class Ready(BaseModel):
+    """What was looked at; answered with 503 and the reasons where anything is not as it should be."""
+
+    ready: bool
+    checks: list[Check]
+
+
+class Schema(BaseModel):
+    name: str
+    url: str
+    header: str = Field(description="the ten bytes in hex that every message of it begins with (Avro single object)")
+
+
+class Schemas(BaseModel):
+    schemas: list[Schema]
+
+
+class Accounts(BaseModel):
+    """What became of every message since the process began: consumed = published + filtered + dead-lettered +
+    returned + in flight; `closes` says whether it holds.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    streaming: bool
+    closes: bool
+    consumed: int = 0
+    published: int = 0
+    filtered: dict[str, int] = Field(default_factory=dict, description="by reason")
+    dead_lettered: dict[str, int] = Field(default_factory=dict, description="by reason code")
+    returned: int = Field(default=0, description="given back because the partition went to another replica")
+    in_flight: int = 0
+    partitions: list[dict[str, Any]] = Field(default_factory=list)
+
+
+@health_router.get("/health/live", response_model=Live)
+async def live() -> Response:
+    """Answers as long as the process does."""
+    return json_response({"alive": True, "version": __version__})
+
+
+@health_router.get("/health/ready", response_model=Ready, responses=responses(503))
+async def ready(here: Here) -> Response:
+    """200 when the model is warm, the store can be written and, if streaming, alerts can flow; else 503 and why not."""
+    checks, failures = await in_thread(check_readiness, here)
+    metrics.READY.set(not failures)
+    if failures:
+        detail = "; ".join(f"{failure.field}: {failure.message}" for failure in failures)
+        raise ProblemError(503, "not-ready", detail, failures, {"Retry-After": "1"})
+    return json_response({"ready": True, "checks": [check.model_dump() for check in checks]})
+
+
+def check_readiness(here: Context) -> tuple[list[Check], list[FieldError]]:
+    """(what is well, what is not)."""
+    active = here.models.active
+    checks = [Check(name="model", detail=f"{active.bundle.label} on {active.provider}")]
+    failures = []
+    try:
+        here.store.check()
+        checks.append(Check(name="store", detail="can be written"))
+    except StoreUnavailableError as error:
+        failures.append(FieldError(field="store", message=str(error)))
+    if here.stream is not None:
+        trouble = here.stream.trouble
+        if trouble is None:
+            checks.append(Check(name="stream", detail="alerts can flow"))
+        else:
+            failures.append(FieldError(field="stream", message=trouble))
+    return checks, failures
+
+
+@metrics_router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def prometheus() -> Response:
+    """Everything that is measured, for Prometheus."""
+    return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+@router.get("/v1/accounting", response_model=Accounts)
+def accounting(here: Here) -> Response:
+    """What became of every message that was consumed."""
+    if here.stream is None:
+        return json_response(Accounts(streaming=False, closes=True).model_dump())
+    return json_response({"streaming": True} | here.stream.accounting.view())
+
+
+@router.get("/schemas", response_model=Schemas)
+async def schemas() -> Response:
+    """The Avro schemas of the messages that the service publishes."""
+    listed = [
+        {"name": name, "url": f"/schemas/{name}.avsc", "header": schema.header.hex()}
+        for name, schema in SCHEMAS.items()
+    ]
+    return json_response({"schemas": listed})
+
+
+@router.get("/schemas/{name}.avsc", response_model=dict[str, Any], responses=responses(404))
+async def schema(name: str, request: Request) -> Response:
+    """One schema, as Avro writes it."""
+    if name not in SCHEMAS:
+        raise ProblemError(404, "unknown-schema", f"there is no schema {name}; there are {', '.join(SCHEMAS)}")
+    return Response(SCHEMAS[name].text, media_type="application/json")

@@ -1,0 +1,144 @@
+"""Errors as RFC 9457 problem details: one clear sentence, the field it concerns, and what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import ErrorDetails
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service.store.interface import StoreUnavailableError
+
+MEDIA_TYPE: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:alert-classifier:problem:"
+
+# How long to wait before asking again while the store or the stream is away: about as long as the pipeline waits.
+RETRY_AFTER_S: Final = 1
+
+# A request of a thousand wrong points needs no thousand complaints.
+MOST_ERRORS: Final = 20
+
+
+class FieldError(BaseModel):
+    """One thing that is wrong with a request."""
+
+    field: str = Field(description="where: a path into the body, or a parameter", examples=["points.3.mag"])
+    message: str = Field(description="what would be right", examples=["Input should be a valid number"])
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details; the media type is `application/problem+json`."""
+
+    model_config = ConfigDict(json_schema_extra={"description": "RFC 9457 problem details"})
+
+    type: str = Field(examples=[f"{TYPE_PREFIX}invalid-request"])
+    title: str = Field(examples=["Unprocessable Content"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["points.3.mag: Input should be a valid number"])
+    instance: str = Field(default="", description="path of the request")
+    request_id: str = Field(default="", description="also in the X-Request-ID header and in the service's log")
+    errors: list[FieldError] = Field(default_factory=list)
+
+
+class ProblemError(Exception):
+    """An answer that is a problem. `code` is a short constant in kebab-case that programs can rely on."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers or {}
+
+
+def invalid(field: str, message: str) -> ProblemError:
+    """422 about one field."""
+    return ProblemError(422, "invalid-request", f"{field}: {message}", [FieldError(field=field, message=message)])
+
+
+def invalid_fields(errors: Iterable[ErrorDetails], drop_first: bool = False) -> ProblemError:
+    """422 from pydantic's errors. `drop_first` leaves out each place's first part: FastAPI's body, query or path."""
+    found = [
+        FieldError(field=".".join(map(str, error["loc"][drop_first:])) or "body", message=error["msg"])
+        for error in errors
+    ]
+    shown = found[:MOST_ERRORS]
+    more = f" (and {len(found) - len(shown)} more)" if len(found) > len(shown) else ""
+    detail = "; ".join(f"{error.field}: {error.message}" for error in shown[:3])
+    more = more or (f" (and {len(found) - 3} more)" if len(found) > 3 else "")
+    return ProblemError(422, "invalid-request", detail + more, shown)
+
+
+def problem_response(request_id: str, path: str, error: ProblemError) -> Response:
+    problem = Problem(
+        type=TYPE_PREFIX + error.code,
+        title=HTTPStatus(error.status).phrase,
+        status=error.status,
+        detail=error.detail,
+        instance=path,
+        request_id=request_id,
+        errors=list(error.errors),
+    )
+    return Response(orjson.dumps(problem.model_dump()), error.status, dict(error.headers), MEDIA_TYPE)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for the problems that a route can answer with."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def install(app: FastAPI) -> None:
+    """Turn every error that a route can raise into a problem; unexpected ones are `middleware.RequestContext`'s."""
+
+    def answer(request: Request, error: ProblemError) -> Response:
+        return problem_response(request.scope.get("request_id", ""), request.url.path, error)
+
+    async def on_problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ProblemError)
+        return answer(request, error)
+
+    async def on_validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return answer(request, invalid_fields(error.errors(), drop_first=True))
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return answer(request, _from_http(request, error))
+
+    async def on_store(request: Request, error: Exception) -> Response:
+        detail = f"the store does not answer: {error}"
+        return answer(
+            request, ProblemError(503, "store-unavailable", detail, headers={"Retry-After": f"{RETRY_AFTER_S}"})
+        )
+
+    app.add_exception_handler(ProblemError, on_problem)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(StoreUnavailableError, on_store)
+
+
+def _from_http(request: Request, error: HTTPException) -> ProblemError:
+    """What Starlette itself raises: no such path, no such method."""
+    if error.status_code == 404:
+        return ProblemError(404, "not-found", f"there is nothing at {request.url.path}; /docs lists what there is")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        detail = f"{request.url.path} does not take {request.method}" + (f", only {allowed}" if allowed else "")
+        return ProblemError(405, "method-not-allowed", detail, headers=error.headers)
+    return ProblemError(error.status_code, "http-error", str(error.detail), headers=error.headers)

@@ -1,0 +1,77 @@
+"""Points tables as people upload them: Parquet or CSV, a row per point, magnitudes or fluxes."""
+
+from __future__ import annotations
+
+import io
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from service.api.light_curves import MICROJANSKY, Unit, check_count, from_flux, too_many_points
+from service.api.problems import ProblemError, invalid
+from service.config import ApiSettings
+from service.photometry import LightCurve
+from service.photometry.table import TableError, conform_points_table, light_curves
+
+CSV: Final = "text/csv"
+PARQUET: Final = ("application/vnd.apache.parquet", "application/x-parquet")
+TABLE_TYPES: Final = (CSV, *PARQUET)
+
+
+def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings) -> list[tuple[str, LightCurve]]:
+    """(object_id, light curve) of every object of an uploaded points table, ordered by object_id.
+
+    Columns as in `service.photometry.table.read_points_table`; where `unit` is one of flux, `flux` and `fluxerr` stand
+    in place of `mag` and `magerr`. A table without object_id is one light curve, named "". Raises ProblemError 413 over
+    the settings' bounds, 422 naming the column.
+    """
+    try:
+        table = _read(body, media_type, settings.max_points)
+        if "object_id" not in table.column_names:
+            table = table.append_column("object_id", pa.array([""] * len(table)))
+        if unit != "mag":
+            table = _magnitudes(table, unit)
+        table = conform_points_table(table, "the table")
+        check_count(pc.count_distinct(table["object_id"]).as_py(), settings)
+        return list(light_curves(table))
+    except TableError as error:
+        raise invalid("body", str(error)) from error
+
+
+def _read(body: bytes, media_type: str, max_points: int) -> pa.Table:
+    try:
+        if media_type == CSV:
+            table = pyarrow.csv.read_csv(io.BytesIO(body))
+        else:
+            file = pq.ParquetFile(io.BytesIO(body))
+            if file.metadata.num_rows > max_points:  # told by the footer: a small file can unpack to a huge table
+                raise too_many_points(max_points)
+            table = file.read()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ProblemError(400, "bad-table", f"the body is not a readable {media_type} table: {error}") from error
+    if len(table) > max_points:
+        raise too_many_points(max_points)
+    return table
+
+
+def _magnitudes(table: pa.Table, unit: Unit) -> pa.Table:
+    missing = [name for name in ("flux", "fluxerr") if name not in table.column_names]
+    if missing:
+        raise invalid(missing[0], f"the table has no column {missing[0]}, and unit is {unit}")
+    if "mag" in table.column_names:
+        raise invalid("mag", f"the table has a column mag, but unit is {unit}: send flux, or set unit to mag")
+    try:
+        flux, fluxerr = (table[name].cast(pa.float64()).to_numpy() for name in ("flux", "fluxerr"))
+        limit = table["limit"].cast(pa.float64()).to_numpy() if "limit" in table.column_names else flux * float("nan")
+        sign = pc.fill_null(table["sign"].cast(pa.int8()), 0).to_numpy() if "sign" in table.column_names else flux * 0
+    except pa.ArrowException as error:
+        raise invalid("flux", f"flux, fluxerr, limit and sign must be numbers: {error}") from error
+    magerr, signs, mag, limit = from_flux(flux, fluxerr, sign, limit, MICROJANSKY[unit])
+    table = table.drop_columns([name for name in ("magerr", "sign", "limit") if name in table.column_names])
+    # NaN to null: a null magnitude is an upper limit
+    for name, values in (("mag", mag), ("magerr", magerr), ("limit", limit), ("sign", signs)):
+        table = table.append_column(name, pa.array(values, from_pandas=True))
+    return table
