@@ -18,10 +18,6 @@ log = logging.getLogger(__name__)
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 
-# Fused, the normalisation after a residual sum is 2 to 5 % slower on CPU than its two parts (ONNX Runtime 1.31,
-# `python -m benchmarks.classify` measures it again). Other fusions, denormals-as-zero and the arena make no difference.
-SLOW_FUSIONS: Final = ["SkipLayerNormFusion"]
-
 _NUMPY_TYPES: Final = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(double)": np.dtype(np.float64),
@@ -130,23 +126,27 @@ def _open(bundle: Bundle, device: Device) -> ort.InferenceSession:
     return _on(bundle, CPU)
 
 
-def _on(bundle: Bundle, provider: str) -> ort.InferenceSession:
-    """A session that asks for one provider; ONNX Runtime may silently give another, so the caller looks."""
+def session_options() -> ort.SessionOptions:
+    """What every session is opened with; `python -m benchmarks.classify` measures it against other choices."""
     options = ort.SessionOptions()
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    # Graphs are small: cores are kept busy by calling threads, one light curve each, not by threads within a product.
+    # Graphs are small: cores are kept busy by calling threads, one batch each, not by threads within a product.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    # Patterns are remembered per input shape, and every length is a shape: no gain, and memory that grows.
-    options.enable_mem_pattern = False
+    # Remembering how memory was laid out for each input shape saves 3 to 12 %, and costs 10 MB for a thousand shapes.
+    options.enable_mem_pattern = True
+    return options
+
+
+def _on(bundle: Bundle, provider: str) -> ort.InferenceSession:
+    """A session that asks for one provider; ONNX Runtime may silently give another, so the caller looks."""
     if provider == CUDA and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # finds CUDA and cuDNN where pip put them
     try:
         session = ort.InferenceSession(
             bundle.graph,
-            options,
+            session_options(),
             providers=[provider] if provider == CPU else [provider, CPU],
-            disabled_optimizers=SLOW_FUSIONS if provider == CPU else None,
         )
     except Exception as error:  # ONNX Runtime's errors have no common base but Exception
         raise BundleError(f"{MODEL} of {bundle.folder} is not a graph that can be run: {_first_line(error)}") from error
