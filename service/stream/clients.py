@@ -1,0 +1,88 @@
+"""librdkafka's settings for our clients, each with the reason why it is not the default; an operator's come last."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Final
+
+from service.config import Delivery, KafkaSettings
+
+# A replica that dies without a word is replaced after this long; a restart of a static member must take less.
+SESSION_TIMEOUT_MS: Final = 15_000
+STATIC_SESSION_TIMEOUT_MS: Final = 45_000
+# How long an open transaction of a dead replica may hide what others have written behind it.
+TRANSACTION_TIMEOUT_MS: Final = 20_000
+# An alert of 70 KB is refused only if its topic's limit is below that; a dead letter may be a message of 10 MB.
+MAX_MESSAGE_BYTES: Final = 24_000_000
+
+
+def client_config(settings: KafkaSettings) -> dict[str, Any]:
+    """What every client of the cluster shares."""
+    return {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": f"alert-classifier-{socket.gethostname()}",
+        # a broker that comes back is found within a second
+        "reconnect.backoff.max.ms": 1000,
+        # the group must not fill the cluster with empty topics by asking for tomorrow's
+        "allow.auto.create.topics": False,
+        **settings.librdkafka,
+    }
+
+
+def consumer_config(settings: KafkaSettings, group_id: str) -> dict[str, Any]:
+    own = {**settings.librdkafka, **settings.librdkafka_consumer}
+    config: dict[str, Any] = {
+        **client_config(settings),
+        "group.id": group_id,
+        # offsets are committed by us, behind acknowledged output
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # a new group begins with everything the topics still hold: better twice than never
+        "auto.offset.reset": "earliest",
+        # 10 MB per partition and request instead of 1 MB: else a drain gets 14 alerts of 70 KB at a time
+        "max.partition.fetch.bytes": 10_000_000,
+        # fetch ahead some 900 alerts, no more: they are memory
+        "queued.max.messages.kbytes": 65_536,
+        # the default of 1 s lets a drain run dry each time that the queue was full
+        "fetch.queue.backoff.ms": 20,
+        # tells a bounded read (exit_at_end) that it has caught up
+        "enable.partition.eof": True,
+    }
+    if own.get("group.protocol", "classic").lower() != "consumer":  # KIP-848: the broker decides about these
+        # Only the partitions that move stand still during a rebalance.
+        config["partition.assignment.strategy"] = "cooperative-sticky"
+        static = bool(settings.group_instance_id)
+        config["session.timeout.ms"] = STATIC_SESSION_TIMEOUT_MS if static else SESSION_TIMEOUT_MS
+    if settings.group_instance_id:
+        config["group.instance.id"] = settings.group_instance_id
+    return {**config, **own}
+
+
+def is_cooperative(config: dict[str, Any]) -> bool:
+    """Whether partitions come and go one by one (`incremental_assign`) under this consumer configuration."""
+    strategy = config.get("partition.assignment.strategy", "")
+    return config.get("group.protocol", "classic").lower() == "consumer" or "cooperative" in strategy
+
+
+def producer_config(settings: KafkaSettings) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        **client_config(settings),
+        # acks=all, retries without end, no duplicate and no reordering by a retry
+        "enable.idempotence": True,
+        # wait for an absent broker as long as it takes; backpressure holds the alerts meanwhile
+        "message.timeout.ms": 0,
+        # a classification has 300 bytes; compressed together they need a third of it
+        "compression.type": "lz4",
+        "linger.ms": 2,
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+    }
+    if settings.delivery is Delivery.EXACTLY_ONCE:
+        config["transactional.id"] = transactional_id(settings)
+        config["transaction.timeout.ms"] = TRANSACTION_TIMEOUT_MS
+        config["message.timeout.ms"] = TRANSACTION_TIMEOUT_MS - 1000  # must end before its transaction does
+    return {**config, **settings.librdkafka, **settings.librdkafka_producer}
+
+
+def transactional_id(settings: KafkaSettings) -> str:
+    """Stable over restarts, so that a replica that comes back ends the transaction that it left open."""
+    return settings.transactional_id or f"{settings.group_id}-{settings.group_instance_id or socket.gethostname()}"

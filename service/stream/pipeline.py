@@ -1,0 +1,185 @@
+"""The corridor's steps, from bytes to classifications, each callable in a test with no Kafka near.
+
+A batch walks them in order: decode, cut, merge, classify, encode, record. A step that fails for one alert ends the way
+of that alert alone; a step that can't be taken now (store or schema registry away) raises one of `TEMPORARY` and may be
+taken again later: every step is idempotent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeVar
+
+from service.alerts.alert import Alert, AlertError
+from service.alerts.schemas import SchemaSourceUnavailableError
+from service.config import QualitySettings
+from service.inference.registry import Residents
+from service.metrics import stage
+from service.store.interface import Increment, Store, StoreUnavailableError
+from service.stream.classification import CLASSIFICATION, document, stored
+from service.stream.message import Batch, DeadLettered, Filtered, Item, Published
+from service.stream.quality import failed_cuts
+
+log = logging.getLogger(__name__)
+
+TEMPORARY: Final = (StoreUnavailableError, SchemaSourceUnavailableError)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Decoder(Protocol):
+    """What the pipeline asks of `service.alerts.Decoder`."""
+
+    def decode_many(self, raws: Sequence[bytes]) -> list[Alert | AlertError]: ...
+
+
+class Models(Protocol):
+    """What the pipeline asks of `service.inference.registry.ModelRegistry`."""
+
+    residents: Residents
+
+
+class Pipeline:
+    """Decoder, cuts, store and models, joined. Different batches may be in different steps at once."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        store: Store,
+        models: Models,
+        quality: QualitySettings,
+        max_message_bytes: int = 8_000_000,
+    ) -> None:
+        self._decoder = decoder
+        self._store = store
+        self._models = models
+        self._quality = quality
+        self._max_message_bytes = max_message_bytes
+
+    def decode(self, batch: Batch) -> None:
+        """Bytes -> alerts."""
+        with stage("decode"):
+            for item in batch.items:
+                if len(item.message.value) > self._max_message_bytes:
+                    size = len(item.message.value)
+                    item.outcome = DeadLettered("too_large", f"{size} bytes, above {self._max_message_bytes}")
+            items = batch.open()
+            alerts = isolate(lambda part: self._decoder.decode_many([item.message.value for item in part]), items)
+            for item, alert in zip(items, alerts, strict=True):
+                if isinstance(alert, Alert):
+                    item.alert = alert
+                else:
+                    item.outcome = _dead_letter(alert, "decode_failed")
+
+    def cut(self, batch: Batch) -> None:
+        """Alerts that fail a quality cut are flagged, or left out before they take up any state."""
+        drop = self._quality.action == "drop"
+        for item in batch.open():
+            assert item.alert is not None
+            failed = failed_cuts(item.alert.quality, self._quality)
+            if failed and drop:
+                item.outcome = Filtered(failed[0])
+            else:
+                item.flags = failed
+
+    def merge(self, batch: Batch) -> None:
+        """Alerts -> the light curves of their objects as known at each of them."""
+        with stage("merge"):
+            items = batch.open()
+            curves = isolate(lambda part: self._store.merge([_increment(item) for item in part]), items)
+            for item, curve in zip(items, curves, strict=True):
+                if isinstance(curve, Exception):
+                    item.outcome = _dead_letter(curve, "merge_failed")
+                else:
+                    item.light_curve = curve
+
+    def classify(self, batch: Batch) -> None:
+        """Light curves -> predictions, all of a batch by the same models."""
+        residents = self._models.residents
+        items = batch.open()
+        predictions = isolate(lambda part: residents.active.classify([_light_curve(item) for item in part]), items)
+        for item, prediction in zip(items, predictions, strict=True):
+            if isinstance(prediction, Exception):
+                item.outcome = _dead_letter(prediction, "classification_failed")
+            else:
+                item.prediction = prediction
+        for shadow in residents.shadows:
+            answered = batch.open()
+            opinions = isolate(lambda part, s=shadow: s.classify([_light_curve(item) for item in part]), answered)
+            for item, opinion in zip(answered, opinions, strict=True):
+                if isinstance(opinion, Exception):  # nobody waits for a shadow's answer
+                    log.error("shadow %s failed on %s: %s", shadow.bundle.label, item.message.place, opinion)
+                else:
+                    item.shadows += (opinion,)
+
+    def encode(self, batch: Batch) -> None:
+        """Predictions -> messages to publish."""
+        for item in batch.open():
+            assert item.alert is not None
+            assert item.prediction is not None
+            try:
+                fields = document(item, item.prediction)
+                value = CLASSIFICATION.encode(fields)
+            except Exception as error:
+                item.outcome = _dead_letter(error, "encode_failed")
+                continue
+            item.outcome = Published(item.alert.object_id.encode(), value, item.prediction, fields)
+
+    def record(self, batch: Batch) -> None:
+        """Classifications -> the store, for those who ask later; shadows' answers beside them.
+
+        It comes before publication, so that a crash between the two is mended by the redelivery of the alert.
+        """
+        answers = [stored(outcome.document, outcome.prediction) for _, outcome in batch.published()]
+        for item, _ in batch.published():
+            answers += [stored(document(item, shadow), shadow, active=False) for shadow in item.shadows]
+        for answer, done in zip(answers, isolate(self._record, answers), strict=True):
+            if isinstance(done, Exception):  # it will be published all the same
+                log.error("the store can't keep the classification of %s: %s", answer.object_id, done)
+
+    def run(self, batch: Batch) -> None:
+        """All steps, one after the other. Raises what is in `TEMPORARY`."""
+        for step in (self.decode, self.cut, self.merge, self.classify, self.encode, self.record):
+            step(batch)
+
+    def _record(self, answers: Sequence[object]) -> list[None]:
+        self._store.record(answers)  # type: ignore[arg-type]
+        return [None] * len(answers)
+
+
+def isolate(step: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R | Exception]:
+    """`step(items)`, element for element; where it raises, halves are tried, so that only the culprits get an exception.
+
+    `step` must be idempotent. Errors in `TEMPORARY` are nobody's fault and pass through.
+    """
+    if not items:
+        return []
+    try:
+        return list(step(items))
+    except TEMPORARY:
+        raise
+    except Exception as error:
+        if len(items) == 1:
+            log.debug("isolated a culprit", exc_info=True)
+            return [error]
+        middle = len(items) // 2
+        return isolate(step, items[:middle]) + isolate(step, items[middle:])
+
+
+def _increment(item: Item) -> Increment:
+    alert = item.alert
+    assert alert is not None
+    return Increment(alert.object_id, alert.ra, alert.dec, alert.light_curve)
+
+
+def _light_curve(item: Item):  # type: ignore[no-untyped-def]
+    assert item.light_curve is not None
+    return item.light_curve
+
+
+def _dead_letter(error: Exception, code: str) -> DeadLettered:
+    if isinstance(error, AlertError):
+        return DeadLettered(error.code, str(error))
+    return DeadLettered(code, f"{type(error).__name__}: {error}")

@@ -1,0 +1,31 @@
+"""Survey quality cuts: which published fields of an alert say that it is not a good measurement of a new source."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from service.alerts.alert import Quality
+from service.config import QualitySettings
+
+LOW_QUALITY: Final = "low_quality"  # flag: at least one cut failed
+SOLAR_SYSTEM: Final = "solar_system"  # reason: a known moving object; it has a new objectId nearly every night
+
+
+def failed_cuts(quality: Quality, cuts: QualitySettings) -> tuple[str, ...]:
+    """Names of the cuts that an alert fails; a field that the packet lacks (NaN) fails none."""
+    failed = []
+    if cuts.min_rb is not None and quality.rb < cuts.min_rb:
+        failed.append("rb")
+    if cuts.min_drb is not None and quality.drb < cuts.min_drb:
+        failed.append("drb")
+    if cuts.max_nbad is not None and quality.nbad > cuts.max_nbad:
+        failed.append("nbad")
+    if cuts.max_fwhm is not None and quality.fwhm > cuts.max_fwhm:
+        failed.append("fwhm")
+    if cuts.max_elong is not None and quality.elong > cuts.max_elong:
+        failed.append("elong")
+    if cuts.max_abs_magdiff is not None and abs(quality.magdiff) > cuts.max_abs_magdiff:
+        failed.append("magdiff")
+    if cuts.max_ssdistnr is not None and 0 <= quality.ssdistnr < cuts.max_ssdistnr:
+        failed.append(SOLAR_SYSTEM)
+    return tuple(failed)

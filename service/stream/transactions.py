@@ -1,0 +1,164 @@
+"""Exactly once: classifications, dead letters and offsets of a batch in one Kafka transaction.
+
+Whoever reads the output at isolation level read_committed sees every alert's classification once, whatever happened.
+A transaction that fails is aborted and tried again with the same records, less those whose partitions have gone to
+another replica meanwhile. The broker fences twice: by the transactional id (another process took over this replica's
+name) and by the group's generation (the group went on without this replica).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import sleep
+from typing import Any, Final, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from service import metrics
+from service.config import KafkaSettings
+from service.stream.clients import producer_config, transactional_id
+from service.stream.corridor import StreamError
+from service.stream.kafka_sink import Record, ensure_topics, is_too_large, records
+from service.stream.message import Batch, Message, Returned
+
+log = logging.getLogger(__name__)
+
+# One call to the transaction coordinator; a retriable failure is called again.
+CALL_TIMEOUT_S: Final = 10.0
+
+
+class Owner(Protocol):
+    """What the sink asks of the source: which messages are still this replica's to answer, and proof of membership."""
+
+    def owns(self, message: Message) -> bool: ...
+
+    def group_metadata(self) -> Any: ...
+
+
+class TransactionalSink:
+    """Publishes one batch per transaction; the batch has arrived when its transaction is committed."""
+
+    def __init__(self, settings: KafkaSettings, owner: Owner, retry_s: float = 1.0) -> None:
+        self._settings = settings
+        self._owner = owner
+        self._retry_s = retry_s
+        self._producer = Producer({**producer_config(settings), "error_cb": self._on_error}, logger=log)
+        self._given_up: Callable[[], bool] = lambda: False
+        self._arrived: list[Batch] = []
+        self._shorten = False
+        self.trouble: str | None = "the transactional producer is not registered yet"
+
+    @property
+    def pending(self) -> int:
+        return len(self._arrived)
+
+    def open(self, given_up: Callable[[], bool]) -> None:
+        """Register the transactional id: what an earlier process of this name left open is ended."""
+        self._given_up = given_up
+        self._until_done(lambda: ensure_topics(self._settings))
+        self._until_done(lambda: self._producer.init_transactions(CALL_TIMEOUT_S))
+
+    def send(self, batch: Batch) -> None:
+        """Returns when the transaction is committed, or the corridor has given up."""
+        while not self._given_up():
+            for item in batch.items:
+                if not self._owner.owns(item.message):
+                    item.outcome = Returned()
+            try:
+                if any(not isinstance(item.outcome, Returned) for item in batch.items):
+                    self._transact(batch)
+            except KafkaException as error:
+                self._abort(error.args[0])
+            else:
+                self.trouble = None
+                self._arrived.append(batch)
+                return
+
+    def acknowledged(self, timeout_s: float) -> list[Batch]:
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def close(self) -> None:
+        """An open transaction is left to the broker's timeout or to the next process of this name."""
+
+    def _transact(self, batch: Batch) -> None:
+        ours = [item for item in batch.items if not isinstance(item.outcome, Returned)]
+        failed: list[KafkaError] = []
+
+        def report(error: KafkaError | None, _: Any) -> None:
+            if error is not None:
+                failed.append(error)
+
+        self._producer.begin_transaction()
+        for record in records(ours, self._settings):
+            self._produce(record, report)
+        offsets: dict[tuple[str, int], int] = {}
+        for item in ours:
+            offsets[item.message.place] = max(offsets.get(item.message.place, 0), item.message.offset + 1)
+        self._call(
+            lambda: self._producer.send_offsets_to_transaction(
+                [TopicPartition(*place, offset) for place, offset in offsets.items()],
+                self._owner.group_metadata(),
+                CALL_TIMEOUT_S,
+            )
+        )
+        self._call(lambda: self._producer.commit_transaction(CALL_TIMEOUT_S))
+        if failed:  # a commit flushes first and fails when a record failed; this only holds the client to it
+            raise KafkaException(failed[0])
+        self._shorten = False
+
+    def _produce(self, record: Record, report: Callable[[KafkaError | None, Any], None]) -> None:
+        if self._shorten:
+            record = record.shortened() or record
+        while True:
+            try:
+                self._producer.produce(record.topic, record.value, record.key, on_delivery=report)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def _call(self, call: Callable[[], None]) -> None:
+        """A call that times out or meets a moving coordinator is made again: librdkafka resumes it."""
+        while True:
+            try:
+                return call()
+            except KafkaException as error:
+                if not error.args[0].retriable() or self._given_up():
+                    raise
+                self.trouble = f"the transaction coordinator does not answer: {error.args[0]}"
+                metrics.PUBLISH_RETRIES.inc()
+
+    def _abort(self, error: KafkaError) -> None:
+        """Undo the open transaction so that it can be tried again. Raises StreamError where this replica was fenced."""
+        if error.fatal() or error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED):
+            raise StreamError(
+                f"this replica's transactional id {transactional_id(self._settings)!r} was taken over ({error}): nothing"
+                " of its open transaction is visible. Give every replica its own kafka.transactional_id, or start it anew"
+            )
+        self._shorten = self._shorten or is_too_large(error)
+        self.trouble = f"a transaction was aborted and is tried again: {error}"
+        log.warning(self.trouble)
+        metrics.PUBLISH_RETRIES.inc()
+        self._until_done(lambda: self._producer.abort_transaction(CALL_TIMEOUT_S))
+        if not self._shorten and not self._given_up():
+            sleep(min(self._retry_s, 0.2))
+
+    def _until_done(self, call: Callable[[], None]) -> None:
+        while not self._given_up():
+            try:
+                call()
+            except KafkaException as error:
+                if error.args[0].fatal():
+                    raise StreamError(f"the transactional producer can't start: {error.args[0]}") from error
+                self.trouble = f"the transaction coordinator does not answer: {error.args[0]}"
+                log.warning(self.trouble)
+                sleep(self._retry_s)
+            else:
+                self.trouble = None
+                return
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            log.warning("Kafka producer: %s", error)
