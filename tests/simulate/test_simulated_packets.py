@@ -5,6 +5,7 @@ import io
 import json
 from collections import defaultdict
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -190,6 +191,19 @@ def test_version_3_has_no_forced_photometry() -> None:
     assert limit["type"] == ["float", "null"]
 
 
+@pytest.mark.real_data
+@pytest.mark.parametrize(("version", "folder"), [("4.02", "v4.02_fp"), ("3.3", "v3.3")])
+def test_fields_and_types_are_those_of_the_survey_and_the_texts_are_not(
+    version: str, folder: str, real_data: Path
+) -> None:
+    packet = min((real_data / "alerts" / folder).glob("*.avro"))
+    with packet.open("rb") as stream:
+        real = json.loads(fastavro.reader(stream).metadata["avro.schema"])
+    ours = read_schema(version)
+    assert structure(ours) == structure(real)
+    assert not texts(ours) & texts(real)
+
+
 def test_a_version_that_is_not_simulated_is_named() -> None:
     with pytest.raises(ValueError, match=r"'1\.8'.*4\.02, 3\.3"):
         Sky(0, schema_version="1.8")
@@ -197,3 +211,24 @@ def test_a_version_that_is_not_simulated_is_named() -> None:
 
 def detections(record: Record) -> list[Record]:
     return [record["candidate"], *(p for p in record["prv_candidates"] or [] if p["magpsf"] is not None)]
+
+
+def structure(schema: Any) -> Any:
+    """Names, types and their order, without texts and defaults."""
+    if isinstance(schema, list):
+        return [structure(branch) for branch in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema["type"] == "array":
+        return "array", structure(schema["items"])
+    fields = [(field["name"], structure(field["type"])) for field in schema["fields"]]
+    return schema["name"].rpartition(".")[2], schema["version"], fields
+
+
+def texts(schema: Any) -> set[str]:
+    if isinstance(schema, list):
+        return set().union(*map(texts, schema))
+    if not isinstance(schema, dict):
+        return set()
+    own = {schema["doc"]} if "doc" in schema else set()
+    return own | texts(list(schema.values()))
