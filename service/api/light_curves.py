@@ -24,8 +24,9 @@ DETECTION_SIGMA: Final = 5.0
 
 # Modified Julian dates from 1858 to 2132. A Julian date given by mistake (2.46 million) is refused, not misread.
 Mjd = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False, description="modified Julian date, UTC [days]")]
-Magnitude = Annotated[float, Field(ge=-5, le=40, allow_inf_nan=False)]
-MagnitudeError = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
+# Forced photometry of an empty place has a magnitude near 46 and an error without bound.
+Magnitude = Annotated[float, Field(ge=-5, le=50, allow_inf_nan=False)]
+MagnitudeError = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
 Flux = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
 FluxError = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
 Sign = Annotated[
@@ -171,16 +172,13 @@ def parse_light_curves(values: Any, settings: ApiSettings) -> list[tuple[str, Li
             raise invalid(str(unknown[0]), "does not stand beside light_curves; every light curve has its own")
         many, prefix = values["light_curves"], "light_curves."
     if many is None:
-        return [_parse(values, "", settings.max_points)]
+        _check_points([values], settings)
+        return [_parse(values, "")]
     if not isinstance(many, list) or not many:
         raise invalid(prefix.rstrip(".") or "body", "must be a list with at least one light curve")
     check_count(len(many), settings)
-    found, left = [], settings.max_points
-    for index, value in enumerate(many):
-        name, light_curve = _parse(value, f"{prefix}{index}.", left, settings.max_points)
-        left -= len(light_curve)
-        found.append((name, light_curve))
-    return found
+    _check_points(many, settings)
+    return [_parse(value, f"{prefix}{index}.") for index, value in enumerate(many)]
 
 
 def check_count(count: int, settings: ApiSettings) -> None:
@@ -194,14 +192,17 @@ def too_many_points(limit: int) -> ProblemError:
     return ProblemError(413, "too-many-points", f"more than {limit:,} points in one request (setting api.max_points)")
 
 
-def _parse(value: Any, prefix: str, left: int, limit: int | None = None) -> tuple[str, LightCurve]:
+def _check_points(sent: list[Any], settings: ApiSettings) -> None:
+    """Before anything else is looked at: what is wrong with a million points need not be told one by one."""
+    rows = [value.get("points", value.get("mjd")) for value in sent if isinstance(value, dict)]
+    if sum(len(each) for each in rows if isinstance(each, list)) > settings.max_points:
+        raise too_many_points(settings.max_points)
+
+
+def _parse(value: Any, prefix: str) -> tuple[str, LightCurve]:
     if not isinstance(value, dict):
-        raise invalid(
-            prefix.rstrip(".") or "body", "must be a light curve: an object with points, or with mjd, band, mag"
-        )
-    rows = value.get("points", value.get("mjd"))
-    if isinstance(rows, list) and len(rows) > left:
-        raise too_many_points(limit or left)
+        place = prefix.rstrip(".") or "body"
+        raise invalid(place, "must be a light curve: an object with points, or with mjd, band, mag")
     try:
         sent = (_ONE_OF_POINTS if "points" in value else _ONE_OF_COLUMNS).validate_python(value, strict=True)
     except ValidationError as error:
