@@ -58,7 +58,8 @@ class Classifier:
         self.provider = self._session.provider
         on_gpu = self.provider == CUDA
         self.threads = threads or (1 if on_gpu else _usable_cores())
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="inference") if self.threads > 1 else None
+        # The caller is one of the threads.
+        self._pool = ThreadPoolExecutor(self.threads - 1, "inference") if self.threads > 1 else None
         self._largest_batch = (CUDA_BATCH if on_gpu else CPU_BATCH) if manifest.batch_invariant else 1
 
         self._calibrator = Calibrator(manifest)
@@ -141,11 +142,12 @@ class Classifier:
         helpers = min(self.threads, len(waiting)) - 1
         futures = [self._pool.submit(work) for _ in range(helpers)] if self._pool else []
         try:
-            work()  # the caller is one of the threads
+            work()
         finally:
             waiting.clear()  # after an error nobody goes on
             for future in futures:
-                future.result()
+                if not future.cancel():  # a helper that is still busy for another caller is not waited for
+                    future.result()
         return logits, embedding
 
     def _spread(

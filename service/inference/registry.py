@@ -73,15 +73,17 @@ class ModelRegistry:
         return self.residents.shadows
 
     def activate(self, folder: Path) -> Classifier:
-        """Make the bundle in `folder` the active one; a shadow of the same version is promoted."""
+        """Make the bundle in `folder` the active one; where that version is resident already, it is promoted."""
         with self._changing:
-            now = self.residents
-            classifier = self._resident_or_opened(folder)
-            if classifier is not now.active:
-                shadows = tuple(shadow for shadow in now.shadows if shadow is not classifier)
-                self.residents = Residents(classifier, shadows, previous=now.active)
-                log.info("active model: %s (was %s)", classifier.bundle.label, now.active.bundle.label)
-            return classifier
+            return self._activate(self._resident_or_opened(folder))
+
+    def promote(self, name: str, version: str) -> Classifier:
+        """Make a resident model the active one, whatever lies on disk now. Raises BundleError where there is none."""
+        with self._changing:
+            for classifier in self._everyone():
+                if (classifier.name, classifier.version) == (name, version):
+                    return self._activate(classifier)
+            raise BundleError(f"{name} {version} is not resident")
 
     def rollback(self) -> Classifier:
         """Make the model active that was so before the last swap; a second rollback undoes the first.
@@ -92,10 +94,7 @@ class ModelRegistry:
             now = self.residents
             if now.previous is None:
                 raise BundleError(f"there is no model to go back to: {now.active.bundle.label} is the first")
-            shadows = tuple(shadow for shadow in now.shadows if shadow is not now.previous)
-            self.residents = Residents(now.previous, shadows, previous=now.active)
-            log.info("active model: %s (rolled back from %s)", now.previous.bundle.label, now.active.bundle.label)
-            return now.previous
+            return self._activate(now.previous)
 
     def add_shadow(self, folder: Path) -> Classifier:
         """Let the bundle in `folder` answer beside the active one. Raises BundleError where it is the active one."""
@@ -126,11 +125,22 @@ class ModelRegistry:
             listed.append(_info(now.previous, PREVIOUS))
         return listed
 
+    def _activate(self, classifier: Classifier) -> Classifier:
+        now = self.residents
+        if classifier is not now.active:
+            shadows = tuple(shadow for shadow in now.shadows if shadow is not classifier)
+            self.residents = Residents(classifier, shadows, previous=now.active)
+            log.info("active model: %s (was %s)", classifier.bundle.label, now.active.bundle.label)
+        return classifier
+
+    def _everyone(self) -> list[Classifier]:
+        now = self.residents
+        return [now.active, *now.shadows, *([now.previous] if now.previous else [])]
+
     def _resident_or_opened(self, folder: Path) -> Classifier:
         """A version is one model: what is resident under a name and version is used, and must be the same."""
         bundle = load_bundle(folder)
-        now = self.residents
-        for classifier in (now.active, *now.shadows, *([now.previous] if now.previous else [])):
+        for classifier in self._everyone():
             if (classifier.name, classifier.version) == (bundle.manifest.name, bundle.manifest.version):
                 if classifier.bundle.manifest != bundle.manifest:
                     raise BundleError(

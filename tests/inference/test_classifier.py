@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -96,6 +97,34 @@ def test_many_callers_share_one_classifier(write_bundle: WriteBundle, light_curv
     for answer in answers:
         for prediction, expected in zip(answer, reference, strict=True):
             assert_same(prediction, expected)
+
+
+def test_a_caller_does_not_wait_for_a_helper_that_is_busy_for_another(
+    write_bundle: WriteBundle, light_curves: list[LightCurve]
+) -> None:
+    tiny = classifier(write_bundle(), threads=2)
+    reference = tiny.classify(light_curves)
+    other_is_done = Event()
+    assert tiny._pool is not None
+    busy = tiny._pool.submit(other_is_done.wait, 60)
+    try:
+        answers = tiny.classify(light_curves)
+        assert not busy.done()
+    finally:
+        other_is_done.set()
+    for prediction, expected in zip(answers, reference, strict=True):
+        assert_same(prediction, expected)
+
+
+def test_an_error_of_the_graph_reaches_the_caller_whichever_thread_met_it(
+    write_bundle: WriteBundle, light_curves: list[LightCurve], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = classifier(write_bundle(), threads=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny._session, "_outputs", ["logits", "no such output"])
+        with pytest.raises(Exception, match="no such output"):  # ONNX Runtime has no closer common base
+            tiny.classify(light_curves)
+    assert len(tiny.classify(light_curves)) == len(light_curves)  # and the next call is sound
 
 
 def test_more_light_curves_than_are_prepared_at_a_time_keep_their_order(

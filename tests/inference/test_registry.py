@@ -71,6 +71,17 @@ def test_shadows_answer_beside_the_active_model_and_can_be_promoted(
     assert roles(registry) == [("1.1.0", "active"), ("1.0.0", "previous")]
 
 
+def test_a_resident_model_is_promoted_whatever_became_of_its_folder(
+    registry: ModelRegistry, versions: list[Path]
+) -> None:
+    shadow = registry.add_shadow(versions[1])
+    (versions[1] / "model.onnx").unlink()
+    assert registry.promote("tiny", "1.1.0") is shadow
+    assert roles(registry) == [("1.1.0", "active"), ("1.0.0", "previous")]
+    registry.promote("tiny", "1.0.0")
+    assert roles(registry) == [("1.0.0", "active"), ("1.1.0", "previous")]
+
+
 def test_what_cannot_be_done_says_why_and_changes_nothing(
     registry: ModelRegistry, versions: list[Path], write_bundle: WriteBundle
 ) -> None:
@@ -88,6 +99,8 @@ def test_what_cannot_be_done_says_why_and_changes_nothing(
         registry.rollback()
     with pytest.raises(BundleError, match=r"tiny 1.0.0 is active"):
         registry.add_shadow(versions[0])
+    with pytest.raises(BundleError, match=r"tiny 5.5.5 is not resident"):
+        registry.promote("tiny", "5.5.5")
     with pytest.raises(BundleError, match=r"tiny 5.5.5 is not a shadow"):
         registry.remove_shadow("tiny", "5.5.5")
     assert registry.residents is before
