@@ -36,7 +36,8 @@ def open_store(url: str) -> Store:
     """The store at `url`: `sqlite:///PATH`, `sqlite://` (temporary, for trials and tests) or `postgresql://...`.
 
     `sqlite:///var/x.db` is relative to the working directory, `sqlite:////var/x.db` absolute. Raises ValueError on
-    any other url, StoreUnavailableError where SQLite's file can't be opened; PostgreSQL may come up later.
+    any other url, StoreUnavailableError where SQLite's file can't be opened (PostgreSQL may come up later), ImportError
+    naming the extra that is not installed.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite":
@@ -44,6 +45,10 @@ def open_store(url: str) -> Store:
             return SqliteStore()
         if rest.startswith("/"):
             return SqliteStore(Path(rest[1:]))
+    if separator and scheme in ("postgresql", "postgres"):
+        from service.store.postgres import PostgresStore  # an optional extra
+
+        return PostgresStore(url)
     raise ValueError(f"store url {_without_password(url)!r} is neither sqlite:///PATH nor postgresql://...")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Sequence
 from typing import Any, Final
@@ -28,14 +29,19 @@ def decode_light_curve(stored: bytes) -> LightCurve:
     return LightCurve.unpack(bytes(cramjam.lz4.decompress_block(stored)))
 
 
-def encode_document(document: dict[str, Any]) -> bytes:
-    """JSON, deflated: names of classes and fields repeat."""
-    return zlib.compress(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY), 1)
+def encode_document(document: dict[str, Any], sample: bytes) -> bytes:
+    """JSON, deflated against `sample`, the first document of the same classifier: only what differs is kept."""
+    deflate = zlib.compressobj(level=1, wbits=-zlib.MAX_WBITS, zdict=sample)
+    return deflate.compress(document_json(document)) + deflate.flush()
 
 
-def decode_document(stored: bytes) -> dict[str, Any]:
-    document: dict[str, Any] = orjson.loads(zlib.decompress(stored))
+def decode_document(stored: bytes, sample: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = orjson.loads(zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=sample).decompress(stored))
     return document
+
+
+def document_json(document: dict[str, Any]) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def classes_of(document: dict[str, Any]) -> tuple[str, ...]:
@@ -46,7 +52,8 @@ def classes_of(document: dict[str, Any]) -> tuple[str, ...]:
 
 def encode_probabilities(document: dict[str, Any]) -> bytes:
     """float32, in the order of `classes_of(document)`."""
-    return np.array([document["probabilities"][name] for name in classes_of(document)], dtype="<f4").tobytes()
+    classes = classes_of(document)
+    return struct.pack(f"<{len(classes)}f", *(document["probabilities"][name] for name in classes))
 
 
 def encode_embedding(embedding: NDArray[np.floating[Any]] | None) -> bytes | None:
@@ -61,11 +68,11 @@ def decode_embeddings(rows: Sequence[tuple[str, bytes]]) -> tuple[list[str], NDA
 
 
 def decode_latest(row: Sequence[Any]) -> StoredClassification:
-    """From the columns of StoredClassification up to `top_probability`, then document and embedding."""
-    *columns, document, embedding = row
+    """From the columns of StoredClassification up to `top_probability`, then document, its sample and embedding."""
+    *columns, document, sample, embedding = row
     return StoredClassification(
         **dict(zip(_COLUMNS, columns, strict=True)),
-        document=decode_document(document),
+        document=decode_document(document, sample),
         embedding=None if embedding is None else np.frombuffer(embedding, dtype="<f2"),
     )
 

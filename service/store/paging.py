@@ -37,7 +37,7 @@ class Page:
             raise ValueError(f"limit must be at least 1, not {limit}")
         self._sort, self._limit, self._within = sort, limit, within
         column = SORT_COLUMNS[sort]
-        self.order = f"ORDER BY {column} DESC, object_id DESC LIMIT :rows"
+        self.order = f"ORDER BY {column} DESC, object_id DESC"
         self.parameters: dict[str, Any] = {"rows": limit + 1}  # one more tells whether there is a next page
         self._conditions = ["1 = 1"]
         if top_class is not None:
@@ -50,10 +50,14 @@ class Page:
             value, object_id = decode_cursor(cursor, sort)
             self._add(f"({column}, object_id) < (:after_value, :after_id)", after_value=value, after_id=object_id)
 
-    def where(self, object_ids: str) -> str:
-        """The conditions; `object_ids` is the engine's expression for the set of objects."""
+    def chosen(self, table: str, object_ids: str) -> str:
+        """SELECT of the page's object ids from `table`; `object_ids` is the engine's expression for a set of objects.
+
+        It names no column outside the index `latest_by_time`: whole rows are read for the page's objects alone.
+        """
         within = [f"object_id IN {object_ids}"] if self._within else []
-        return " AND ".join(self._conditions + within)
+        where = " AND ".join(self._conditions + within)
+        return f"SELECT object_id FROM {table} WHERE {where} {self.order} LIMIT :rows"
 
     def cut(self, found: list[StoredClassification]) -> tuple[list[StoredClassification], str | None]:
         """What `Store.query` returns, of the rows that the SQL found."""

@@ -26,7 +26,7 @@ from service.store.interface import (
     StoreUnavailableError,
     StoreVersionError,
 )
-from service.store.merging import classifier_key, latest_per_object, merge_batch
+from service.store.merging import ClassifierKey, classifier_key, latest_per_object, merge_batch
 from service.store.migrations import migrations
 from service.store.paging import Page
 from service.store.sky import Cone, cell_of
@@ -54,7 +54,7 @@ _UNAVAILABLE: Final = {
 
 _LATEST: Final = """
     SELECT object_id, candid, classifiers.classifier, version, mjd, published_at, top_class, top_probability,
-           document, embedding
+           document, sample, embedding
     FROM latest JOIN classifiers ON number = latest.classifier
 """
 
@@ -116,12 +116,12 @@ class SqliteStore:
         if not classifications:
             return
         with self._transaction() as connection:
-            numbers = {key: _classifier_number(connection, key) for key in set(map(classifier_key, classifications))}
+            classifiers = _registered(connection, classifications)
             added = connection.executemany(
                 "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 [
                     (
-                        c.object_id, c.candid, numbers[classifier_key(c)], c.active, c.mjd, c.published_at,
+                        c.object_id, c.candid, classifiers[classifier_key(c)][0], c.active, c.mjd, c.published_at,
                         c.top_class, c.top_probability, encoding.encode_probabilities(c.document),
                     )
                     for c in sorted(classifications, key=lambda c: c.object_id)
@@ -140,11 +140,11 @@ class SqliteStore:
                 """,
                 [
                     (
-                        c.object_id, c.candid, numbers[classifier_key(c)], c.mjd, float(c.published_at),
-                        c.top_class, float(c.top_probability), encoding.encode_document(c.document),
-                        encoding.encode_embedding(c.embedding),
+                        c.object_id, c.candid, number, c.mjd, c.published_at, c.top_class, c.top_probability,
+                        encoding.encode_document(c.document, sample), encoding.encode_embedding(c.embedding),
                     )
                     for c in latest_per_object(classifications)
+                    for number, sample in (classifiers[classifier_key(c)],)
                 ],
             )  # fmt: skip
             connection.execute("UPDATE totals SET classifications = classifications + ?", (added,))
@@ -170,8 +170,8 @@ class SqliteStore:
             parameters = page.parameters
             if cone is not None:
                 parameters["object_ids"] = orjson.dumps(_inside(connection, cone)).decode()
-            where = page.where("(SELECT value FROM json_each(:object_ids))")
-            rows = connection.execute(f"{_LATEST} WHERE {where} {page.order}", parameters).fetchall()
+            chosen = page.chosen("latest", "(SELECT value FROM json_each(:object_ids))")
+            rows = connection.execute(f"{_LATEST} WHERE object_id IN ({chosen}) {page.order}", parameters).fetchall()
         return page.cut([encoding.decode_latest(row) for row in rows])
 
     def class_mix(self, since: float) -> dict[str, int]:
@@ -332,14 +332,24 @@ def _load(connection: sqlite3.Connection, object_ids: Sequence[str]) -> dict[str
     }
 
 
-def _classifier_number(connection: sqlite3.Connection, key: tuple[str, str, str]) -> int:
-    connection.execute(
-        "INSERT INTO classifiers (classifier, version, classes) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", key
-    )
-    number: int = connection.execute(
-        "SELECT number FROM classifiers WHERE (classifier, version, classes) = (?, ?, ?)", key
-    ).fetchone()[0]
-    return number
+def _registered(
+    connection: sqlite3.Connection, classifications: Sequence[StoredClassification]
+) -> dict[ClassifierKey, tuple[int, bytes]]:
+    """(number, sample document) of every classifier that speaks in `classifications`; new ones are added."""
+    found: dict[ClassifierKey, tuple[int, bytes]] = {}
+    for classification in classifications:
+        key = classifier_key(classification)
+        if key not in found:
+            row = (*key[:2], orjson.dumps(key[2]).decode())
+            connection.execute(
+                "INSERT INTO classifiers (classifier, version, classes, sample) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO NOTHING",
+                (*row, encoding.document_json(classification.document)),
+            )
+            found[key] = connection.execute(
+                "SELECT number, sample FROM classifiers WHERE (classifier, version, classes) = (?, ?, ?)", row
+            ).fetchone()
+    return found
 
 
 def _inside(connection: sqlite3.Connection, cone: Cone) -> list[str]:
