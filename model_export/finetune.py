@@ -39,7 +39,7 @@ class FinetuneConfig:
     simulated_share: float = 0.4
     fine_weight: float = 0.3
     redshift_weight: float = 0.1
-    alert_share: float = 0.5  # of alert objects in the published prior
+    alert_share: float = 0.3  # of alert objects in the published prior
     validate_every: int = 1000
     threads: int = 1
     window: int = 128

@@ -12,8 +12,8 @@ def published_prior(train: Dataset, alert_share: float) -> NDArray[np.float64]:
     """Class frequencies (C,) of the union of the real training objects, alert objects weighing `alert_share` of it.
 
     Two populations are served: transients that a follow-up programme typed, and whatever a packet's position holds. In
-    the first a variable star is unknown, in the second three of four objects are one. A supernova survey's counts alone
-    would call every first detection a SNIa, a packet count alone would doubt clear supernovae; half of each is the
+    the first variable stars are unknown, in the second three of four objects are one. A supernova survey's counts alone
+    would call every first detection a SNIa, packet counts alone would doubt clear supernovae; a mixture is the
     compromise, and the relative frequencies of the transients come out nearly the same in both.
     """
     real = train.objects["table"].isin(["transients", "alert_objects"]).to_numpy() & (train.labels >= 0)

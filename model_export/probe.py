@@ -1,0 +1,120 @@
+"""How much an encoder knows: a logistic probe on frozen embeddings, and fine-tuning with few labels."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch.nn import functional
+from tqdm import tqdm
+
+from model_export.batches import BatchStream, ReferencePool, sampling_weights
+from model_export.data import Dataset
+from model_export.encoder import AlertClassifier, AlertEncoder
+from model_export.finetune import FinetuneConfig
+from model_export.predict import ALL, predict
+from model_export.scores import macro_f1
+
+LABELS_PER_CLASS: Final = (10, 50, 200)
+REGULARISATION: Final = 10.0  # C of the published probe
+
+
+def few_labels(data: Dataset, per_class: int, seed: int) -> Dataset:
+    """At most `per_class` random objects of each class of `data`; the draw for 10 is part of that for 50."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(data))
+    rank = np.empty(len(data), dtype=np.int64)
+    for label in np.unique(data.labels):
+        mine = order[data.labels[order] == label]
+        rank[mine] = np.arange(len(mine))
+    return data.where((rank < per_class) & (data.labels >= 0))
+
+
+def probe(encoder: AlertEncoder, few: Dataset, test: Dataset, config: FinetuneConfig) -> dict[str, float]:
+    """Standardised embeddings, multinomial logistic regression, C = 10."""
+    model = AlertClassifier(config.encoder)
+    model.encoder.load_state_dict(encoder.state_dict())
+    inside, outside = (predict(model, d, config.parameters, (ALL,))[ALL] for d in (few, test))
+    machine = make_pipeline(
+        StandardScaler(), LogisticRegression(C=REGULARISATION, max_iter=2000, class_weight="balanced")
+    )
+    machine.fit(inside.embedding, inside.labels)
+    return _scores(outside.labels, machine.predict(outside.embedding))
+
+
+def finetune_few(
+    encoder: AlertEncoder | None, few: Dataset, test: Dataset, config: FinetuneConfig, steps: int, seed: int
+) -> dict[str, float]:
+    """Train the whole network on few labels, from a pre-trained encoder or from scratch; all else is equal."""
+    torch.manual_seed(seed)
+    model = AlertClassifier(config.encoder)
+    if encoder is not None:
+        model.encoder.load_state_dict(encoder.state_dict())
+    average = copy.deepcopy(model).eval()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate * 0.5, weight_decay=config.weight_decay)
+    stream = BatchStream(
+        few, sampling_weights(few, 0.0, 0.0), ReferencePool(few), config.view, config.parameters, 64, seed
+    )
+    labels = torch.from_numpy(few.labels.copy())
+    for step, batch in zip(range(steps), stream, strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * 0.5 * min((step + 1) / 50, 1.0) * (1 - step / steps)
+        model.train()
+        embedding = model.dropout(model.encoder(batch.points, batch.context, batch.bias))
+        loss = functional.cross_entropy(model.head(embedding), labels[batch.rows])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(average.parameters()), list(model.parameters()), 1 - min(0.99, (step + 1) / (step + 10))
+            )
+    found = predict(average, test, config.parameters, (ALL,))[ALL]
+    return _scores(found.labels, found.logits.argmax(axis=1))
+
+
+def label_curve(
+    encoder: AlertEncoder, data: Dataset, config: FinetuneConfig, steps: int = 400, seeds: Sequence[int] = (1, 2, 3)
+) -> dict[str, Any]:
+    """Pre-trained against scratch at 10, 50 and 200 labels per class, on the test split: mean and spread over seeds."""
+    labelled = (data.labels >= 0) & data.objects["table"].isin(["transients", "alert_objects", "variables_dr"])
+    split = data.objects["split"].to_numpy()
+    train = data.where(labelled.to_numpy() & (split == "train"))
+    test = data.where(labelled.to_numpy() & (split == "test"))
+    torch.manual_seed(0)
+    random = AlertEncoder(config.encoder)
+    jobs = [(n, seed) for n in LABELS_PER_CLASS for seed in seeds]
+    results: dict[str, dict[str, list[dict[str, float]]]] = {}
+    for per_class, seed in tqdm(jobs, desc="label curve"):
+        few = few_labels(train, per_class, seed)
+        row = results.setdefault(str(per_class), {})
+        row.setdefault("probe_pretrained", []).append(probe(encoder, few, test, config))
+        row.setdefault("probe_random", []).append(probe(random, few, test, config))
+        row.setdefault("finetune_pretrained", []).append(finetune_few(encoder, few, test, config, steps, seed))
+        row.setdefault("finetune_scratch", []).append(finetune_few(None, few, test, config, steps, seed))
+    return {
+        size: {
+            way: {
+                key: [round(float(np.mean([r[key] for r in runs])), 4), round(float(np.std([r[key] for r in runs])), 4)]
+                for key in runs[0]
+            }
+            for way, runs in ways.items()
+        }
+        for size, ways in results.items()
+    }
+
+
+def _scores(truth: NDArray[np.int64], decided: NDArray[np.int64]) -> dict[str, float]:
+    return {
+        "balanced_accuracy": float(balanced_accuracy_score(truth, decided)),
+        "macro_f1": macro_f1(truth, decided),
+    }
