@@ -11,11 +11,12 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from service import __version__
 from service.alerts import Decoder
-from service.api import classify, models, objects, openapi, operations, problems
+from service.api import classify, events, models, objects, openapi, operations, page, problems
 from service.api.access import KEY_HEADER, Access, ApiKeys
 from service.api.context import Context, Stream, in_thread
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.neighbours import Neighbours
+from service.api.pulse import Pulse, running
 from service.config import Settings
 from service.inference.registry import ModelRegistry
 from service.store.interface import Store
@@ -35,11 +36,13 @@ def create_app(
     api = settings.api
     keys = ApiKeys(api.api_keys)
     context = Context(settings, registry, store, decoder or Decoder(), Neighbours(store), stream)
+    pulse = Pulse(context)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await in_thread(context.decoder.warm_up)
-        yield
+        async with running(pulse):
+            yield
 
     app = FastAPI(
         title="Alert classifier",
@@ -51,10 +54,14 @@ def create_app(
         openapi_url="/openapi.json" if api.docs else None,
     )
     app.state.context = context
+    app.state.pulse = pulse
     problems.install(app)
     openapi.install(app, keys_needed=bool(keys))
-    for router in (classify.router, objects.router, models.router, operations.router, operations.health_router):
+    for router in (
+        classify.router, objects.router, models.router, events.router, operations.router, operations.health_router
+    ):  # fmt: skip
         app.include_router(router)
+    page.install(app, docs=api.docs)
     if api.metrics:
         app.include_router(operations.metrics_router)
 

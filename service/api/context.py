@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, ParamSpec, Protocol, TypeVar
+from typing import Annotated, Final, ParamSpec, Protocol, TypeVar
 
 from anyio import to_thread
 from fastapi import Depends, Request
@@ -16,6 +16,8 @@ from service.inference.prediction import Prediction
 from service.inference.registry import ModelRegistry
 from service.photometry import LightCurve
 from service.store.interface import Store
+from service.stream.accounting import Accounting
+from service.stream.service import StreamHealth
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,20 +27,13 @@ T = TypeVar("T")
 INLINE_POINTS: Final = 256
 
 
-class Accounting(Protocol):
-    def view(self) -> dict[str, Any]: ...
-
-
 class Stream(Protocol):
     """What the API asks of a running stream."""
 
     @property
     def accounting(self) -> Accounting: ...
 
-    @property
-    def trouble(self) -> str | None:
-        """What keeps alerts from flowing, in words, or None."""
-        ...
+    def health(self) -> StreamHealth: ...
 
 
 @dataclass(frozen=True, slots=True)

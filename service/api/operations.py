@@ -97,11 +97,10 @@ def check_readiness(here: Context) -> tuple[list[Check], list[FieldError]]:
     except StoreUnavailableError as error:
         failures.append(FieldError(field="store", message=str(error)))
     if here.stream is not None:
-        trouble = here.stream.trouble
-        if trouble is None:
-            checks.append(Check(name="stream", detail="alerts can flow"))
-        else:
-            failures.append(FieldError(field="stream", message=trouble))
+        health = here.stream.health()
+        failures += [FieldError(field="stream", message=reason) for reason in health.reasons]
+        if health.ready:
+            checks.append(Check(name="stream", detail=f"{len(health.partitions)} partitions assigned"))
     return checks, failures
 
 

@@ -1,0 +1,240 @@
+"""The pulse of the service, taken once a second: what flows, how fast, what it is; for the page and whoever follows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf
+from time import monotonic, time
+from typing import Any, Final
+
+import orjson
+from prometheus_client import Counter, Gauge, Histogram
+
+from service import metrics
+from service.api.context import Context, in_thread
+from service.api.operations import check_readiness
+from service.store.interface import StoredClassification, StoreUnavailableError
+
+log = logging.getLogger(__name__)
+
+BEAT_S: Final = 1.0
+RATE_S: Final = 10.0  # alerts per second are told over this: batches make single seconds jump
+LATENCY_S: Final = 60.0  # percentiles are told over the last minute
+HISTORY: Final = 120  # rates kept for the sparkline
+STORE_BEATS: Final = 3  # the store is asked every third beat, and only while somebody follows
+
+MIX_S: Final = 3600.0
+NEWEST: Final = 12
+CONFIDENT: Final = 0.7  # of the newest transients
+DOUBTFUL: Final = {"too_few_points", "out_of_distribution", "no_detection", "unusable_photometry", "low_quality"}
+
+MOST_FOLLOWERS: Final = 200  # each costs a socket and half a kilobyte a second
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    when: float
+    published: float
+    latency: tuple[float, ...]  # cumulative counts per bucket
+
+
+class TooManyFollowersError(RuntimeError):
+    """Nobody else can be told the pulse now."""
+
+
+class Pulse:
+    """Made once, followed by many. `run` it as a task of the event loop; `close` ends it and every follower."""
+
+    def __init__(self, context: Context, clock: Callable[[], float] = monotonic) -> None:
+        self._context = context
+        self._clock = clock
+        self._samples: deque[_Sample] = deque(maxlen=int(LATENCY_S / BEAT_S) + 1)
+        self._rates: deque[float] = deque(maxlen=HISTORY)
+        self._stored: dict[str, Any] = {"objects": None, "class_mix": {}, "newest": []}
+        self._beats = 0
+        self._looking = threading.Lock()
+        self._followers: set[asyncio.Event] = set()
+        self._latest: bytes | None = None
+        self._closed = False
+        self.beat()
+
+    async def run(self) -> None:
+        due = self._clock()
+        while not self._closed:
+            try:
+                self._latest = orjson.dumps(await in_thread(self._next))
+            except Exception:  # the pulse is for looking at: it must not end because of one failure
+                log.exception("the pulse could not be taken")
+            self._wake()
+            due = max(due + BEAT_S, self._clock())
+            await asyncio.sleep(due - self._clock())
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake()
+
+    async def follow(self) -> AsyncIterator[bytes]:
+        """Every pulse as JSON, from the next one on, until `close`. Raises TooManyFollowersError."""
+        if len(self._followers) >= MOST_FOLLOWERS:
+            raise TooManyFollowersError
+        beat = asyncio.Event()
+        self._followers.add(beat)
+        if len(self._followers) == 1:
+            self._beats = -1  # the first is told at the next beat what is stored
+        try:
+            if self._latest is not None:
+                yield self._latest
+            while not self._closed:
+                await beat.wait()
+                beat.clear()
+                if self._latest is not None and not self._closed:
+                    yield self._latest
+        finally:
+            self._followers.discard(beat)
+
+    def beat(self) -> None:
+        """Note what was counted until now."""
+        with self._looking:
+            sample = _Sample(self._clock(), _total(metrics.PUBLISHED), _buckets(metrics.END_TO_END_SECONDS))
+            self._samples.append(sample)
+            self._rates.append(self._rate(sample, 1.5 * BEAT_S))
+
+    def view(self, ask_store: bool = True) -> dict[str, Any]:
+        """The pulse at the last beat, JSON-able; without `ask_store` what was stored is told as of the last time."""
+        if ask_store:
+            self._ask_store()
+        with self._looking:
+            return self._view(self._samples[-1])
+
+    def _view(self, sample: _Sample) -> dict[str, Any]:
+        context = self._context
+        _, failures = check_readiness(context)
+        health = context.stream.health() if context.stream is not None else None
+        active = context.models.active
+        return {
+            "time": time(),
+            "ready": not failures,
+            "reasons": [f"{failure.field}: {failure.message}" for failure in failures],
+            "streaming": health is not None,
+            "model": {"name": active.name, "version": active.version, "provider": active.provider},
+            "alerts_per_s": round(self._rate(sample, RATE_S), 2),
+            "rates": [round(rate, 1) for rate in self._rates],
+            "lag_s": health.lag_seconds if health else None,
+            "lag_messages": health.lag_messages if health else None,
+            "latency_ms": self._percentiles(sample),
+            "consumed": _total(metrics.CONSUMED),
+            "published": sample.published,
+            "filtered": _by_reason(metrics.FILTERED),
+            "dead_lettered": _by_reason(metrics.DEAD_LETTERED),
+            "in_flight": _total(metrics.IN_FLIGHT),
+            **self._stored,
+        }
+
+    def _next(self) -> dict[str, Any]:
+        self.beat()
+        self._beats += 1
+        return self.view(ask_store=bool(self._followers) and self._beats % STORE_BEATS == 0)
+
+    def _wake(self) -> None:
+        for beat in self._followers:
+            beat.set()
+
+    def _rate(self, sample: _Sample, seconds: float) -> float:
+        earlier = self._earlier(sample, seconds)
+        passed = sample.when - earlier.when
+        return (sample.published - earlier.published) / passed if passed > 0 else 0.0
+
+    def _percentiles(self, sample: _Sample) -> dict[str, float] | None:
+        """From the broker's timestamp to the acknowledged classification, over the last minute [ms]; None: nothing."""
+        earlier = self._earlier(sample, LATENCY_S)
+        counts = [now - then for now, then in zip(sample.latency, earlier.latency, strict=True)]
+        if not counts or counts[-1] <= 0:
+            return None
+        return {name: round(1000 * _quantile(counts, q), 1) for name, q in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))}
+
+    def _earlier(self, sample: _Sample, seconds: float) -> _Sample:
+        """The oldest sample that is not older than `seconds`, with a beat's tolerance."""
+        return next(each for each in self._samples if each.when >= sample.when - seconds - 0.5 * BEAT_S)
+
+    def _ask_store(self) -> None:
+        try:
+            mix = self._context.store.class_mix(time() - MIX_S)
+            self._stored = {
+                "objects": self._context.store.statistics().objects,
+                "class_mix": dict(sorted(mix.items(), key=lambda each: -each[1])),
+                "newest": self._newest_transients(),
+            }
+        except StoreUnavailableError as error:  # `reasons` tells it; what was known before is still shown
+            log.debug("the pulse has no answer from the store: %s", error)
+
+    def _newest_transients(self) -> list[dict[str, Any]]:
+        taxonomy = self._context.models.active.bundle.manifest.taxonomy
+        found: list[StoredClassification] = []
+        for name, parent in taxonomy.items():
+            if parent == "Transient":
+                page, _ = self._context.store.query(top_class=name, min_probability=CONFIDENT, limit=2 * NEWEST)
+                found += [each for each in page if DOUBTFUL.isdisjoint(each.document["flags"])]
+        found.sort(key=lambda each: -each.published_at)
+        return [
+            {
+                "object_id": each.object_id,
+                "top_class": each.top_class,
+                "top_probability": each.top_probability,
+                "published": each.published_at,
+                "mjd": each.mjd,
+                "n_detections": sum(each.document["n_detections"].values()),
+            }
+            for each in found[:NEWEST]
+        ]
+
+
+@contextlib.asynccontextmanager
+async def running(pulse: Pulse) -> AsyncIterator[None]:
+    """The pulse beats while the application lives."""
+    task = asyncio.create_task(pulse.run())
+    try:
+        yield
+    finally:
+        pulse.close()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _total(metric: Counter | Gauge) -> int:
+    return int(sum(sample.value for sample in _samples(metric)))
+
+
+def _by_reason(counter: Counter) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for sample in _samples(counter):
+        reason = sample.labels["reason"]
+        found[reason] = found.get(reason, 0) + int(sample.value)
+    return found
+
+
+def _samples(metric: Counter | Gauge) -> list[Any]:
+    return [each for family in metric.collect() for each in family.samples if not each.name.endswith("_created")]
+
+
+def _buckets(histogram: Histogram) -> tuple[float, ...]:
+    return tuple(s.value for family in histogram.collect() for s in family.samples if s.name.endswith("_bucket"))
+
+
+def _quantile(cumulative: list[float], q: float) -> float:
+    """As Prometheus does it: linear within the bucket; above the last bound, that bound."""
+    edges = (0.0, *metrics.LATENCY_BUCKETS_S, inf)
+    rank = q * cumulative[-1]
+    below = 0.0
+    for (low, high), count in zip(pairwise(edges), cumulative, strict=True):
+        if count >= rank:
+            return low if high == inf else low + (high - low) * (rank - below) / max(count - below, 1e-12)
+        below = count
+    return edges[-2]
