@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from rich.console import Console
 from rich.table import Table
 
+from service.cli.tables import print_table
 from service.inference.prediction import Prediction
 from service.photometry import Kind, LightCurve
 
@@ -19,8 +19,6 @@ FORMATS: Final = ("table", "jsonl", "csv")
 
 SPARKS: Final = "▁▂▃▄▅▆▇█"
 SPARKLINE_WIDTH: Final = 16
-# A pipe has no width of its own; this holds every column of the table without breaking a line.
-PIPED_WIDTH: Final = 140
 
 
 class Report:
@@ -63,8 +61,8 @@ class Report:
             )
 
     def end(self) -> None:
-        if self._form == "table" and self._table.row_count:
-            Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(self._table)
+        if self._form == "table":
+            print_table(self._table)
         sys.stdout.flush()
 
 

@@ -1,0 +1,152 @@
+"""`alert-classifier demo`: everything at work, on a simulated night and an embedded store, with nothing to set up."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from time import monotonic, time
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from service.alerts import Decoder
+from service.api.app import create_app
+from service.cli.errors import explains
+from service.cli.hosting import HttpServer, listen, open_models, pulse
+from service.cli.store import MJD_EPOCH
+from service.config import ConfigError, LogSettings, load_settings
+from service.inference.bundle import BundleError
+from service.inference.session import DeviceError
+from service.log import configure_logging
+from service.simulate import SimulatedAlert, Sky
+from service.store import open_store
+from service.stream.corridor import Corridor
+from service.stream.files import FileSink
+from service.stream.message import Batch, Message
+from service.stream.pipeline import Pipeline
+
+# A sky of this size sends some 600 alerts on a clear night, one night in four being lost to weather: objects are seen
+# again within minutes of the demo, and their light curves grow before one's eyes.
+OBJECTS: Final = 4000
+ALERTS_PER_NIGHT: Final = 400
+# Where nobody watches (a log file), a line this often is enough.
+LOG_EVERY_S: Final = 10.0
+
+
+class SkySource:
+    """A simulated sky as a source of the corridor, at a steady rate [alerts/s]."""
+
+    def __init__(self, alerts: Iterator[SimulatedAlert], rate: float) -> None:
+        self._alerts = alerts
+        self._rate = rate
+        self._begun = monotonic()
+        self._given = 0
+        self._paused = threading.Event()
+        self.exhausted = False
+
+    def poll(self, maximum: int, linger_s: float) -> Sequence[Message]:
+        due = int((monotonic() - self._begun) * self._rate) - self._given
+        if due < 1 or self._paused.is_set():
+            self._paused.wait(max(linger_s, 0.02))
+            return []
+        alerts = list(islice(self._alerts, min(due, maximum)))
+        self.exhausted = not alerts
+        now = time()
+        messages = [
+            Message("simulated-night", 0, self._given + number, alert.packet, timestamp=now, received=now)
+            for number, alert in enumerate(alerts)
+        ]
+        self._given += len(messages)
+        return messages
+
+    def pause(self) -> None:
+        self._paused.set()
+
+    def resume(self) -> None:
+        self._paused.clear()
+
+    def acknowledge(self, batch: Batch) -> None:
+        """A simulated night is not read twice."""
+
+    def close(self) -> None:
+        self.exhausted = True
+
+
+@click.command()
+@click.option("--alerts", "count", type=click.IntRange(min=1), default=20_000, show_default=True, help="How many.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, help="Alerts per second."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.pass_obj
+@explains(BundleError, ConfigError, DeviceError, ValueError)
+def demo(config: Path | None, count: int, rate: float, seed: int, port: int) -> None:
+    """Send simulated nights through the true pipeline into a temporary store, and serve page, API and metrics.
+
+    Goes on answering when they are over; Ctrl-C ends it. Simulated objects say nothing about the model's quality.
+    """
+    settings = load_settings(config, api={"port": port})
+    configure_logging(LogSettings(level="WARNING"))
+    console = Console(stderr=True)
+    listening = listen(settings.api)
+    console.print("loading the model and the simulated sky ...")
+    models = open_models(settings.model)
+    nights = 5 + count // ALERTS_PER_NIGHT
+    start_mjd = (datetime.now(UTC) - MJD_EPOCH).days - nights
+    sky = Sky(seed, objects=OBJECTS, nights=nights, start_mjd=start_mjd)
+    with tempfile.TemporaryDirectory(prefix="alert-classifier-demo-") as folder:
+        store = open_store(f"sqlite:///{folder}/demo.db")
+        pipeline = Pipeline(Decoder(), store, models, settings.quality)
+        source = SkySource(islice(sky.alerts(), count), rate)
+        corridor = Corridor(source, pipeline, FileSink(), settings.pipeline)
+        app = create_app(settings, models, store, corridor)
+        server = HttpServer(app, settings.api, listening)
+        night = threading.Thread(target=corridor.run, name="night", daemon=True)
+        progress = threading.Thread(target=_report, args=(console, corridor, night, count), daemon=True)
+        port = listening.getsockname()[1]
+        console.print(f"page     http://localhost:{port}\nAPI      http://localhost:{port}/docs")
+        console.print(f"metrics  http://localhost:{port}/metrics\nCtrl-C ends it")
+        try:
+            with pulse(app, models, store):
+                night.start()
+                progress.start()
+                server.serve_until_stopped()
+        finally:
+            corridor.stop(drain_s=5.0)
+            night.join()
+            store.close()
+    total = corridor.accounting.total()
+    console.print(f"ended: {total.consumed} alerts taken, {total.published} classified")
+    sys.exit(1 if corridor.failure is not None else 0)
+
+
+def _report(console: Console, corridor: Corridor, night: threading.Thread, count: int) -> None:
+    """A progress line that renews itself, or a line now and then where nobody watches."""
+    begun = monotonic()
+    if not console.is_terminal:
+        while night.is_alive():
+            console.print(_line(corridor, count, begun))
+            night.join(LOG_EVERY_S)
+        console.print(_line(corridor, count, begun))
+        return
+    with Live(console=console, refresh_per_second=4) as live:
+        while night.is_alive():
+            live.update(_line(corridor, count, begun))
+            night.join(0.25)
+        live.update(Text(f"the nights are over: {corridor.accounting.total().published} alerts classified"))
+
+
+def _line(corridor: Corridor, count: int, begun: float) -> Text:
+    total = corridor.accounting.total()
+    rate = total.published / max(monotonic() - begun, 1e-3)
+    trouble = f"  waiting: {corridor.trouble}" if corridor.trouble else ""
+    return Text(f"{total.published:,} of {count:,} alerts classified, {rate:.0f}/s{trouble}")

@@ -1,0 +1,115 @@
+"""What `serve` and `demo` share: the models, the HTTP server on a socket of its own, the slow gauges."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+import uvicorn
+from fastapi import FastAPI
+
+from service import metrics
+from service.api.operations import check_readiness
+from service.config import ApiSettings, ModelSettings
+from service.inference.bundle import default_bundle_folder, load_bundle
+from service.inference.registry import ModelRegistry
+from service.store.interface import Store, StoreUnavailableError
+
+log = logging.getLogger(__name__)
+
+# Readiness and the store's size cost a query or two each; a Prometheus that scrapes every 15 s sees every change.
+PULSE_S: Final = 10.0
+# Requests under way at SIGTERM may take this long; the stream drains after them, within the 30 s of Kubernetes.
+HTTP_DRAIN_S: Final = 5
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+
+def open_models(settings: ModelSettings) -> ModelRegistry:
+    """The configured bundles, loaded and warm. Raises BundleError, DeviceError."""
+    registry = ModelRegistry(
+        load_bundle(settings.bundle or default_bundle_folder()), device=settings.device, threads=settings.threads
+    )
+    for folder in settings.shadow_bundles:
+        registry.add_shadow(folder)
+    return registry
+
+
+def listen(settings: ApiSettings) -> socket.socket:
+    """A listening socket, taken before anything slow is started. Raises click.ClickException if the port is taken."""
+    try:
+        return socket.create_server((settings.host, settings.port), reuse_port=False)
+    except OSError as error:
+        raise click.ClickException(
+            f"can't listen on {settings.host}:{settings.port} ({error.strerror}); choose another with --host and --port"
+        ) from error
+
+
+class HttpServer(uvicorn.Server):
+    """The application on a listening socket, until SIGTERM, SIGINT or `stop`."""
+
+    def __init__(self, app: FastAPI, settings: ApiSettings, listening: socket.socket) -> None:
+        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=HTTP_DRAIN_S))
+        self._socket = listening
+        if settings.host not in LOOPBACK and not settings.api_keys:
+            log.warning("the API is open to whoever reaches %s: set api.api_keys to close it", settings.host)
+
+    def serve_until_stopped(self) -> None:
+        """Blocks. uvicorn re-raises the signal that ended it; our handlers let the caller shut down in order."""
+        with _quiet_signals():
+            self.run(sockets=[self._socket])
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+
+@contextmanager
+def _quiet_signals() -> Iterator[None]:
+    """SIGTERM and SIGINT end the server and nothing else: what comes after it in the caller must run."""
+    former = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def pulse(app: FastAPI, models: ModelRegistry, store: Store) -> Iterator[None]:
+    """Keep the gauges of readiness, store and model current while the block runs."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while True:
+            active = models.active
+            metrics.MODEL.info({"name": active.name, "version": active.version, "provider": active.provider})
+            metrics.READY.set(not check_readiness(app.state.context)[1])
+            try:
+                now = store.statistics()
+            except StoreUnavailableError:
+                pass  # readiness says so
+            else:
+                metrics.STORE_OBJECTS.set(now.objects)
+                metrics.STORE_BYTES.set(now.bytes)
+            if ended.wait(PULSE_S):
+                return
+
+    thread = threading.Thread(target=beat, name="pulse", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def store_folder(url: str) -> None:
+    """Make the folder of an embedded store's file."""
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,91 @@
+"""`alert-classifier replay`: archives through the pipeline of the stream, without Kafka."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from service.alerts import Decoder
+from service.cli.errors import explains
+from service.cli.hosting import open_models, store_folder
+from service.config import ConfigError, load_settings
+from service.inference.bundle import BundleError
+from service.inference.session import DeviceError
+from service.log import configure_logging
+from service.store import StoreUnavailableError, StoreVersionError, open_store
+from service.stream.accounting import Account
+from service.stream.archives import ArchiveError
+from service.stream.corridor import StreamError
+from service.stream.files import FileSink, JsonLines, Parquet, Writer
+from service.stream.message import Batch
+from service.stream.pipeline import Pipeline
+from service.stream.replay import replay_archive
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Classifications: .jsonl or .parquet. Default: store alone.",
+)
+@click.option(
+    "--dead-letters",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File (JSON lines) for what can't be classified.",
+)
+@click.option("--store", "store_url", help="sqlite:///PATH or postgresql://... Default: store.url.")
+@click.pass_obj
+@explains(
+    ArchiveError, BundleError, ConfigError, DeviceError, StoreUnavailableError, StoreVersionError, StreamError, OSError
+)
+def replay(
+    config: Path | None, paths: tuple[Path, ...], out: Path | None, dead_letters: Path | None, store_url: str | None
+) -> None:
+    """Send packets, folders or a night's .tar.gz through the pipeline: into the store, and a file if --out names one.
+
+    Each alert is classified as it was known when it came, as on the stream. Doing it again changes nothing.
+    """
+    if out is not None and out.suffix not in (".jsonl", ".parquet"):
+        raise click.UsageError(f"--out {out}: the ending must be .jsonl or .parquet")
+    settings = load_settings(config, store={"url": store_url} if store_url else {})
+    configure_logging(settings.log)
+    models = open_models(settings.model)
+    store_folder(settings.store.url)
+    store = open_store(settings.store.url)
+    writer: Writer | None = None
+    if out is not None:
+        writer = Parquet(out) if out.suffix == ".parquet" else JsonLines.to(out)
+    pipeline = Pipeline(Decoder(), store, models, settings.quality, settings.pipeline.max_message_bytes)
+    try:
+        with Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(),
+            console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty(),
+        ) as progress:  # fmt: skip
+            task = progress.add_task("replaying", total=None)
+
+            def advance(batch: Batch) -> None:
+                progress.advance(task, len(batch))
+
+            done = replay_archive(paths, pipeline, FileSink(writer, dead_letters), settings.pipeline, advance)
+    finally:
+        store.close()
+    for damage in done.damaged:
+        click.echo(f"not read to its end: {damage}", err=True)
+    click.echo(summary(done.account), err=True)
+    if done.damaged and not done.account.consumed:
+        sys.exit(1)
+
+
+def summary(account: Account) -> str:
+    """The books of a replay in one line."""
+    reasons = [*account.filtered.items(), *account.dead_lettered.items()]
+    why = f" ({', '.join(f'{code} {count}' for code, count in reasons)})" if reasons else ""
+    return (
+        f"{account.consumed} alerts = {account.published} classified + {account.filtered.total()} filtered"
+        f" + {account.dead_lettered.total()} dead-lettered{why}"
+    )

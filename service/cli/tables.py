@@ -1,0 +1,18 @@
+"""Tables for people, on a terminal or through a pipe."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+# A pipe has no width of its own; this holds our tables without breaking a line.
+PIPED_WIDTH: Final = 160
+
+
+def print_table(table: Table) -> None:
+    """Print to standard output, unless there is nothing in it."""
+    if table.row_count:
+        Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)

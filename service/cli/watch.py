@@ -1,0 +1,139 @@
+"""`alert-classifier watch`: new classifications as they come, from the output topic or a service's API."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from time import sleep, time
+from typing import Any, Final
+
+import click
+import httpx
+import orjson
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from service.cli.errors import explains
+from service.config import ConfigError, KafkaSettings, load_settings
+from service.stream.classification import decode_classification
+from service.stream.clients import client_config
+
+POLL_S: Final = 1.0
+ROWS: Final = 20
+
+
+@click.command()
+@click.option(
+    "--url", help="A service's API, e.g. http://localhost:8000. Default: the output topic, if brokers are set."
+)
+@click.option("--api-key", envvar="ALERT_CLASSIFIER_API_KEY", help="For an API that asks for one.")
+@click.option("--class", "wanted", multiple=True, help="Only this top class; may be repeated.")
+@click.option("--min-probability", type=click.FloatRange(0, 1), default=0.0, show_default=True)
+@click.option("--format", "form", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
+@click.pass_obj
+@explains(ConfigError, httpx.HTTPError, KafkaException)
+def watch(
+    config: Path | None,
+    url: str | None,
+    api_key: str | None,
+    wanted: tuple[str, ...],
+    min_probability: float,
+    form: str,
+) -> None:
+    """Show classifications as they are published, newest first, until Ctrl-C."""
+    kafka = load_settings(config).kafka
+    if url is not None:
+        news = _from_api(url, api_key)
+    elif kafka.bootstrap_servers:
+        news = _from_topic(kafka)
+    else:
+        raise ConfigError("there is nothing to watch: give --url, or set kafka.bootstrap_servers")
+    chosen = (
+        each
+        for each in news
+        if not each or ((not wanted or each["top_class"] in wanted) and each["top_probability"] >= min_probability)
+    )
+    if form == "jsonl":
+        for each in filter(None, chosen):
+            sys.stdout.buffer.write(orjson.dumps(each, default=str) + b"\n")
+            sys.stdout.flush()
+        return
+    rows: deque[dict[str, Any]] = deque(maxlen=ROWS)
+    with Live(_table(rows), console=Console(), auto_refresh=False) as live:
+        for each in chosen:
+            if each:
+                rows.appendleft(each)
+            else:  # nothing more at the moment
+                live.update(_table(rows), refresh=True)
+
+
+def _from_api(url: str, api_key: str | None) -> Iterator[dict[str, Any]]:
+    """Classifications of a service's store, and {} after each look."""
+    headers = {"x-api-key": api_key} if api_key else {}
+    with httpx.Client(base_url=url, headers=headers, timeout=10.0) as client:
+        since = time() - 60.0
+        seen: set[tuple[str, int]] = set()
+        while True:
+            answer = client.get("/v1/objects", params={"since": since, "limit": 100})
+            answer.raise_for_status()
+            fresh = [each for each in answer.json()["objects"] if (each["object_id"], each["candid"]) not in seen]
+            seen = {(each["object_id"], each["candid"]) for each in answer.json()["objects"]}
+            yield from reversed(fresh)
+            yield {}
+            since = time() - 60.0
+            sleep(POLL_S)
+
+
+def _from_topic(kafka: KafkaSettings) -> Iterator[dict[str, Any]]:
+    """Classifications from the end of the output topic on, and {} whenever none waits. Joins no group."""
+    consumer = Consumer(
+        {
+            **client_config(kafka),
+            "group.id": f"{kafka.group_id}-watch",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            **kafka.librdkafka,
+            **kafka.librdkafka_consumer,
+        }
+    )
+    try:
+        topic = consumer.list_topics(kafka.output_topic, timeout=10.0).topics[kafka.output_topic]
+        if topic.error is not None:
+            raise ConfigError(f"the output topic {kafka.output_topic} is not there: {topic.error}")
+        consumer.assign([TopicPartition(kafka.output_topic, number, OFFSET_END) for number in topic.partitions])
+        while True:
+            message = consumer.poll(0.5)
+            value = message.value() if message is not None and message.error() is None else None
+            yield decode_classification(value) if value is not None else {}
+    finally:
+        consumer.close()
+
+
+def _table(rows: deque[dict[str, Any]]) -> Table:
+    table = Table("published", "object", "class", "probability", "could also be", "detections", "flags", box=None)
+    for each in rows:
+        others = [name for name in each["conformal_set"] if name != each["top_class"]]
+        table.add_row(
+            _time(each["published"]),
+            each["object_id"],
+            each["top_class"],
+            f"{each['top_probability']:.2f}",
+            " ".join(others),
+            str(sum(each["n_detections"].values())),
+            " ".join(each["flags"]),
+        )
+    return table
+
+
+def _time(published: Any) -> str:
+    """A clock time of a datetime (topic), ISO text or microseconds (API)."""
+    if isinstance(published, str):
+        published = datetime.fromisoformat(published)
+    elif not isinstance(published, datetime):
+        published = datetime.fromtimestamp(published / 1e6, UTC)
+    return f"{published:%H:%M:%S}"
