@@ -37,8 +37,9 @@ def project(record: Any, projection: Projection) -> Cells:
     texts = bytearray()
     parts = [projection.empty_fields()]
     _fill(parts[0], record, projection.fields, texts, "")
-    for table in projection.tables:
-        rows = record.get(table) if isinstance(record, dict) else None
+    for table, rows in record.items() if isinstance(record, dict) else ():
+        if table not in projection.tables:
+            continue
         if rows is not None and not isinstance(rows, list):
             raise AlertError("bad_value", f"{table} is not an array but {type(rows).__name__}")
         for row in rows or ():

@@ -41,7 +41,7 @@ class Field:
 @dataclass(frozen=True, slots=True)
 class Projection:
     """`fields` occur once per alert; `columns` once per row of the arrays named in `tables`, whose rows follow one
-    another in one table (a column that a record does not have stays empty).
+    another in one table, in the record's order (a column that a record does not have stays empty).
     """
 
     fields: tuple[Field, ...]

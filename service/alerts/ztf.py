@@ -159,7 +159,7 @@ def warm_up() -> None:
 
 def _check_between(cells: Cells, field: int, value: float, low: float, high: float) -> None:
     if not low <= value <= high:  # NaN fails too
-        _refuse(cells, field, f"between {low:g} and {high:.9g}")
+        _refuse(cells, field, f"between {low:.9g} and {high:.9g}")
 
 
 def _refuse(cells: Cells, field: int, expected: str) -> NoReturn:

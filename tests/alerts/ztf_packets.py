@@ -114,7 +114,7 @@ def an_alert(**candidate: Any) -> dict[str, Any]:
 
 
 def a_row(**values: Any) -> dict[str, Any]:
-    return {"jd": 2460490.5, "fid": 2, "pid": 1, "programid": 1} | values
+    return dict.fromkeys(HISTORY) | {"jd": 2460490.5, "fid": 2, "pid": 1, "programid": 1} | values
 
 
 def a_forced_row(**values: Any) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def a_forced_row(**values: Any) -> dict[str, Any]:
         "fid": 2, "magzpsci": 26.25, "diffmaglim": 20.25, "jd": 2460492.5, "forcediffimflux": -512.0,
         "forcediffimfluxunc": 32.0, "procstatus": "0", "ranr": 150.25, "magnr": -99999.0,
     }  # fmt: skip
-    return usual | values
+    return dict.fromkeys(FORCED) | usual | values
 
 
 def plain_light_curve(record: dict[str, Any]) -> LightCurve:
@@ -236,12 +236,10 @@ _VALUES = {
 
 
 def _generated(fields: dict[str, str], **known: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries(
-        {
-            name: known.get(name) or (st.none() | _VALUES[kind[:-1]] if kind.endswith("?") else _VALUES[kind])
-            for name, kind in fields.items()
-        }
-    )
+    usual = {
+        name: st.none() | _VALUES[kind[:-1]] if kind.endswith("?") else _VALUES[kind] for name, kind in fields.items()
+    }
+    return st.fixed_dictionaries(usual | known)
 
 
 def histories() -> st.SearchStrategy[list[dict[str, Any]]]:

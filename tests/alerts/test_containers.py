@@ -1,0 +1,227 @@
+"""Container files and framed messages: what surrounds the records."""
+
+import io
+import json
+import threading
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import fastavro
+import pytest
+from ztf_packets import an_alert, assert_same, framed, packet, schema
+
+from service.alerts import (
+    Alert,
+    AlertError,
+    Decoder,
+    SchemaFolder,
+    SchemaRegistry,
+    SchemaSourceUnavailableError,
+)
+from service.alerts.decode import MAX_SCHEMAS
+
+SCHEMA = schema()
+
+
+def refusal(raw: bytes, decoder: Decoder | None = None) -> AlertError:
+    with pytest.raises(AlertError) as refused:
+        (decoder or Decoder()).decode(raw)
+    return refused.value
+
+
+@pytest.mark.parametrize("codec", ["null", "deflate", "snappy"])
+def test_every_codec_gives_the_same_alert(codec: str) -> None:
+    assert_same(Decoder().decode(packet(an_alert(), SCHEMA, codec)), an_alert())
+
+
+def test_an_unknown_codec_is_named() -> None:
+    raw = packet(an_alert(), SCHEMA).replace(b"\x08null", b"\x08zest", 1)
+    assert str(refusal(raw)) == "avro.codec is 'zest'; supported are null, deflate, snappy"
+
+
+def test_a_file_of_many_records_is_refused_by_decode_and_read_by_decode_all() -> None:
+    records = [an_alert(jd=2460500.5 + day, candid=1 + day) | {"candid": 1 + day} for day in range(3)]
+    raw = packet(records, SCHEMA)
+    assert refusal(raw).code == "many_records"
+    for alert, record in zip(Decoder().decode_all(raw), records, strict=True):
+        assert isinstance(alert, Alert)
+        assert_same(alert, record)
+
+
+def test_one_bad_value_among_many_records_costs_one_alert() -> None:
+    raw = packet([an_alert(), an_alert(fid=7), an_alert()], SCHEMA)
+    codes = [one.code if isinstance(one, AlertError) else "good" for one in Decoder().decode_all(raw)]
+    assert codes == ["good", "unknown_band", "good"]
+
+
+def test_damage_inside_a_block_costs_the_rest_of_that_block_only() -> None:
+    stream = io.BytesIO()
+    fastavro.writer(stream, SCHEMA, [an_alert()] * 2, sync_interval=1)  # a block per record
+    raw = bytearray(stream.getvalue())
+    where = raw.index(b"ZTF24abcdefg") - 1
+    raw[where] = 0xFF  # the length of objectId is now nonsense
+    results = list(Decoder().decode_all(bytes(raw)))
+    assert isinstance(results[0], AlertError)
+    assert results[0].code in ("bad_length", "record_overrun", "bad_text")
+    assert "objectId" in str(results[0]) or "candid" in str(results[0])
+    assert isinstance(results[1], Alert)
+
+
+def test_a_file_without_records_says_so() -> None:
+    assert refusal(packet([], SCHEMA)).code == "no_record"
+
+
+def test_every_truncation_is_refused() -> None:
+    raw = packet(an_alert(), SCHEMA)
+    decoder = Decoder()
+    decoder.decode(raw)
+    for size in range(len(raw)):
+        assert refusal(raw[:size], decoder).code in ("empty", "bad_magic", "truncated", "no_record")
+
+
+def test_bytes_behind_the_record_are_refused() -> None:
+    raw = packet(an_alert(), SCHEMA)
+    header = raw[: raw.rindex(raw[-16:], 0, -16) + 16]
+    stream = io.BytesIO()
+    fastavro.schemaless_writer(stream, SCHEMA, an_alert())
+    data = stream.getvalue() + b"\0\0"
+    size = io.BytesIO()
+    fastavro.schemaless_writer(size, "long", len(data))
+    error = refusal(header + b"\x02" + size.getvalue() + data + raw[-16:])
+    assert error.code == "trailing_bytes"
+    assert "2 bytes" in str(error)
+
+
+def test_a_wrong_sync_marker_is_refused_even_when_the_record_is_whole() -> None:
+    raw = bytearray(packet(an_alert(), SCHEMA))
+    raw[-1] ^= 1
+    assert refusal(bytes(raw)).code == "bad_sync"
+    assert [getattr(one, "code", "good") for one in Decoder().decode_all(bytes(raw))] == ["bad_sync"]
+
+
+def test_a_snappy_block_is_checked_by_its_checksum() -> None:
+    raw = bytearray(packet(an_alert(), SCHEMA, "snappy"))
+    raw[-17] ^= 1
+    assert refusal(bytes(raw)).code == "bad_checksum"
+
+
+def test_a_block_that_would_fill_the_memory_is_refused() -> None:
+    raw = packet(an_alert(), SCHEMA, "deflate")
+    header = raw[: raw.rindex(raw[-16:], 0, -16) + 16]
+    squeeze = zlib.compressobj(wbits=-15)
+    bomb = b"".join(squeeze.compress(bytes(1 << 20)) for _ in range(100)) + squeeze.flush()
+    size = io.BytesIO()
+    fastavro.schemaless_writer(size, "long", len(bomb))
+    assert refusal(header + b"\x02" + size.getvalue() + bomb + raw[-16:]).code == "too_large"
+
+
+def test_files_with_different_schemas_do_not_disturb_each_other() -> None:
+    decoder = Decoder()
+    schemas = [schema(null_first=first, forced=forced) for first in (True, False) for forced in ("fp_hists", "none")]
+    for _ in range(3):
+        for written_by in schemas:
+            record = an_alert() if len(written_by["fields"]) == 8 else an_alert() | {"fp_hists": None}
+            assert_same(decoder.decode(packet(record, written_by)), record)
+
+
+def test_a_stream_of_ever_new_schemas_does_not_fill_the_memory() -> None:
+    decoder = Decoder()
+    for number in range(MAX_SCHEMAS + 10):
+        written_by = SCHEMA | {"fields": [*SCHEMA["fields"], {"name": f"extra{number}", "type": ["null", "int"]}]}
+        assert isinstance(decoder.decode(packet(an_alert(), written_by)), Alert)
+    assert len(decoder._by_header) == MAX_SCHEMAS
+
+
+def test_one_bad_message_does_not_harm_its_neighbours() -> None:
+    good = packet(an_alert(), SCHEMA)
+    results = Decoder().decode_many([good, b"", good[:500], b"JUNK" + good[4:], good])
+    assert [getattr(one, "code", "good") for one in results] == ["good", "empty", "truncated", "bad_magic", "good"]
+
+
+def test_many_threads_share_one_decoder() -> None:
+    decoder = Decoder()
+    packets = [
+        packet(an_alert(magpsf=15.0 + number / 8), schema(null_first=number % 2 == 0, nullable=number % 3 == 0))
+        for number in range(24)
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            alerts = list(pool.map(decoder.decode, packets))
+            assert [float(alert.light_curve.points["mag"][-1]) for alert in alerts] == [
+                15.0 + number / 8 for number in range(24)
+            ]
+
+
+# --- framed messages -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def schema_folder(tmp_path: Path) -> SchemaFolder:
+    (tmp_path / "711.avsc").write_text(json.dumps(SCHEMA))
+    (tmp_path / "712.avsc").write_text("{")
+    return SchemaFolder(tmp_path)
+
+
+def test_a_framed_message_is_read_with_the_schema_it_names(schema_folder: SchemaFolder) -> None:
+    decoder = Decoder(schema_folder)
+    assert_same(decoder.decode(framed(an_alert(), SCHEMA, 711)), an_alert())
+    assert_same(decoder.decode(packet(an_alert(), SCHEMA)), an_alert())  # and container files still are
+
+
+def test_what_is_wrong_with_a_framed_message_is_named(schema_folder: SchemaFolder) -> None:
+    decoder = Decoder(schema_folder)
+    raw = framed(an_alert(), SCHEMA, 711)
+    assert refusal(raw + b"\0", decoder).code == "trailing_bytes"
+    assert refusal(framed(an_alert(), SCHEMA, 5), decoder).code == "unknown_schema"
+    assert refusal(framed(an_alert(), SCHEMA, 712), decoder).code == "bad_schema"
+    assert "registry" in str(refusal(raw, Decoder()))
+    for size in range(5, len(raw)):
+        assert refusal(raw[:size], decoder).code in ("record_overrun", "bad_length", "bad_count")
+
+
+class _Registry(BaseHTTPRequestHandler):
+    requests: list[str] = []  # noqa: RUF012  shared on purpose: the server makes a handler per request
+
+    def do_GET(self) -> None:
+        self.requests.append(self.path)
+        known = self.path.startswith("/schemas/ids/711")
+        broken = self.path.startswith("/schemas/ids/500")
+        body = {"schema": json.dumps(SCHEMA)} if known else {"error_code": 40403, "message": "Schema not found"}
+        self.send_response(200 if known else 500 if broken else 404)
+        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def registry() -> Iterator[str]:
+    """A registry that speaks the protocol and knows schema 711."""
+    server = HTTPServer(("127.0.0.1", 0), _Registry)
+    _Registry.requests.clear()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_registry_is_asked_once_per_schema(registry: str) -> None:
+    decoder = Decoder(SchemaRegistry(registry))
+    for _ in range(5):
+        assert_same(decoder.decode(framed(an_alert(), SCHEMA, 711)), an_alert())
+    assert len(_Registry.requests) == 1
+    assert refusal(framed(an_alert(), SCHEMA, 12), decoder).code == "unknown_schema"
+
+
+def test_a_registry_that_is_down_is_not_the_message_s_fault(registry: str) -> None:
+    with pytest.raises(SchemaSourceUnavailableError):
+        Decoder(SchemaRegistry(registry)).decode_many([framed(an_alert(), SCHEMA, 500)])
+    with pytest.raises(SchemaSourceUnavailableError):
+        Decoder(SchemaRegistry("http://127.0.0.1:9")).decode(framed(an_alert(), SCHEMA, 711))
