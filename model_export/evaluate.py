@@ -93,7 +93,7 @@ def judge(bundle: Path, data: Dataset, ks: tuple[int, ...] = PREFIXES) -> dict[i
         ood = np.zeros(len(data))
         if manifest.out_of_distribution:
             known = manifest.out_of_distribution
-            ood = squared_distance(embedding, np.array(known.means), np.array(known.precision)) / known.scale
+            ood = squared_distance(embedding, np.array(known.means), np.array(known.whitening)) / known.scale
         found[k] = Judged(
             probabilities, 1.0 - probabilities <= thresholds[which], ood, data.labels, n_seen, total,
             data.objects["table"].to_numpy(), first, peak,

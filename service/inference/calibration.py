@@ -68,13 +68,9 @@ class _Distance:
 
     def __init__(self, statistics: OutOfDistribution) -> None:
         means = np.array(statistics.means, dtype=np.float64)  # (C, D)
-        precision = np.array(statistics.precision, dtype=np.float64)
-        if len(precision) == means.shape[1]:  # factor it, so that a distance is a plain sum of squares
-            values, vectors = np.linalg.eigh((precision + precision.T) / 2)
-            precision = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
         # The origin is moved between the means: |z - m|^2 is expanded below, and far from the origin that cancels.
         self._origin = means.mean(axis=0)
-        self._whitening = precision.T  # (D, k)
+        self._whitening = np.array(statistics.whitening, dtype=np.float64).T  # (D, k)
         self._means = (means - self._origin) @ self._whitening  # (C, k)
         self._scale = statistics.scale
         self.threshold = statistics.threshold

@@ -49,17 +49,15 @@ class OutOfDistribution(_Strict):
     """
 
     means: list[list[float]] = Field(description="(classes, D)")
-    precision: list[list[float]] = Field(description="(D, D), or (k, D) with k < D: a whitening W, precision W^T W")
+    whitening: list[list[float]] = Field(description="(k, D): W with W^T W the inverse of the shared covariance")
     scale: float = Field(gt=0, description="median squared distance on the calibration split")
     threshold: float = Field(gt=0, description="scaled score above which the flag is set (99th percentile)")
 
     @model_validator(mode="after")
     def _shapes_agree(self) -> OutOfDistribution:
-        widths = {len(row) for row in (*self.means, *self.precision)}
+        widths = {len(row) for row in (*self.means, *self.whitening)}
         if len(widths) != 1:
-            raise ValueError("means and precision must have D columns each")
-        if len(self.precision) > widths.pop():
-            raise ValueError("precision has more rows than columns")
+            raise ValueError("means and whitening must have D columns each")
         return self
 
 

@@ -78,8 +78,7 @@ _STATISTICS = manifest_values(b"")["out_of_distribution"]
         ("calibration", _CALIBRATION | {"conformal_thresholds": [[0.5]] * 3}, "conformal_thresholds must have 5"),
         ("out_of_distribution", _STATISTICS | {"scale": 0}, "out_of_distribution.scale: Input should be greater"),
         ("out_of_distribution", _STATISTICS | {"means": [[0.0] * EMBEDDING_SIZE]}, "means must have 5 rows"),
-        ("out_of_distribution", _STATISTICS | {"precision": [[1.0]]}, "means and precision must have D columns"),
-        ("out_of_distribution", _STATISTICS | {"precision": [[1.0] * EMBEDDING_SIZE] * 9}, "more rows than columns"),
+        ("out_of_distribution", _STATISTICS | {"whitening": [[1.0]]}, "means and whitening must have D columns"),
         ("preprocessing", {"id": "tea-leaves/1"}, "preprocessing.id 'tea-leaves/1' is unknown; known are alert-clr/1"),
         ("surprise", 1, "surprise: Extra inputs are not permitted"),
     ],
@@ -108,7 +107,7 @@ def test_a_wrong_field_of_the_manifest_is_named(
             {},
             {
                 "out_of_distribution": _STATISTICS
-                | {"means": [[0.0] * 3] * 5, "precision": [[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]}
+                | {"means": [[0.0] * 3] * 5, "whitening": [[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]}
             },
             "embeddings of 6 values, out_of_distribution.means has 3",
         ),

@@ -29,7 +29,7 @@ def test_a_batch_is_judged_as_each_light_curve_would_be(seed: int, counts: list[
     judgement = Calibrator(known).judge(logits, embedding, np.array(counts))
     calibration, ood = known.calibration, known.out_of_distribution
     assert ood is not None
-    whitening = np.array(ood.precision)
+    whitening = np.array(ood.whitening)
     for row, count in enumerate(counts):
         k = sum(count >= edge for edge in calibration.edges) - 1
         p = np.exp(logits[row].astype(np.float64) / calibration.temperature[k])
@@ -69,18 +69,26 @@ def test_a_threshold_of_one_keeps_a_class_and_a_negative_one_never_does() -> Non
     assert members.in_conformal_set.tolist() == [[True, False, True, False, False]]
 
 
-def test_a_precision_matrix_and_its_whitening_measure_the_same_distance() -> None:
+def test_the_distance_is_mahalanobis_also_far_from_the_origin() -> None:
     rng = np.random.default_rng(4)
-    whitening = rng.normal(size=(EMBEDDING_SIZE - 1, EMBEDDING_SIZE))
-    statistics = manifest_values(b"")["out_of_distribution"]
-    embedding = rng.normal(100.0, 1.0, (50, EMBEDDING_SIZE))  # far from the origin
-    scores = [
-        Calibrator(manifest(out_of_distribution=statistics | {"precision": precision.tolist()}))
+    spread = rng.normal(size=(EMBEDDING_SIZE, EMBEDDING_SIZE))
+    covariance = spread @ spread.T + np.eye(EMBEDDING_SIZE)
+    means = rng.normal(1000.0, 1.0, (len(CLASSES), EMBEDDING_SIZE))
+    embedding = rng.normal(1000.0, 1.0, (50, EMBEDDING_SIZE))
+    statistics = {
+        "means": means.tolist(),
+        "whitening": np.linalg.inv(np.linalg.cholesky(covariance)).tolist(),
+        "scale": 2.0,
+        "threshold": 1.0,
+    }
+    away = embedding[:, None] - means
+    expected = np.einsum("ncd,de,nce->nc", away, np.linalg.inv(covariance), away).min(axis=1) / 2.0
+    score = (
+        Calibrator(manifest(out_of_distribution=statistics))
         .judge(np.zeros((50, len(CLASSES))), embedding, np.full(50, 5))
         .ood_score
-        for precision in (whitening, whitening.T @ whitening)
-    ]
-    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-6)
+    )
+    np.testing.assert_allclose(score, expected, rtol=1e-8)
 
 
 def test_huge_logits_stay_probabilities() -> None:

@@ -107,7 +107,7 @@ def manifest_values(graph: bytes, **changes: Any) -> dict[str, Any]:
         },
         "out_of_distribution": {
             "means": rng.uniform(-1, 1, (len(TAXONOMY), EMBEDDING_SIZE)).tolist(),
-            "precision": whitening.tolist(),
+            "whitening": whitening.tolist(),
             "scale": 3.0,
             "threshold": 1.5,
         },
