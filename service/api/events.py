@@ -16,9 +16,10 @@ from service.api.pulse import Pulse, TooManyFollowersError
 router: Final = APIRouter(prefix="/v1", tags=["operations"])
 
 
-@router.get(
-    "/events", response_class=Response, responses={200: {"content": {"text/event-stream": {}}}} | responses(503)
-)
+_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/event-stream": {}}}}
+
+
+@router.get("/events", response_class=Response, responses=_RESPONSES | responses(503))
 async def events(request: Request) -> Response:
     """The pulse, once a second: what flows, how fast, what it is (server-sent events named `pulse`, data as JSON)."""
     pulse: Pulse = request.app.state.pulse

@@ -20,6 +20,9 @@ _REQUEST_ID: Final = re.compile(
     r"^[A-Za-z0-9._-]{1,64}$"
 )  # a caller's id goes into logs and headers: nothing odd in it
 
+# Its answers last as long as somebody looks: they would say nothing about latency.
+ENDLESS: Final = ("/v1/events",)
+
 # The page loads its own files and nothing else, and runs no inline script or style; nobody may frame it.
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -72,7 +75,8 @@ class RequestContext:
         finally:
             seconds = perf_counter() - start
             route = getattr(scope.get("route"), "path", None) or "other"  # the template: ids would be endless labels
-            HTTP_REQUEST_SECONDS.labels(scope["method"], route, str(status)).observe(seconds)
+            if route not in ENDLESS:
+                HTTP_REQUEST_SECONDS.labels(scope["method"], route, str(status)).observe(seconds)
             log.debug("%s %s %s %d %.1f ms", request_id, scope["method"], scope["path"], status, 1000 * seconds)
 
 
