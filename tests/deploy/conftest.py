@@ -25,7 +25,9 @@ def tool() -> Callable[[str], str]:
     def find(name: str) -> str:
         path = shutil.which(name) or shutil.which(name, path=str(FETCHED))
         if path is None:
-            pytest.skip(f"{name} is not installed ({'apt package prometheus' if 'prom' in name else 'deploy/fetch_tools'})")
+            pytest.skip(
+                f"{name} is not installed ({'apt package prometheus' if 'prom' in name else 'deploy/fetch_tools'})"
+            )
         return path
 
     return find

@@ -35,7 +35,7 @@ def known_metrics(root: Path) -> set[str]:
 
 
 def metrics_in(expression: str) -> set[str]:
-    """Names of the series that an expression selects, less those of other exporters. Raises ValueError on bad PromQL."""
+    """Names of the series that it selects, less those of other exporters. Raises ValueError on bad PromQL."""
     names: set[str] = set()
 
     def note(node: promql_parser.Expr) -> None:

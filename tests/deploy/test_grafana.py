@@ -26,7 +26,9 @@ PATIENCE_S = 30.0
 
 
 def test_the_files_are_what_the_builder_writes(root: Path) -> None:
-    done = subprocess.run([sys.executable, "deploy/grafana/build.py", "--check"], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "deploy/grafana/build.py", "--check"], cwd=root, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 

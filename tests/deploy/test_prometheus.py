@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from expressions import known_metrics, metrics_in
 
 
