@@ -5,15 +5,18 @@ All of it is fitted on the validation split, seen at every number of first detec
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from model_export.data import CLASSES
-from model_export.predict import ALL, Predictions
+from model_export.data import CLASSES, load_difference
+from model_export.predict import ALL, Predictions, predict
+from model_export.prior import published_prior
 from model_export.scores import SUPERCLASS_OF, softmax
 from service.inference.manifest import Calibration, OutOfDistribution
 
@@ -51,16 +54,16 @@ def bin_of(n_seen: NDArray[np.int64]) -> NDArray[np.int64]:
 def calibrate(found: Examples) -> Calibration:
     """Temperature and class-conditional conformal thresholds per detection-count bin.
 
-    The two served populations weigh the same in the temperature. A class belongs to the set where 1 - p <= threshold,
-    its threshold being the 90 % quantile of 1 - p(true class) over validation objects of that class and bin (Vovk 2012;
-    Romano et al. 2020 for the score); with fewer than 20 such objects, of its superclass and bin.
+    A class belongs to the set where 1 - p <= threshold,
+    its threshold being the 90 % quantile of 1 - p(true class) over validation objects of that class and bin (Vovk 2012);
+    with fewer than 20 such objects, of its superclass and bin.
     """
     which = bin_of(found.n_seen)
     temperatures, thresholds = [], []
     for b in range(len(EDGES)):
         mine = which == b
-        logits, labels, table = found.logits[mine], found.labels[mine], found.table[mine]
-        temperature = fit_temperature(logits, labels, _balanced(table))
+        logits, labels = found.logits[mine], found.labels[mine]
+        temperature = fit_temperature(logits, labels)
         probabilities = softmax(logits / temperature)
         score = 1.0 - probabilities[np.arange(len(labels)), labels]
         temperatures.append(round(temperature, 4))
@@ -70,12 +73,12 @@ def calibrate(found: Examples) -> Calibration:
     )
 
 
-def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64], weights: NDArray[np.float64]) -> float:
-    """The temperature of least weighted negative log-likelihood (Guo et al. 2017, arXiv:1706.04599)."""
+def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """The temperature of least negative log-likelihood (Guo et al. 2017, arXiv:1706.04599)."""
 
     def loss(log_temperature: float) -> float:
         p = softmax(logits / np.exp(log_temperature))
-        return float(-(weights * np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12))).sum())
+        return float(-np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12)).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-1.5, 1.5), method="bounded").x))
 
@@ -107,7 +110,7 @@ def out_of_distribution(train: Predictions, validation: Predictions) -> OutOfDis
     scale = float(np.median(distance))
     return OutOfDistribution(
         means=_rounded(means),
-        precision=_rounded(whitening),
+        whitening=_rounded(whitening),
         scale=scale,
         threshold=float(np.percentile(distance, OOD_PERCENTILE) / scale),
     )
@@ -121,12 +124,6 @@ def squared_distance(
     return ((white[:, None, :] - centres[None]) ** 2).sum(axis=2).min(axis=1)
 
 
-def _balanced(table: NDArray[np.object_]) -> NDArray[np.float64]:
-    alerts = table == "alert_objects"
-    weights = np.where(alerts, 1.0 / max(alerts.sum(), 1), 1.0 / max((~alerts).sum(), 1))
-    return weights / weights.sum()
-
-
 def _thresholds(score: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     parent = SUPERCLASS_OF[labels]
     found = []
@@ -136,9 +133,33 @@ def _thresholds(score: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArra
             mine = parent == SUPERCLASS_OF[label]
         if mine.sum() < FEWEST:
             mine = np.ones(len(labels), dtype=bool)
-        found.append(np.quantile(score[mine], COVERAGE))
+        rank = min(int(np.ceil((mine.sum() + 1) * COVERAGE)), int(mine.sum()))  # covers at least 90 % of new objects
+        found.append(np.sort(score[mine])[rank - 1])
     return np.array(found)
 
 
 def _rounded(matrix: NDArray[np.float64]) -> list[list[float]]:
     return [[float(f"{x:.5g}") for x in row] for row in matrix]
+
+
+def calibrate_run(data: Path, run: Path) -> None:
+    """Calibrate the model of a finished run; writes `calibration.json` beside it."""
+    from model_export.bundle import load_run
+
+    model, config = load_run(run)
+    real = load_difference(data)
+    split = real.objects["split"].to_numpy()
+    train = real.where(split == "train")
+    validation = real.where((split == "validation") & (real.labels >= 0))
+    prior = published_prior(train, config.alert_share)
+    found = predict(model, validation, config.parameters, PREFIXES)
+    calibration = calibrate(examples(found, prior))
+    ood = out_of_distribution(predict(model, train, config.parameters, (ALL,))[ALL], found[ALL])
+    stored = {"calibration": calibration.model_dump(), "out_of_distribution": ood.model_dump()}
+    (run / "calibration.json").write_text(json.dumps(stored))
+
+
+def read_calibration(path: Path) -> tuple[Calibration, OutOfDistribution]:
+    """What `calibrate_run` wrote."""
+    stored = json.loads(path.read_text())
+    return Calibration(**stored["calibration"]), OutOfDistribution(**stored["out_of_distribution"])

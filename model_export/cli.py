@@ -1,0 +1,240 @@
+"""`model-export`: from points tables to a bundle that the service runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+DATA = click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    envvar="ALERT_CLASSIFIER_DATA",
+    default=Path("../shared/data"),
+    show_default=True,
+    help="Folder of points and objects tables (or ALERT_CLASSIFIER_DATA).",
+)
+SIMULATED = click.option(
+    "--simulated",
+    type=click.Path(path_type=Path),
+    help="Folder that simulate-data wrote; left out: real objects alone.",
+)
+CONFIG = click.option(
+    "--config", type=click.Path(path_type=Path, exists=True), help="TOML file, see model_export/configs."
+)
+RUN = click.option(
+    "--run", type=click.Path(path_type=Path), required=True, help="Folder of the run: weights, config, history."
+)
+BUNDLE = click.option(
+    "--bundle", type=click.Path(path_type=Path), default=Path("service/bundles/alert-clr"), show_default=True
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Train, judge and export light-curve classifiers."""
+
+
+@main.command("simulate-data")
+@DATA
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/simulated"), show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--scale", default=1.0, show_default=True, help="Fraction of the usual number of objects.")
+def simulate_data(data: Path, out: Path, seed: int, scale: float) -> None:
+    """Make alert-like histories of variable stars and active nuclei."""
+    from model_export.simulate import simulate
+
+    simulate(data, out, seed, scale)
+
+
+@main.command()
+@DATA
+@SIMULATED
+@CONFIG
+@RUN
+@click.option("--model", type=click.Choice(["alert-clr", "astra-clr"]), default="alert-clr", show_default=True)
+@click.option("--steps", type=int, help="Overrides the config.")
+def pretrain(data: Path, simulated: Path | None, config: Path | None, run: Path, model: str, steps: int | None) -> None:
+    """Contrastive pre-training on early, late and hard views; labels are not read."""
+    from model_export.configuration import read_config
+
+    _note_data(run, data)
+    if model == "astra-clr":
+        from model_export.astra_train import AstraPretrainConfig, load_stars, pretrain_astra
+
+        pretrain_astra(load_stars(data), read_config(AstraPretrainConfig, config, steps=steps), run)
+        return
+    from model_export.contrastive import PretrainConfig
+    from model_export.contrastive import pretrain as train
+    from model_export.data import load_difference
+
+    train(load_difference(data), _simulated(simulated), read_config(PretrainConfig, config, steps=steps), run)
+
+
+@main.command()
+@DATA
+@SIMULATED
+@CONFIG
+@RUN
+@click.option("--model", type=click.Choice(["alert-clr", "astra-clr"]), default="alert-clr", show_default=True)
+@click.option("--start", type=click.Path(path_type=Path, exists=True), help="encoder.pt of a pre-training run.")
+@click.option("--steps", type=int, help="Overrides the config.")
+def finetune(
+    data: Path,
+    simulated: Path | None,
+    config: Path | None,
+    run: Path,
+    model: str,
+    start: Path | None,
+    steps: int | None,
+) -> None:
+    """Supervised training; without --start from scratch. Resumes where the run has a checkpoint."""
+    from model_export.configuration import read_config
+
+    _note_data(run, data)
+    if model == "astra-clr":
+        from model_export.astra_train import AstraFinetuneConfig, finetune_astra, load_stars
+
+        finetune_astra(load_stars(data), read_config(AstraFinetuneConfig, config, steps=steps), run, start)
+        return
+    from model_export.data import load_difference
+    from model_export.finetune import FinetuneConfig
+    from model_export.finetune import finetune as train
+
+    train(load_difference(data), _simulated(simulated), read_config(FinetuneConfig, config, steps=steps), run, start)
+
+
+@main.command()
+@DATA
+@RUN
+@click.option("--steps", default=400, show_default=True, help="Fine-tuning steps for each point of the curve.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file; by default label_curve.json in the run.")
+def probe(data: Path, run: Path, steps: int, out: Path | None) -> None:
+    """Pre-trained against scratch at 10, 50 and 200 labels per class."""
+    import torch
+
+    from model_export.data import load_difference
+    from model_export.encoder import AlertEncoder
+    from model_export.finetune import FinetuneConfig
+    from model_export.probe import label_curve
+
+    config = FinetuneConfig()
+    encoder = AlertEncoder(config.encoder)
+    encoder.load_state_dict(torch.load(run / "encoder.pt", weights_only=True))
+    curve = label_curve(encoder, load_difference(data), config, steps)
+    (out or run / "label_curve.json").write_text(json.dumps(curve, indent=1))
+    for size, row in curve.items():
+        click.echo(f"{size:>4} labels: " + ", ".join(f"{k} {v['balanced_accuracy'][0]:.3f}" for k, v in row.items()))
+
+
+@main.command()
+@DATA
+@RUN
+def calibrate(data: Path, run: Path) -> None:
+    """Fit temperatures, conformal thresholds and the out-of-distribution score on the validation split."""
+    from model_export.calibrate import calibrate_run
+
+    calibrate_run(data, run)
+    click.echo(f"wrote {run / 'calibration.json'}")
+
+
+@main.command()
+@DATA
+@RUN
+@BUNDLE
+@click.option("--version", required=True, help="Version of the bundle, e.g. 1.0.0.")
+def export(data: Path, run: Path, bundle: Path, version: str) -> None:
+    """Write the run's model and calibration as a bundle, and verify it."""
+    from model_export.bundle import export_run
+
+    export_run(data, run, bundle, version)
+    click.echo(f"wrote {bundle}")
+
+
+@main.command()
+@BUNDLE
+@click.option("--run", type=click.Path(path_type=Path, exists=True), help="Also compare with this run's torch weights.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True), help="Compare on real light curves too.")
+def verify(bundle: Path, run: Path | None, data: Path | None) -> None:
+    """Check hash, manifest, parity with torch, and latency."""
+    from model_export.bundle import verify_bundle
+
+    for line in verify_bundle(bundle, run, data):
+        click.echo(line)
+
+
+@main.command()
+@DATA
+@BUNDLE
+@click.option("--baselines/--no-baselines", default=True, show_default=True)
+@click.option("--label-curve", type=click.Path(path_type=Path, exists=True), help="label_curve.json to include.")
+def evaluate(data: Path, bundle: Path, baselines: bool, label_curve: Path | None) -> None:
+    """Judge a bundle on the test split; writes metrics.json into it."""
+    from model_export.data import load_difference
+    from model_export.evaluate import evaluate as figures_of
+    from model_export.evaluate import write_metrics
+
+    real = load_difference(data)
+    figures: dict[str, Any] = figures_of(bundle, real)
+    if baselines:
+        from model_export.baselines import baseline_figures
+
+        figures["baselines"] = baseline_figures(real)
+    if label_curve:
+        figures["label_curve"] = json.loads(label_curve.read_text())
+    write_metrics(figures, bundle / "metrics.json")
+    click.echo(f"wrote {bundle / 'metrics.json'}")
+
+
+@main.command()
+@BUNDLE
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/report"), show_default=True)
+@click.option("--card", type=click.Path(path_type=Path), help="Also copy the model card here.")
+def report(bundle: Path, out: Path, card: Path | None) -> None:
+    """Plots, report.md and the model card from the bundle's metrics.json."""
+    from model_export.report import write_report
+
+    write_report(bundle / "metrics.json", bundle, out)
+    if card:
+        shutil.copyfile(bundle / "MODEL_CARD.md", card)
+    click.echo(f"wrote {out / 'report.md'}")
+
+
+@main.command("import-astra")
+@click.option("--encoder", type=click.Path(path_type=Path, exists=True), required=True, help="ONNX encoder.")
+@click.option(
+    "--head", type=click.Path(path_type=Path, exists=True), required=True, help="weight, bias, classes (.npz)."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Bundle folder.")
+@click.option("--version", default="1.0.0", show_default=True)
+def import_astra_command(encoder: Path, head: Path, out: Path, version: str) -> None:
+    """Fuse a published Astra-CLR encoder, three windows and a head into a bundle."""
+    from model_export.import_astra import import_astra
+
+    try:
+        manifest = import_astra(encoder, head, out, version)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"wrote {out}: {manifest.name} {manifest.version}, {len(manifest.classes)} classes")
+
+
+def _simulated(folder: Path | None) -> Any:
+    if folder is None:
+        return None
+    from model_export.simulate import load_simulated
+
+    return load_simulated(folder)
+
+
+def _note_data(run: Path, data: Path) -> None:
+    """Every run says what it was trained on."""
+    from model_export.data import data_digest
+
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "data.json").write_text(json.dumps({"folder": data.name, "sha256": data_digest(data)}) + "\n")
+
+if __name__ == "__main__":
+    main()
