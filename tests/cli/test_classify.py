@@ -1,0 +1,94 @@
+"""`classify`: files in, one line per object out, nothing lost and nothing silent."""
+
+import csv
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+
+def lines(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_every_object_of_a_folder_gets_one_line(run, night):
+    with (night / "truth.csv").open() as truth:
+        objects = {row["object_id"] for row in csv.DictReader(truth)}
+    done = run("classify", night, "--format", "jsonl")
+    answers = lines(done.stdout)
+    assert {answer["object_id"] for answer in answers} == objects
+    assert len(answers) == len(objects)
+    for answer in answers:
+        assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert sum(answer["superclass_probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert answer["top_class"] == max(answer["probabilities"], key=answer["probabilities"].get)
+        assert answer["n_detections"] >= 1
+        assert {"flags", "classifier", "version", "conformal_set", "ood_score"} <= answer.keys()
+    (summary,) = lines(done.stderr)
+    assert summary["objects"] == len(objects)
+    assert summary["packets"] == 40
+    assert summary["unreadable"] == 0
+
+
+def test_packets_of_one_object_are_merged_and_cut_at_the_kth_detection(run, tmp_path):
+    table = pa.table({"object_id": ["sn"] * 4, "mjd": [1.0, 2.0, 3.0, 4.0], "band": ["g", "r", "g", "r"],
+                      "mag": [None, 19.0, 18.5, 18.0], "limit": [20.5, None, None, None]})  # fmt: skip
+    early, late = tmp_path / "early.parquet", tmp_path / "late.parquet"
+    pq.write_table(table.slice(0, 3), early)
+    pq.write_table(table.slice(1, 3), late)
+    (answer,) = lines(run("classify", early, late, "--format", "jsonl").stdout)
+    assert answer["n_detections"] == 3
+    assert answer["n_upper_limits_per_band"] == {"g": 1}
+    (answer,) = lines(run("classify", early, late, "--format", "jsonl", "--max-detections", "1").stdout)
+    assert answer["n_detections"] == 1
+
+
+def test_what_cannot_be_read_is_told_and_does_not_stop_the_rest(run, night, tmp_path):
+    packet = next(night.glob("*.avro"))
+    (tmp_path / "half.avro").write_bytes(packet.read_bytes()[:30_000])
+    (tmp_path / "whole.avro").write_bytes(packet.read_bytes())
+    table = tmp_path / "table.csv"
+    table.write_text("object_id,mjd\nx,1\n")
+    done = run("classify", tmp_path, table, "--format", "csv")
+    assert len(list(csv.DictReader(io.StringIO(done.stdout)))) == 1
+    half, columns, summary = lines(done.stderr)
+    assert half["source"].endswith("half.avro")
+    assert half["code"] == "truncated"
+    assert columns["code"] == "unreadable_table"
+    assert "band, mag" in columns["message"]
+    assert summary["unreadable"] == 2
+
+
+def test_where_nothing_can_be_read_the_status_is_1(run, tmp_path):
+    (tmp_path / "x.avro").write_bytes(b"not a packet")
+    done = run("classify", tmp_path, status=1)
+    assert done.stdout == ""
+    assert lines(done.stderr)[0]["code"] == "bad_magic"
+
+
+def test_the_table_is_for_people(run, night):
+    out = run("classify", night).stdout
+    assert "could also be" in out
+    assert "ZTF" in out
+
+
+def test_a_missing_path_is_wrong_usage(run):
+    assert "nowhere" in run("classify", "nowhere", status=2).stderr
+
+
+@pytest.mark.real_data
+def test_every_good_real_packet_is_classified_and_every_bad_one_reported(run, real_data):
+    with (real_data / "alerts" / "index.csv").open() as index:
+        rows = list(csv.DictReader(index))
+    good = [row for row in rows if row["valid"] == "True"]
+    bad = [row for row in rows if row["valid"] != "True"]
+    done = run("classify", real_data / "alerts", "--format", "jsonl")
+    assert {answer["object_id"] for answer in lines(done.stdout)} == {row["objectId"] for row in good}
+    *reports, summary = lines(done.stderr)
+    assert sorted(report["source"].rpartition("/")[2] for report in reports) == sorted(
+        row["file"].rpartition("/")[2] for row in bad
+    )
+    assert all(report["code"] and report["message"] for report in reports)
+    assert (summary["packets"], summary["unreadable"]) == (len(good), len(bad))

@@ -1,0 +1,79 @@
+"""The other commands: help, store, models, dead letters, simulation, replay."""
+
+import json
+import shutil
+
+import pytest
+
+from service.cli import COMMANDS
+from service.cli.report import SPARKLINE_WIDTH, sparkline
+from service.inference.bundle import default_bundle_folder
+from service.photometry import LightCurve
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(run, name):
+    assert len(run(name, "--help").stdout) > 200
+    assert name in run("--help").stdout
+
+
+def test_a_replay_fills_the_store_and_doing_it_again_changes_nothing(run, night, tmp_path):
+    (night / "poison.avro").write_bytes(b"Obj\x01 and then nothing")
+    try:
+        letters = tmp_path / "letters.jsonl"
+        first = run("replay", night, "--out", tmp_path / "out.jsonl", "--dead-letters", letters)
+        assert "41 alerts = 40 classified + 0 filtered + 1 dead-lettered" in first.stderr
+        before = run("store", "stats").stdout
+        run("replay", night, "--out", tmp_path / "again.parquet")
+        assert run("store", "stats").stdout.split(",")[:2] == before.split(",")[:2]
+    finally:
+        (night / "poison.avro").unlink()
+    published = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len({(each["object_id"], each["candid"]) for each in published}) == 40
+
+    listed = run("dead-letters", "list", "--file", letters, "--format", "jsonl")
+    (letter,) = [json.loads(line) for line in listed.stdout.splitlines()]
+    shown = run("dead-letters", "show", letter["place"], "--file", letters, "--out", tmp_path / "poison")
+    assert letter["message"] in shown.stdout
+    assert (tmp_path / "poison").read_bytes() == b"Obj\x01 and then nothing"
+    assert "list" in run("dead-letters", "show", "no/0/0", "--file", letters, status=1).stderr
+
+
+def test_old_objects_are_pruned_on_request(run, night):
+    run("replay", night)
+    assert run("store", "prune", "--older-than", "1000", "--yes").stdout.startswith("0 objects")
+    assert "0 objects, 0 classifications" not in run("store", "stats").stdout
+
+
+def test_the_shipped_bundle_is_sound_and_a_changed_one_is_refused(run, tmp_path):
+    assert "is sound and runs on CPUExecutionProvider" in run("model", "verify").stdout
+    assert "SNIa (Transient)" in " ".join(run("model", "show").stdout.split())
+    changed = tmp_path / "changed"
+    shutil.copytree(default_bundle_folder(), changed)
+    with (changed / "model.onnx").open("ab") as graph:
+        graph.write(b"\0")
+    assert "sha256" in run("model", "verify", changed, status=1).stderr
+
+
+def test_simulation_is_repeatable_and_needs_to_know_where_to(run, tmp_path):
+    for name in ("one", "two"):
+        run("simulate", "--alerts", "5", "--seed", "7", "--out", tmp_path / name)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert len(names) == 6
+    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
+    assert "--out FOLDER or --topic TOPIC" in run("simulate", status=2).stderr
+    assert "kafka.bootstrap_servers" in run("simulate", "--topic", "x", status=1).stderr
+
+
+def test_a_wrong_setting_is_one_sentence(run, environment):
+    environment["ALERT_CLASSIFIER_PIPELINE__MAX_BATCH"] = "none"
+    assert "pipeline.max_batch" in run("classify", ".", status=1).stderr
+
+
+def test_the_sparkline_shows_the_brightest_highest():
+    curve = LightCurve.from_columns([0.0, 10.0, 20.0], [0, 0, 0], mag=[20.0, 18.0, 20.0])
+    line = sparkline(curve)
+    assert len(line) == SPARKLINE_WIDTH
+    assert line[0] == line[-1] == "▁"
+    assert line[SPARKLINE_WIDTH // 2] == "█"
+    assert sparkline(LightCurve.empty()) == ""

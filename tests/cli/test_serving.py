@@ -1,0 +1,89 @@
+"""`serve` and `demo` as processes: up within seconds, down in order, clear when they can't."""
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@contextmanager
+def running(command, environment, *arguments):
+    process = subprocess.Popen(
+        [*command, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def answer_of(url, process, wanted=lambda answer: answer.status_code == 200, timeout_s=60.0):
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        assert process.poll() is None, process.stdout.read()
+        try:
+            answer = httpx.get(url)
+        except httpx.TransportError:
+            pass
+        else:
+            if wanted(answer):
+                return answer
+        time.sleep(0.1)
+    pytest.fail(f"{url} gave no wanted answer within {timeout_s:.0f} s")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_without_a_broker_answers_http_and_ends_in_order(command, environment, number):
+    port = free_port()
+    with running(command, environment, "serve", "--port", str(port)) as process:
+        assert answer_of(f"http://127.0.0.1:{port}/health/ready", process).json()["ready"] is True
+        process.send_signal(number)
+        assert process.wait(15) == 0
+        assert "Traceback" not in process.stdout.read()
+
+
+def test_a_port_that_is_taken_is_told_at_once(run):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert f"can't listen on 127.0.0.1:{port}" in run("serve", "--port", port, status=1).stderr
+        assert "--port" in run("demo", "--port", port, status=1).stderr
+
+
+def test_serve_says_what_is_missing(run):
+    assert "kafka.bootstrap_servers" in run("serve", "--topic", "x", "--port", "0", status=1).stderr
+    assert "--from" in run("serve", "--until", "2026-01-01", status=2).stderr
+    assert "2026-01-31" in run("serve", "--from", "yesterday", status=2).stderr
+    assert "store url" in run("serve", "--store", "mysql://x", "--port", "0", status=1).stderr
+
+
+def test_the_demo_classifies_a_night_and_ctrl_c_ends_it(command, environment):
+    port = free_port()
+    with running(command, environment, "demo", "--port", str(port), "--alerts", "300", "--rate", "100") as process:
+        url = f"http://127.0.0.1:{port}"
+        answer_of(f"{url}/v1/accounting", process, lambda answer: answer.json()["published"] == 300)
+        assert httpx.get(f"{url}/v1/accounting").json()["closes"] is True
+        listed = httpx.get(f"{url}/v1/objects", params={"limit": 5}).json()["objects"]
+        assert len(listed) == 5
+        watched = subprocess.Popen(
+            [*command, "watch", "--url", url, "--format", "jsonl"], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        assert json.loads(watched.stdout.readline())["object_id"].startswith("ZTF")
+        watched.kill()
+        watched.wait()
+        metrics = httpx.get(f"{url}/metrics").text
+        assert "alert_classifier_published_total" in metrics
+        process.send_signal(signal.SIGINT)
+        assert process.wait(15) == 0
+        assert "300 classified" in process.stdout.read()
