@@ -50,7 +50,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 # The packet decoder is compiled here and not at every start; the shipped bundle is loaded, so that a broken image fails
 # now. No torch may have come along.
 RUN NUMBA_CACHE_DIR=/opt/numba python -c "from service.alerts import Decoder; Decoder().warm_up()" \
-    && alert-classifier model list \
+    && alert-classifier model verify \
     && python -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is not None)"
 
 USER 10001:10001

@@ -22,6 +22,7 @@ def operations() -> Dashboard:
             "Time": _time(),
             "Trouble": _trouble(),
             "Science": _science(),
+            "HTTP": _http(),
             "Store and model": _store(),
         },
     )
@@ -99,11 +100,12 @@ def _flow() -> Panels:
         graph(
             "Throughput",
             "cps",
-            "consumed = published + filtered + dead-lettered",
+            "consumed = published + filtered + dead-lettered + returned to another replica",
             (pace("consumed"), "consumed"),
             (pace("published"), "published"),
             (pace("filtered"), "filtered"),
             (pace("dead_lettered"), "dead-lettered"),
+            (pace("returned"), "returned"),
         ),
         graph(
             "Messages that wait",
@@ -212,11 +214,8 @@ def _trouble() -> Panels:
         graph(
             "Unaccounted messages",
             "short",
-            "consumed less published, filtered, dead-lettered and in flight: 0",
-            (
-                f"instance:alert_classifier_consumed:sum{JOB} - instance:alert_classifier_accounted:sum{JOB}",
-                "{{instance}}",
-            ),
+            "consumed less published, filtered, dead-lettered, returned and in flight: anything but 0 is an error",
+            (f"alert_classifier_accounting_gap{JOB}", "{{instance}}"),
             span=12,
         ),
         graph(
@@ -262,6 +261,29 @@ def _science() -> Panels:
             (share("low_quality"), "low quality"),
             span=6,
         ),
+    ]
+
+
+def _http() -> Panels:
+    count = "alert_classifier_http_request_seconds_count"
+    p99 = (
+        "histogram_quantile(0.99,"
+        f" sum by (path, le) (rate(alert_classifier_http_request_seconds_bucket{JOB}[$__rate_interval])))"
+    )
+    return [
+        graph(
+            "Requests by status",
+            "reqps",
+            "4xx: the caller erred; 5xx: the service did, or is not ready",
+            (f"sum by (status) (rate({count}{JOB}[$__rate_interval]))", "{{status}}"),
+        ),
+        graph(
+            "Requests by path",
+            "reqps",
+            "By path template",
+            (f"sum by (path) (rate({count}{JOB}[$__rate_interval]))", "{{path}}"),
+        ),
+        graph("Time to answer, p99", "s", "By path template", (p99, "{{path}}")),
     ]
 
 

@@ -13,7 +13,7 @@ from service import metrics
 
 
 def count_something() -> None:
-    """One batch of two alerts: one classified, one filtered; one message dead-lettered."""
+    """One batch of two alerts: one classified, one filtered; one message dead-lettered, one returned."""
     place = ("ztf", "0")
     for name in metrics.STAGES:
         with metrics.stage(name):
@@ -25,7 +25,10 @@ def count_something() -> None:
     metrics.END_TO_END_SECONDS.observe(0.04)
     metrics.OBSERVATION_SECONDS.observe(700)
     metrics.BATCH_ALERTS.observe(2)
-    metrics.CONSUMED.labels(*place).inc(3)
+    metrics.HTTP_REQUEST_SECONDS.labels("POST", "/v1/classify", "200").observe(0.01)
+    metrics.CONSUMED.labels(*place).inc(4)
+    metrics.RETURNED.labels(*place).inc()
+    metrics.ACCOUNTING_GAP.set(0)
     metrics.PUBLISHED.labels(*place).inc()
     metrics.FILTERED.labels(*place, "real_bogus").inc()
     metrics.DEAD_LETTERED.labels(*place, "truncated").inc()
