@@ -33,7 +33,7 @@ from service.store.sky import Cone, cell_of
 try:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
-    from psycopg_pool import ConnectionPool
+    from psycopg_pool import ConnectionPool, PoolTimeout
 except ImportError as error:
     raise ImportError(
         "the PostgreSQL store needs the postgres extra: pip install 'alert-classifier[postgres]'"
@@ -103,6 +103,8 @@ class PostgresStore:
             min_size=1,
             max_size=POOL_SIZE,
             timeout=CONNECTION_TIMEOUT_S,
+            # tries double their distance until this gives up; the next call then tries at once
+            reconnect_timeout=CONNECTION_TIMEOUT_S,
             configure=_configure,
             # one short round trip per batch; without it every pooled connection of a restarted server fails a batch
             check=ConnectionPool.check_connection,
@@ -296,7 +298,16 @@ class PostgresStore:
                 self._make_ready(connection)
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction) as error:
-            raise StoreUnavailableError(f"store {self._place}: {_reason(error)}") from error
+            raise StoreUnavailableError(f"store {self._place}: {self._reason(error)}") from error
+
+    def _reason(self, error: psycopg.Error) -> str:
+        """The first line of what went wrong; the pool knows only that it waited, so the server is asked once more."""
+        if isinstance(error, PoolTimeout):
+            try:
+                psycopg.connect(self._conninfo).close()
+            except psycopg.Error as refusal:
+                error = refusal
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
 
     def _make_ready(self, connection: _Connection) -> None:
         if self._ready:
@@ -460,8 +471,3 @@ def _migrate(connection: _Connection, place: str) -> None:
             connection.execute("INSERT INTO alert_classifier.schema_version VALUES (%s)", [len(known)])
         else:
             connection.execute("UPDATE alert_classifier.schema_version SET version = %s", [len(known)])
-
-
-def _reason(error: psycopg.Error) -> str:
-    """The first line of what happened; a pool that ran out of time says so in many words."""
-    return (str(error) or type(error).__name__).strip().splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -37,6 +38,9 @@ BUSY_TIMEOUT_S: Final = 10.0
 
 # Objects forgotten per transaction: some 50 ms, so that batches of the stream slip in between.
 PRUNE_CHUNK: Final = 2000
+
+# With less than this left on the disk the store says that it can't be written: a large batch puts 10 MB into the log.
+MINIMUM_FREE_BYTES: Final = 16_000_000
 
 # What "try again later" can mend; anything else is a defect and is raised as it is.
 _UNAVAILABLE: Final = {
@@ -231,6 +235,9 @@ class SqliteStore:
     def check(self) -> None:
         with self._transaction() as connection:
             connection.execute("UPDATE totals SET objects = objects")  # a page that must reach the disk
+        free = shutil.disk_usage(self.path.parent).free
+        if free < MINIMUM_FREE_BYTES:
+            raise StoreUnavailableError(f"store {self.path}: the disk is full ({free / 1e6:.0f} MB left)")
 
     def close(self) -> None:
         self._closed = True

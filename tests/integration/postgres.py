@@ -63,6 +63,7 @@ class PostgresServer:
                 [
                     self._bin / "postgres", "-D", self._data, "-p", str(self.port), "-k", "",
                     "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=60",
+                    "-c", "fsync=off",  # tests kill the server, never the machine
                 ],
                 stdout=log, stderr=log, user=self._user, cwd=self._data, start_new_session=True,
             )  # fmt: skip
