@@ -1,4 +1,8 @@
-"""Alerts from Kafka: batches, offsets committed behind acknowledged output, backpressure by pausing, clean rebalances."""
+"""Alerts from Kafka: batches, offsets committed behind acknowledged output, backpressure by pausing, clean rebalances.
+
+The client is asked from the poll thread alone: a call from another thread would wait for `consume` to let it in, and
+`consume` hardly ever does. What other threads want to know is written down for them.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +82,8 @@ class KafkaSource:
         self._watch = TopicWatch(client_config(settings), settings, span, clock)
         self._subscribed: frozenset[str] = frozenset()
         self._assigned: dict[Place, _Assignment] = {}
+        self._lag: dict[Place, int] = {}
+        self._membership: Any = None
         self._lock = threading.Condition()
         self._epochs = count(1)
         self._paused = False
@@ -104,6 +110,7 @@ class KafkaSource:
             return []
         first = self._consume(1, IDLE_POLL_S)
         messages = self._accept(first)
+        self._membership = self._consumer.consumer_group_metadata()
         if messages and maximum > 1:
             messages += self._accept(self._consume(maximum - 1, linger_s))
         if self._fatal is not None:
@@ -157,7 +164,7 @@ class KafkaSource:
 
     def group_metadata(self) -> Any:
         """For `send_offsets_to_transaction`: the broker refuses the offsets of a member that is no longer one."""
-        return self._consumer.consumer_group_metadata()
+        return self._membership
 
     @property
     def partitions(self) -> list[Place]:
@@ -176,20 +183,8 @@ class KafkaSource:
         return None
 
     def lag(self) -> dict[Place, int]:
-        """Messages between the committed or settled place and the end, per partition; only where both are known."""
-        with self._lock:
-            places = {
-                place: part.done if part.done is not None else part.start for place, part in self._assigned.items()
-            }
-        lag = {}
-        for place, position in places.items():
-            try:
-                low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
-            except (KafkaException, RuntimeError):  # not fetched yet, or closed
-                continue
-            if high > 0 or low >= 0:
-                lag[place] = max(0, high - max(low, position or 0))
-        return lag
+        """Messages between the settled place and the end, per partition, as measured within the last seconds."""
+        return dict(self._lag)
 
     # -- inside
 
@@ -288,6 +283,7 @@ class KafkaSource:
             consumer.assign(begin)
         if self._paused and begin:
             consumer.pause(begin)
+        self._membership = consumer.consumer_group_metadata()
         self.joined = True
         if partitions:
             log.info("assigned %s", _listed(partitions))
@@ -314,6 +310,7 @@ class KafkaSource:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Let what is under way arrive, commit it, and let go."""
         places = {(part.topic, part.partition) for part in partitions}
+        self._membership = consumer.consumer_group_metadata()  # a transaction under way needs the present generation
         deadline = monotonic() + REVOKE_DRAIN_S
         with self._lock:
             while monotonic() < deadline and not all(
@@ -365,7 +362,16 @@ class KafkaSource:
                     assignment.committed = part.offset
 
     def _measure_lag(self) -> None:
-        lag = self.lag()
+        with self._lock:
+            places = {
+                place: part.done if part.done is not None else part.start for place, part in self._assigned.items()
+            }
+        lag = {}
+        for place, position in places.items():
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+            if high >= 0:  # else nothing has been fetched yet
+                lag[place] = max(0, high - max(low, position or 0))
+        self._lag = lag
         for (topic, partition), behind in lag.items():
             metrics.CONSUMER_LAG.labels(topic, str(partition)).set(behind)
         metrics.CONSUMER_LAG_SECONDS.set(self.lag_seconds(lag))

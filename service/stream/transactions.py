@@ -62,12 +62,15 @@ class TransactionalSink:
     def send(self, batch: Batch) -> None:
         """Returns when the transaction is committed, or the corridor has given up."""
         while not self._given_up():
+            # Membership first, ownership second: a rebalance in between makes the membership stale, and the broker
+            # refuses the transaction. The other way round it could take offsets of partitions that have gone.
+            membership = self._owner.group_metadata()
             for item in batch.items:
                 if not self._owner.owns(item.message):
                     item.outcome = Returned()
             try:
                 if any(not isinstance(item.outcome, Returned) for item in batch.items):
-                    self._transact(batch)
+                    self._transact(batch, membership)
             except KafkaException as error:
                 self._abort(error.args[0])
             else:
@@ -82,7 +85,7 @@ class TransactionalSink:
     def close(self) -> None:
         """An open transaction is left to the broker's timeout or to the next process of this name."""
 
-    def _transact(self, batch: Batch) -> None:
+    def _transact(self, batch: Batch, membership: Any) -> None:
         ours = [item for item in batch.items if not isinstance(item.outcome, Returned)]
         failed: list[KafkaError] = []
 
@@ -99,7 +102,7 @@ class TransactionalSink:
         self._call(
             lambda: self._producer.send_offsets_to_transaction(
                 [TopicPartition(*place, offset) for place, offset in offsets.items()],
-                self._owner.group_metadata(),
+                membership,
                 CALL_TIMEOUT_S,
             )
         )
@@ -150,8 +153,10 @@ class TransactionalSink:
             try:
                 call()
             except KafkaException as error:
+                if error.args[0].code() == KafkaError._STATE:
+                    return  # there is no transaction to abort
                 if error.args[0].fatal():
-                    raise StreamError(f"the transactional producer can't start: {error.args[0]}") from error
+                    raise StreamError(f"the transactional producer failed for good: {error.args[0]}") from error
                 self.trouble = f"the transaction coordinator does not answer: {error.args[0]}"
                 log.warning(self.trouble)
                 sleep(self._retry_s)

@@ -1,0 +1,97 @@
+"""Reading the dead-letter topic, and putting what lies in it through again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from service.config import KafkaSettings
+from service.stream.avro import SchemaMismatchError
+from service.stream.clients import client_config
+from service.stream.corridor import StreamError
+from service.stream.dead_letters import DeadLetter
+from service.stream.publish import publish
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What became of a replay: how many were put through again, and which could not be (their bytes are not all kept)."""
+
+    sent: int
+    incomplete: tuple[str, ...]
+
+
+def read_dead_letters(settings: KafkaSettings) -> Iterator[DeadLetter]:
+    """Every dead letter that the topic holds now, partition by partition, oldest first.
+
+    Reads without a group: looking changes nothing. Raises StreamError where the brokers don't answer or the topic is
+    not there. Foreign messages in the topic are logged and passed over.
+    """
+    topic = settings.dead_letter_topic
+    consumer = Consumer(
+        {
+            **client_config(settings),
+            "group.id": f"{settings.group_id}-dead-letters",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            **settings.librdkafka,
+            **settings.librdkafka_consumer,
+        },
+        logger=log,
+    )
+    try:
+        metadata = consumer.list_topics(timeout=TIMEOUT_S).topics.get(topic)
+        if metadata is None:
+            raise StreamError(f"the dead-letter topic {topic} does not exist: nothing has been refused yet")
+        for partition in sorted(metadata.partitions):
+            consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+            while (raw := consumer.poll(TIMEOUT_S)) is not None:
+                error = raw.error()
+                if error is not None:
+                    if error.code() == KafkaError._PARTITION_EOF:
+                        break
+                    raise KafkaException(error)
+                try:
+                    yield DeadLetter.decode(raw.value() or b"")
+                except SchemaMismatchError as foreign:
+                    log.warning("%s/%d offset %d: %s", topic, partition, raw.offset(), foreign)
+            else:
+                raise StreamError(f"{topic}/{partition} did not answer within {TIMEOUT_S:.0f} s")
+    except KafkaException as error:
+        raise StreamError(f"the dead-letter topic {topic} can't be read: {error.args[0]}") from error
+    finally:
+        consumer.close()
+
+
+def replay_dead_letters(
+    settings: KafkaSettings,
+    select: Callable[[DeadLetter], bool] = lambda letter: True,
+    topic: str | None = None,
+) -> Replay:
+    """Publish the bytes of the selected dead letters again, to the topic from which each came or to `topic`.
+
+    They go the whole way again; what is refused again becomes a new dead letter. A message is sent once however often
+    it lies here. Raises StreamError, PublishError.
+    """
+    by_topic: dict[str, dict[str, DeadLetter]] = {}
+    incomplete = []
+    for letter in read_dead_letters(settings):
+        if not select(letter):
+            continue
+        if letter.truncated:
+            incomplete.append(letter.place)
+        else:
+            by_topic.setdefault(topic or letter.topic, {})[letter.place] = letter
+    sent = 0
+    for target, letters in by_topic.items():
+        sent += publish(((letter.key, letter.value) for letter in letters.values()), settings, target)
+    return Replay(sent, tuple(incomplete))

@@ -1,0 +1,153 @@
+"""The stream side of the service as one thing to start, ask and stop, alone or beside the API in one process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+from service.alerts.decode import Decoder
+from service.alerts.schemas import SchemaFolder, SchemaRegistry, SchemaSource
+from service.config import Delivery, KafkaSettings, Settings
+from service.store.interface import Store
+from service.stream.accounting import Accounting
+from service.stream.corridor import Corridor, Sink, StreamError
+from service.stream.kafka_sink import KafkaSink
+from service.stream.kafka_source import KafkaSource
+from service.stream.pipeline import Models, Pipeline
+from service.stream.topics import Span
+from service.stream.transactions import TransactionalSink
+
+log = logging.getLogger(__name__)
+
+# Below the 30 s that Kubernetes grants by default between SIGTERM and SIGKILL; a drain takes well under a second
+# unless the store or the output broker is away.
+DRAIN_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamHealth:
+    """Whether alerts flow. `reasons` says in words what keeps them from it; times in seconds since 1970."""
+
+    ready: bool
+    reasons: tuple[str, ...]
+    partitions: tuple[str, ...]
+    in_flight: int
+    lag_messages: int
+    lag_seconds: float
+    last_progress: float
+
+
+class StreamService:
+    """Consumes, classifies and publishes in threads of its own from `start` to `stop`.
+
+    `store` and `models` belong to the caller, who closes them after `stop`. With a `span`, messages of a stretch of
+    time are read again in a group of their own; `exit_at_end` ends where the topics end: `wait` then returns.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        models: Models,
+        store: Store,
+        *,
+        span: Span | None = None,
+        exit_at_end: bool = False,
+    ) -> None:
+        """Raises StreamError where no broker is configured, or librdkafka refuses a property."""
+        kafka = settings.kafka
+        if not kafka.bootstrap_servers:
+            raise StreamError("kafka.bootstrap_servers is empty: there is nothing to stream from")
+        self.accounting = Accounting()
+        decoder = Decoder(_schemas(kafka))
+        decoder.warm_up()
+        pipeline = Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes)
+        self._source = KafkaSource(kafka, span, exit_at_end)
+        self._sink = _sink(settings, self._source)
+        self._corridor = Corridor(self._source, pipeline, self._sink, settings.pipeline, self.accounting)
+        self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, drain: bool = True, drain_s: float = DRAIN_S) -> None:
+        """Take nothing new and return when everything taken has arrived, or after `drain_s`.
+
+        Without `drain`, what is under way is left to be read again. Nothing is lost either way.
+        """
+        self._corridor.stop(drain_s if drain else 0.0)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the stream ends, by `stop`, at the end of a bounded read, or by failure; False: it goes on.
+
+        Raises StreamError, or whatever made a stage fail: the process should then end and be started anew.
+        """
+        ended = self._ended.wait(timeout_s)
+        if self._corridor.failure is not None:
+            raise self._corridor.failure
+        return ended
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the stream, if it did not end as asked."""
+        return self._corridor.failure
+
+    def health(self) -> StreamHealth:
+        reasons = []
+        if self._corridor.failure is not None:
+            reasons.append(f"the stream has failed: {self._corridor.failure}")
+        elif self._ended.is_set():
+            reasons.append("the stream has ended")
+        else:
+            reasons += [trouble for trouble in (self._source.trouble, self._corridor.trouble) if trouble]
+        lag = {} if self._ended.is_set() else self._source.lag()
+        return StreamHealth(
+            ready=not reasons,
+            reasons=tuple(reasons),
+            partitions=tuple(f"{topic}/{partition}" for topic, partition in self._source.partitions),
+            in_flight=self.accounting.in_flight,
+            lag_messages=sum(lag.values()),
+            lag_seconds=self._source.lag_seconds(lag),
+            last_progress=self._corridor.last_progress,
+        )
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps alerts from flowing, in words, or None: readiness asks this."""
+        return "; ".join(self.health().reasons) or None
+
+    def _run(self) -> None:
+        try:
+            self._corridor.run()
+        except BaseException as error:
+            if self._corridor.failure is None:
+                self._corridor.failure = error
+        finally:
+            self._ended.set()
+            total = self.accounting.total()
+            log.info(
+                "the stream has ended: %d consumed, %d published, %d filtered, %d dead-lettered, %d returned",
+                total.consumed,
+                total.published,
+                total.filtered.total(),
+                total.dead_lettered.total(),
+                total.returned,
+            )
+
+
+def _sink(settings: Settings, source: KafkaSource) -> Sink:
+    if settings.kafka.delivery is Delivery.EXACTLY_ONCE:
+        return TransactionalSink(settings.kafka, source, settings.pipeline.retry_s)
+    return KafkaSink(settings.kafka, settings.pipeline.retry_s)
+
+
+def _schemas(kafka: KafkaSettings) -> SchemaSource | None:
+    if kafka.schema_registry_url:
+        return SchemaRegistry(kafka.schema_registry_url)
+    return SchemaFolder(kafka.schema_folder) if kafka.schema_folder is not None else None
+
+

@@ -1,0 +1,57 @@
+"""Alerts through a real Apache Kafka: in, classified, out, nothing lost."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from service.inference.registry import ModelRegistry
+from service.simulate import simulate
+from service.stream.classification import decode_classification
+from tests.integration.streams import Cluster, eventually, streaming
+
+pytestmark = pytest.mark.kafka
+
+
+def test_every_simulated_alert_is_classified_once(cluster: Cluster, models: ModelRegistry, store_url: str) -> None:
+    """Given 300 alerts in a topic, when the service has read it, then each has one classification, keyed by object."""
+    alerts = list(simulate(300, seed=5))
+    cluster.make_topic(cluster.alerts)
+    cluster.send(alert.packet for alert in alerts)
+    with streaming(cluster.settings(store_url), models) as (service, store):
+        eventually(lambda: service.accounting.total().published == 300)
+        assert service.health().ready, service.health()
+        latest = store.latest(alerts[-1].object_id)
+    assert service.accounting.view()["closes"]
+    assert service.accounting.in_flight == 0
+    messages = cluster.read(cluster.output)
+    answers = [decode_classification(value) for _, value in messages]
+    assert sorted(answer["candid"] for answer in answers) == sorted(alert.candid for alert in alerts)
+    assert all(key.decode() == answer["object_id"] for (key, _), answer in zip(messages, answers, strict=True))
+    for answer in answers:
+        assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert answer["broker_timestamp"] <= answer["received"] <= answer["published"]
+    assert latest is not None
+    assert latest.object_id == alerts[-1].object_id
+
+
+@pytest.mark.real_data
+def test_real_packets_and_broken_ones(cluster: Cluster, models: ModelRegistry, store_url: str, real_data: Path) -> None:
+    """Every real packet is classified or, if broken, a dead letter with its bytes and reason; nothing else comes out."""
+    with (real_data / "alerts" / "index.csv").open() as index:
+        rows = list(csv.DictReader(index))
+    packets = {row["file"]: (real_data / "alerts" / row["file"]).read_bytes() for row in rows}
+    cluster.make_topic(cluster.alerts)
+    cluster.send(packets.values())
+    with streaming(cluster.settings(store_url), models) as (service, _):
+        eventually(lambda: service.accounting.total().settled == len(rows))
+    good = [row for row in rows if row["valid"].lower() in ("true", "1", "yes")]
+    answers = cluster.published_candids()
+    assert answers.total() == len(good)
+    assert set(answers) == {int(row["candid"]) for row in good}
+    letters = cluster.refused()
+    assert len(letters) == len(rows) - len(good)
+    assert {letter.value for letter in letters} == {packets[row["file"]] for row in rows if row not in good}
+    assert all(letter.code and letter.message and letter.topic == cluster.alerts for letter in letters)
