@@ -54,9 +54,8 @@ def bin_of(n_seen: NDArray[np.int64]) -> NDArray[np.int64]:
 def calibrate(found: Examples) -> Calibration:
     """Temperature and class-conditional conformal thresholds per detection-count bin.
 
-    A class belongs to the set where 1 - p <= threshold,
-    its threshold being the 90 % quantile of 1 - p(true class) over validation objects of that class and bin (Vovk 2012);
-    with fewer than 20 such objects, of its superclass and bin.
+    A class belongs to the set where 1 - p <= threshold, its threshold being the 90 % quantile of 1 - p(true class) over
+    validation objects of that class and bin (Vovk 2012); with fewer than 20 such objects, of its superclass and bin.
     """
     which = bin_of(found.n_seen)
     temperatures, thresholds = [], []

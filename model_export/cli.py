@@ -236,5 +236,6 @@ def _note_data(run: Path, data: Path) -> None:
     run.mkdir(parents=True, exist_ok=True)
     (run / "data.json").write_text(json.dumps({"folder": data.name, "sha256": data_digest(data)}) + "\n")
 
+
 if __name__ == "__main__":
     main()

@@ -81,8 +81,8 @@ def finetune(
     stream = BatchStream(
         train, weights, references, config.view, config.parameters, config.batch_size, config.seed + first
     )
-    labels = torch.from_numpy(train.labels)
-    fine = torch.from_numpy(train.objects["fine"].to_numpy())
+    labels = torch.from_numpy(train.labels.copy())
+    fine = torch.from_numpy(train.objects["fine"].to_numpy(copy=True))
     log_redshift = torch.from_numpy(np.log10(train.objects["redshift"].clip(0.003, 1.0)).to_numpy(dtype=np.float32))
     validation = data.where((data.objects["split"] == "validation").to_numpy() & (data.labels >= 0))
     prior = published_prior(data.where((data.objects["split"] == "train").to_numpy()), config.alert_share)
@@ -140,16 +140,16 @@ def training_set(data: Dataset, simulated: Dataset | None) -> Dataset:
 def validation_figures(predictions: dict[int, Predictions], prior: np.ndarray) -> dict[str, float]:
     """The figures to tune on: supernova types and alert objects, at all, three and one detections."""
     figures: dict[str, float] = {}
-    for k, p in predictions.items():
+    for k, p in predictions.items():  # a data set may have only one of the two populations
         name = "all" if k == 0 else str(k)
         probabilities = softmax(p.logits + np.log(prior))
         enough = p.n_detections >= 5
         transients = (p.table == "transients") & enough
-        for key, value in supernova_scores(probabilities[transients], p.labels[transients], prior).items():
-            figures[f"sn_{key}@{name}"] = value
         alerts = (p.table == "alert_objects") & enough
-        for key, value in alert_scores(probabilities[alerts], p.labels[alerts], prior).items():
-            figures[f"alert_{key}@{name}"] = value
+        for kind, mine, score in (("sn", transients, supernova_scores), ("alert", alerts, alert_scores)):
+            if mine.any():
+                for key, value in score(probabilities[mine], p.labels[mine], prior).items():
+                    figures[f"{kind}_{key}@{name}"] = value
     return figures
 
 
