@@ -20,8 +20,25 @@ from service.photometry import BANDS, SURVEYS, Kind, LightCurve
 from service.store.interface import StoredClassification
 
 WithEmbedding = Annotated[bool, Query(description="add the model's embedding of the light curve")]
+WithLightCurve = Annotated[bool, Query(description="add the light curve as it was understood")]
 
 _PROBABILITIES: Final = {"SNIa": 0.82, "SNII": 0.11, "AGN": 0.07}
+
+
+class LightCurveColumns(BaseModel):
+    """Columns of equal length, ordered by time; null where unknown. It can be sent to /v1/classify as it is."""
+
+    unit: str = Field(examples=["mag"])
+    survey: str = Field(examples=["ztf"])
+    mjd: list[float]
+    band: list[str]
+    mag: list[float | None]
+    magerr: list[float | None]
+    limit: list[float | None]
+    sign: list[int]
+    magnr: list[float | None]
+    kind: list[str]
+    candid: list[int]
 
 
 class Classification(BaseModel):
@@ -55,6 +72,7 @@ class Classification(BaseModel):
     received: int | None = None
     published: int | None = None
     embedding: list[float] | None = Field(default=None, description="only where asked for with embedding=true")
+    light_curve: LightCurveColumns | None = Field(default=None, description="only where asked for")
 
 
 class Classifications(BaseModel):
@@ -68,22 +86,6 @@ class Page(BaseModel):
 
     objects: list[Classification]
     next: str | None
-
-
-class LightCurveColumns(BaseModel):
-    """Columns of equal length, ordered by time; null where unknown. It can be sent to /v1/classify as it is."""
-
-    unit: str = Field(examples=["mag"])
-    survey: str = Field(examples=["ztf"])
-    mjd: list[float]
-    band: list[str]
-    mag: list[float | None]
-    magerr: list[float | None]
-    limit: list[float | None]
-    sign: list[int]
-    magnr: list[float | None]
-    kind: list[str]
-    candid: list[int]
 
 
 class ObjectAnswer(BaseModel):
@@ -127,11 +129,11 @@ def json_response(content: Any, status: int = 200, headers: dict[str, str] | Non
     return Response(body, status, headers, "application/json")
 
 
-def of_prediction(object_id: str, prediction: Prediction, embedding: bool = False) -> dict[str, Any]:
+def of_prediction(object_id: str, prediction: Prediction) -> dict[str, Any]:
     """The fields of a classification that a light curve without an alert has."""
     probabilities = prediction.probabilities.tolist()
     top = max(range(len(probabilities)), key=probabilities.__getitem__)
-    answer: dict[str, Any] = {
+    return {
         "object_id": object_id,
         "classifier": prediction.classifier,
         "version": prediction.version,
@@ -145,7 +147,12 @@ def of_prediction(object_id: str, prediction: Prediction, embedding: bool = Fals
         "n_upper_limits": prediction.n_upper_limits,
         "flags": list(prediction.flags),
     }
-    return answer | ({"embedding": np.ascontiguousarray(prediction.embedding)} if embedding else {})
+
+
+def extras(prediction: Prediction, light_curve: LightCurve, embedding: bool, with_light_curve: bool) -> dict[str, Any]:
+    """What is added to a classification where it was asked for."""
+    added: dict[str, Any] = {"embedding": np.ascontiguousarray(prediction.embedding)} if embedding else {}
+    return added | ({"light_curve": of_light_curve(light_curve)} if with_light_curve else {})
 
 
 def of_stored(stored: StoredClassification, embedding: bool = False) -> dict[str, Any]:

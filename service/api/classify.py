@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from time import time
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
 from service.alerts import AlertError, SchemaSourceUnavailableError
-from service.api.answers import Classification, Classifications, WithEmbedding, json_response, of_prediction
+from service.api.answers import (
+    Classification,
+    Classifications,
+    WithEmbedding,
+    WithLightCurve,
+    extras,
+    json_response,
+    of_prediction,
+)
 from service.api.bodies import JSON, content_type, parse_json, read_body
 from service.api.context import Context, Here, in_thread
 from service.api.light_curves import AnyLightCurve, LightCurveBody, Unit, parse_light_curves
@@ -58,7 +66,11 @@ BODY_SCHEMA: Final = TypeAdapter[Any](LightCurveBody | list[AnyLightCurve]).json
     },
 )
 async def classify(
-    request: Request, here: Here, embedding: WithEmbedding = False, unit: Unit | None = None
+    request: Request,
+    here: Here,
+    embedding: WithEmbedding = False,
+    light_curve: WithLightCurve = False,
+    unit: Annotated[Unit | None, Query(description="of an uploaded table; mag unless said")] = None,
 ) -> Response:
     """Classify light curves.
 
@@ -71,7 +83,7 @@ async def classify(
     body = await read_body(request, settings.max_body_bytes)
     if kind != JSON:
         named = await in_thread(parse_table, body, kind, unit or "mag", settings)
-        return await _answer_many(here, named, embedding)
+        return await _answer_many(here, named, embedding, light_curve)
     if unit is not None:
         raise ProblemError(
             422,
@@ -86,10 +98,10 @@ async def classify(
         values = await in_thread(parse_json, body)
         named = await in_thread(parse_light_curves, values, settings)
     if isinstance(values, list) or "light_curves" in values:
-        return await _answer_many(here, named, embedding)
-    [(object_id, light_curve)] = named
-    [prediction] = await here.classify([light_curve])
-    return json_response(of_prediction(object_id, prediction, embedding))
+        return await _answer_many(here, named, embedding, light_curve)
+    [(object_id, sent)] = named
+    [prediction] = await here.classify([sent])
+    return json_response(of_prediction(object_id, prediction) | extras(prediction, sent, embedding, light_curve))
 
 
 @router.post(
@@ -102,6 +114,7 @@ async def classify_alert(
     request: Request,
     here: Here,
     embedding: WithEmbedding = False,
+    light_curve: WithLightCurve = False,
     stored_history: bool = Query(default=False, description="add what the store knows of the object"),
 ) -> Response:
     """Classify an alert packet: the bytes of an Avro container file with one alert, as the survey sends them.
@@ -115,19 +128,20 @@ async def classify_alert(
     # a packet takes 0.05 ms, but a writer schema that is new takes some 50 ms, and a registry may have to be asked
     item = await in_thread(_read_packet, here, raw, received)
     assert item.alert is not None
-    light_curve = item.alert.light_curve
+    known = item.alert.light_curve
     if stored_history:
-        light_curve = await in_thread(_with_history, here, item.alert.object_id, light_curve)
-    [prediction] = await here.classify([light_curve])
-    answer = document(item, prediction)
-    return json_response(answer | ({"embedding": prediction.embedding} if embedding else {}))
+        known = await in_thread(_with_history, here, item.alert.object_id, known)
+    [prediction] = await here.classify([known])
+    return json_response(document(item, prediction) | extras(prediction, known, embedding, light_curve))
 
 
-async def _answer_many(here: Context, named: list[tuple[str, LightCurve]], embedding: bool) -> Response:
+async def _answer_many(
+    here: Context, named: list[tuple[str, LightCurve]], embedding: bool, with_light_curve: bool
+) -> Response:
     predictions = await here.classify([light_curve for _, light_curve in named])
     answers = [
-        of_prediction(object_id, prediction, embedding)
-        for (object_id, _), prediction in zip(named, predictions, strict=True)
+        of_prediction(object_id, prediction) | extras(prediction, light_curve, embedding, with_light_curve)
+        for (object_id, light_curve), prediction in zip(named, predictions, strict=True)
     ]
     return json_response({"classifications": answers})
 

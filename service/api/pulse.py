@@ -130,7 +130,7 @@ class Pulse:
             "lag_messages": health.lag_messages if health else None,
             "latency_ms": self._percentiles(sample),
             "consumed": _total(metrics.CONSUMED),
-            "published": sample.published,
+            "published": _total(metrics.PUBLISHED),
             "filtered": _by_reason(metrics.FILTERED),
             "dead_lettered": _by_reason(metrics.DEAD_LETTERED),
             "in_flight": _total(metrics.IN_FLIGHT),

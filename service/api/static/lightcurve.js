@@ -1,0 +1,110 @@
+// A light curve: bands by colour and shape, error bars, upper limits as triangles, magnitudes downwards.
+
+import { html, svg, utc } from "./dom.js";
+import { timePlot } from "./plot.js";
+
+const SHAPES = { g: "circle", r: "square", i: "diamond" }; // colour alone does not reach everybody
+const FORCED_SNR = 3; // fainter forced photometry has no magnitude worth drawing
+const ERROR_AT_SNR = 1.0857;
+
+export function lightCurvePlot(columns) {
+  const points = rows(columns);
+  if (!points.length) return html("p", { class: "notice" }, "There is no point in it.");
+  const bands = [...new Set(points.map((each) => each.band))];
+  const hidden = new Set();
+  const shown = () => points.filter((each) => !hidden.has(each.band) && !hidden.has(each.kind));
+  const days = points.map((each) => each.mjd);
+
+  const plot = timePlot({
+    whole: [Math.min(...days), Math.max(...days)],
+    label: summary(points, bands),
+    yLabel: "mag",
+    range: (from, to) => {
+      const inside = shown().filter((each) => each.mjd >= from && each.mjd <= to);
+      // an error bar may be long: the points set the range
+      const mags = (inside.length ? inside : points).map((each) => each.y);
+      const [bright, faint] = [Math.min(...mags), Math.max(...mags)];
+      const pad = Math.max(0.08 * (faint - bright), 0.15);
+      return [faint + pad, bright - pad];
+    },
+    draw: (x, y, from, to) => shown().filter((each) => each.mjd >= from && each.mjd <= to).map((each) => marker(each, x, y)),
+    near: (day, x, y, [px, py]) => {
+      let best = null;
+      for (const each of shown()) {
+        const distance = Math.hypot(x(each.mjd) - px, y(each.y) - py);
+        if (distance < 28 && (!best || distance < best.distance)) best = { distance, each };
+      }
+      return best && { x: x(best.each.mjd), y: y(best.each.y), text: text(best.each) };
+    },
+  });
+
+  const toggle = (name, label, swatch) => html("button", { type: "button", "aria-pressed": "true", class: swatch, click: (event) => {
+    hidden.has(name) ? hidden.delete(name) : hidden.add(name);
+    event.currentTarget.setAttribute("aria-pressed", String(!hidden.has(name)));
+    plot.repaint();
+  } }, label);
+  const kinds = new Set(points.map((each) => each.kind));
+  plot.tools.append(...bands.map((band) => toggle(band, `${glyph(band)} ${band}`, colour(band))),
+    kinds.has("upper_limit") ? toggle("upper_limit", "▽ upper limits") : "", kinds.has("forced") ? toggle("forced", "· forced") : "");
+  return html("div", {}, plot.box, plot.tools, table(points));
+}
+
+function rows(columns) {
+  const found = columns.mjd.map((mjd, i) => ({
+    mjd, band: columns.band[i], kind: columns.kind[i], mag: columns.mag[i], magerr: columns.magerr[i],
+    limit: columns.limit[i], sign: columns.sign[i], y: columns.kind[i] === "upper_limit" ? columns.limit[i] : columns.mag[i],
+  }));
+  return found.filter((each) => each.y !== null && !(each.kind === "forced" && !(each.magerr < ERROR_AT_SNR / FORCED_SNR)));
+}
+
+function marker(point, x, y) {
+  const [px, py] = [x(point.mjd), y(point.y)];
+  const size = point.kind === "forced" ? 2.2 : 4.2;
+  const group = svg("g", { class: `mark ${colour(point.band)}`, stroke: "currentColor" });
+  if (point.kind === "upper_limit") {
+    group.append(svg("path", { d: `M${px - 4.5} ${py - 3}h9l-4.5 7.5z`, fill: "none", opacity: 0.75 }));
+    return group;
+  }
+  if (point.magerr) group.append(svg("line", { x1: px, x2: px, y1: y(point.y - point.magerr), y2: y(point.y + point.magerr) }));
+  // fainter than the reference: hollow
+  const fill = point.sign < 0 ? "var(--card)" : "currentColor";
+  group.append({
+    square: () => svg("rect", { x: px - size, y: py - size, width: 2 * size, height: 2 * size, fill }),
+    diamond: () => svg("path", { d: `M${px} ${py - 1.4 * size}l${1.4 * size} ${1.4 * size}l${-1.4 * size} ${1.4 * size}l${-1.4 * size} ${-1.4 * size}z`, fill }),
+    circle: () => svg("circle", { cx: px, cy: py, r: size + 0.4, fill }),
+  }[SHAPES[point.band] || "circle"]());
+  return group;
+}
+
+const colour = (band) => (band in SHAPES ? `band-${band}` : "band-other");
+const glyph = (band) => ({ circle: "●", square: "■", diamond: "◆" }[SHAPES[band] || "circle"]);
+
+function text(point) {
+  const value = point.kind === "upper_limit" ? `${point.band} > ${point.limit.toFixed(2)} mag`
+    : `${point.band} = ${point.mag.toFixed(2)}${point.magerr === null ? "" : ` ± ${point.magerr.toFixed(2)}`} mag`;
+  const what = { upper_limit: "\nupper limit", forced: "\nforced photometry", detection: point.sign < 0 ? "\nfainter than the reference" : "" }[point.kind];
+  return `${value}${what}\nMJD ${point.mjd.toFixed(4)}\n${utc(point.mjd)} UTC`;
+}
+
+function summary(points, bands) {
+  const of = (kind) => points.filter((each) => each.kind === kind);
+  const seen = of("detection");
+  const brightest = seen.length ? `, brightest ${Math.min(...seen.map((each) => each.mag)).toFixed(2)} mag` : "";
+  return `Light curve: ${seen.length} detections and ${of("upper_limit").length} upper limits in ${bands.join(", ")}${brightest}. `
+    + "Plus and minus zoom, the arrow keys move, 0 shows all; the numbers are in the table below.";
+}
+
+function table(points) {
+  const fixed = (value, digits) => (value === null || value === undefined ? "" : value.toFixed(digits));
+  const body = html("tbody");
+  const details = html("details", { toggle: () => {
+    if (details.open && !body.children.length) {
+      body.append(...points.map((each) => html("tr", {}, html("td", { class: "number" }, fixed(each.mjd, 5)), html("td", {}, each.band),
+        html("td", { class: "number" }, each.kind === "upper_limit" ? "" : fixed(each.mag, 3)), html("td", { class: "number" }, fixed(each.magerr, 3)),
+        html("td", { class: "number" }, fixed(each.limit, 2)), html("td", {}, each.sign < 0 ? "−" : each.sign > 0 ? "+" : ""), html("td", {}, each.kind.replace("_", " ")))));
+    }
+  } }, html("summary", {}, "The points as a table"),
+  html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Points" }, html("table", {}, html("thead", {}, html("tr", {},
+    ["MJD", "Band", "mag", "± mag", "limit", "sign", "kind"].map((name) => html("th", { scope: "col" }, name)))), body)));
+  return details;
+}

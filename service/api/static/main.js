@@ -1,0 +1,86 @@
+// The page: which view the address asks for, the search, the theme, and files dropped anywhere.
+
+import { follow } from "./api.js";
+import { html } from "./dom.js";
+import { classifyView, receive } from "./classify.js";
+import { nightView } from "./night.js";
+import { objectView } from "./object.js";
+import { objectsView } from "./objects.js";
+
+const main = document.getElementById("main");
+const status = document.getElementById("status");
+let leave = () => {};
+let onPulse = () => {};
+let lastPulse = null;
+
+const routes = [
+  [/^\/?$/, () => nightView()],
+  [/^\/objects(?:\?(.*))?$/, (query) => objectsView(new URLSearchParams(query))],
+  [/^\/object\/(.+)$/, (id) => objectView(decodeURIComponent(id))],
+  [/^\/classify$/, () => classifyView()],
+];
+
+/** A view is {title, node, pulse?, leave?}, or a promise of one. */
+async function show() {
+  const path = location.hash.replace(/^#/, "");
+  if (path === "main") return; // the skip link
+  leave();
+  leave = onPulse = () => {};
+  const [, make, match] = routes.map(([pattern, make]) => [pattern, make, pattern.exec(path)]).find(([, , m]) => m) || [];
+  let view;
+  try {
+    view = make ? await make(match[1]) : { title: "Not found", node: html("p", { class: "notice" }, "There is no such page.") };
+  } catch (error) {
+    view = { title: "Not found", node: html("p", { class: "notice bad", role: "alert" }, error.message) };
+  }
+  if (path !== location.hash.replace(/^#/, "")) return; // gone on meanwhile
+  document.title = `${view.title} · Alert classifier`;
+  main.replaceChildren(view.node);
+  leave = view.leave || (() => {});
+  onPulse = view.pulse || (() => {});
+  if (lastPulse) onPulse(lastPulse);
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.getAttribute("href") === `#${path.split("?")[0]}` || (link.hash === "#/" && path === "")) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+let told = "";
+function tellStatus(pulse) {
+  const text = pulse === null ? "connection lost" : pulse.ready ? "ready" : "not ready";
+  if (text !== told) { // a screen reader hears of changes, not of every second
+    told = text;
+    status.textContent = text;
+    status.dataset.state = text === "ready" ? "good" : "bad";
+  }
+  status.title = pulse ? [`${pulse.model.name} ${pulse.model.version} on ${pulse.model.provider}`, ...pulse.reasons].join("\n") : "";
+  if (pulse) { lastPulse = pulse; onPulse(pulse); }
+}
+
+document.getElementById("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const id = document.getElementById("search-id").value.trim();
+  if (id) location.hash = `#/object/${encodeURIComponent(id)}`;
+});
+
+document.getElementById("theme").addEventListener("click", () => {
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  localStorage.setItem("theme", root.dataset.theme);
+});
+
+const drop = document.getElementById("drop");
+addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
+addEventListener("dragleave", (event) => { if (!event.relatedTarget) drop.classList.remove("over"); });
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  drop.classList.remove("over");
+  if (!event.dataTransfer.files.length) return;
+  receive([...event.dataTransfer.files]);
+  if (location.hash !== "#/classify") location.hash = "#/classify";
+});
+
+addEventListener("hashchange", () => show().then(() => main.focus({ preventScroll: false })));
+show();
+follow(tellStatus);

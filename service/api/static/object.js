@@ -1,0 +1,50 @@
+// One object: its light curve, what it is taken for and since when, what is like it, and where else it is shown.
+
+import { ask } from "./api.js";
+import { html, percent, utc } from "./dom.js";
+import { classificationCard } from "./charts.js";
+import { lightCurvePlot } from "./lightcurve.js";
+import { historyPlot } from "./history.js";
+
+export async function objectView(id) {
+  const path = `/v1/objects/${encodeURIComponent(id)}`;
+  const [object, history] = await Promise.all([ask(path), ask(`${path}/history?limit=2000`)]);
+  const answer = object.classification;
+  const active = history.classifications.filter((each) => each.active);
+  const similar = html("section", { class: "card" }, html("h2", {}, "Most similar objects"), html("p", { class: "quiet" }, "Looking…"));
+  ask(`${path}/similar`).then((found) => showSimilar(similar, found), (error) => {
+    similar.lastChild.textContent = error.message;
+  });
+  const links = Object.entries(object.links).map(([name, url]) =>
+    html("a", { class: "button", href: url, rel: "noopener", target: "_blank" }, name, html("span", { class: "hidden" }, " (opens a new tab)")));
+  return { title: id, node: html("div", { class: "stack" },
+    html("div", { class: "head" }, html("h1", {}, id),
+      answer ? html("span", { class: "tag class" }, answer.top_class) : null,
+      html("span", { class: "quiet" }, object.ra === null ? "" : `${sexagesimal(object.ra / 15, object.dec)} · ${object.ra.toFixed(5)} ${object.dec.toFixed(5)}°`),
+      html("span", { class: "list" }, links)),
+    html("div", { class: "row wide" },
+      html("section", { class: "card" }, html("h2", {}, "Light curve"), lightCurvePlot(object.light_curve)),
+      answer ? classificationCard(answer) : html("p", { class: "notice" }, "Not classified yet.")),
+    html("div", { class: "row wide" },
+      html("section", { class: "card" }, html("h2", {}, "How the answer grew"), historyPlot(active)), similar)) };
+}
+
+function showSimilar(card, found) {
+  card.lastChild.remove();
+  if (!found.neighbours.length) { card.append(html("p", { class: "quiet" }, "It is the only one so far.")); return; }
+  card.append(html("table", {},
+    html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "Object"), html("th", { scope: "col" }, "Class"), html("th", { scope: "col", class: "right" }, "Similarity"))),
+    html("tbody", {}, found.neighbours.map((each) => html("tr", {},
+      html("td", {}, html("a", { href: `#/object/${encodeURIComponent(each.object_id)}` }, each.object_id)),
+      html("td", {}, `${each.top_class} ${percent(each.top_probability)}`), html("td", { class: "right" }, each.similarity.toFixed(3)))))),
+  html("p", { class: "quiet" }, `By the model's embedding, among ${found.compared} objects.`));
+}
+
+function sexagesimal(hours, degrees) {
+  const parts = (value, digits) => {
+    const total = Math.abs(value) * 3600;
+    const pad = (n, d = 0) => n.toFixed(d).padStart(d ? 3 + d : 2, "0");
+    return `${pad(Math.floor(total / 3600))}:${pad(Math.floor(total / 60) % 60)}:${pad(total % 60, digits)}`;
+  };
+  return `${parts(hours, 2)} ${degrees < 0 ? "−" : "+"}${parts(degrees, 1)}`;
+}
