@@ -34,7 +34,9 @@ def binaries() -> Path | None:
 class PostgresServer:
     """A server of our own on a free loopback port, its data in a folder that `stop` removes."""
 
-    def __init__(self, folder: Path, bin_folder: Path) -> None:
+    def __init__(self, folder: Path, bin_folder: Path, *, durable: bool = False) -> None:
+        """`durable` False: commits are not waited for on the disk, for tests kill the server, never the machine."""
+        self._fsync = "on" if durable else "off"
         self._bin = bin_folder
         # postgres refuses to run as root
         self._user = "nobody" if os.geteuid() == 0 else None
@@ -63,7 +65,7 @@ class PostgresServer:
                 [
                     self._bin / "postgres", "-D", self._data, "-p", str(self.port), "-k", "",
                     "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=60",
-                    "-c", "fsync=off",  # tests kill the server, never the machine
+                    "-c", f"fsync={self._fsync}",
                 ],
                 stdout=log, stderr=log, user=self._user, cwd=self._data, start_new_session=True,
             )  # fmt: skip
@@ -94,13 +96,13 @@ class PostgresServer:
 
 
 @contextmanager
-def own_server() -> Iterator[PostgresServer]:
+def own_server(*, durable: bool = False) -> Iterator[PostgresServer]:
     """A server that the test may kill. Skips where no binaries are installed."""
     bin_folder = binaries()
     if bin_folder is None:
         pytest.skip("no PostgreSQL server binaries here (install the postgresql package)")
     with tempfile.TemporaryDirectory(prefix="postgres-test-") as folder:
-        server = PostgresServer(Path(folder), bin_folder)
+        server = PostgresServer(Path(folder), bin_folder, durable=durable)
         server.start()
         try:
             yield server
