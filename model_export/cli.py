@@ -221,6 +221,31 @@ def import_astra_command(encoder: Path, head: Path, out: Path, version: str) -> 
     click.echo(f"wrote {out}: {manifest.name} {manifest.version}, {len(manifest.classes)} classes")
 
 
+@main.command()
+@DATA
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/chain"), show_default=True)
+@click.option("--small", is_flag=True, help="Minutes instead of hours: to see that everything works.")
+@click.option("--version", default="0.0.1", show_default=True)
+@click.pass_context
+def run(context: click.Context, data: Path, out: Path, small: bool, version: str) -> None:
+    """The whole chain: simulate, pre-train, probe, fine-tune, calibrate, export, evaluate, report."""
+    from model_export.configuration import CONFIGS
+
+    simulated, bundle, steps = out / "simulated", out / "bundle", 100 if small else None
+    context.invoke(simulate_data, data=data, out=simulated, scale=0.05 if small else 1.0)
+    context.invoke(
+        pretrain, data=data, simulated=simulated, config=CONFIGS / "pretrain.toml", run=out / "pretrain", steps=steps
+    )
+    context.invoke(probe, data=data, run=out / "pretrain", steps=steps or 400)
+    name = "finetune-small.toml" if small else "finetune.toml"
+    context.invoke(finetune, data=data, simulated=simulated, config=CONFIGS / name, run=out / "finetune", steps=steps)
+    context.invoke(calibrate, data=data, run=out / "finetune")
+    context.invoke(export, data=data, run=out / "finetune", bundle=bundle, version=version)
+    curve = out / "pretrain" / "label_curve.json"
+    context.invoke(evaluate, data=data, bundle=bundle, baselines=not small, label_curve=curve)
+    context.invoke(report, bundle=bundle, out=out / "report")
+
+
 def _simulated(folder: Path | None) -> Any:
     if folder is None:
         return None

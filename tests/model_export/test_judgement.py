@@ -1,0 +1,118 @@
+"""The figures mean what they say: checked against brute force, and on synthetic truths that are known exactly."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+from model_export.calibrate import (  # noqa: E402
+    EDGES,
+    Examples,
+    bin_of,
+    calibrate,
+    conformal_sets,
+    fit_temperature,
+    out_of_distribution,
+    squared_distance,
+)
+from model_export.calibrate import apply as publish  # noqa: E402
+from model_export.data import CLASSES, TAXONOMY  # noqa: E402
+from model_export.predict import Predictions  # noqa: E402
+from model_export.scores import (  # noqa: E402
+    brier,
+    expected_calibration_error,
+    half_prior_decision,
+    macro_f1,
+    softmax,
+    superclass_decision,
+    supernova_scores,
+)
+
+C = len(CLASSES)
+
+
+def honest(rng: np.random.Generator, n: int, sharpness: float = 2.0):
+    """Logits, and labels drawn from their softmax: perfectly calibrated by construction."""
+    logits = rng.standard_normal((n, C)) * sharpness
+    labels = np.array([rng.choice(C, p=p) for p in softmax(logits)])
+    return logits, labels
+
+
+def test_half_of_the_prior_is_taken_out():
+    prior = np.array([0.9, 0.1])
+    assert half_prior_decision(np.array([[0.7, 0.3], [0.8, 0.2]]), prior).tolist() == [1, 0]  # odds 3 count
+
+
+def test_calibration_error_is_zero_for_honest_and_large_for_boastful_probabilities(rng):
+    logits, labels = honest(rng, 20000)
+    assert expected_calibration_error(softmax(logits), labels) < 0.015
+    assert expected_calibration_error(softmax(3 * logits), labels) > 0.1
+    assert brier(softmax(logits), labels) < brier(softmax(3 * logits), labels)
+
+
+def test_the_temperature_undoes_a_known_scaling(rng):
+    logits, labels = honest(rng, 8000)
+    assert fit_temperature(2.5 * logits, labels) == pytest.approx(2.5, rel=0.05)
+
+
+def test_macro_f1_is_the_mean_over_classes_that_occur():
+    truth, decided = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 5])
+    assert macro_f1(truth, decided) == pytest.approx((2 / 3 + 0.5) / 2)
+
+
+def test_a_superclass_wins_by_the_sum_of_its_children():
+    p = np.zeros((1, C))
+    p[0, CLASSES.index("SNIa")] = 0.4
+    for name in ("LPV", "ECL", "RR"):
+        p[0, CLASSES.index(name)] = 0.2
+    assert list(dict.fromkeys(TAXONOMY.values()))[superclass_decision(p)[0]] == "Periodic"
+
+
+def test_supernova_types_compete_with_all_classes():
+    p = np.full((3, C), 0.01)
+    p[0, CLASSES.index("SNIa")] = p[1, CLASSES.index("SNII")] = p[2, CLASSES.index("RR")] = 0.9
+    truth = np.array([CLASSES.index(x) for x in ("SNIa", "SNII", "SNIbc")])
+    scores = supernova_scores(p, truth, np.full(C, 1 / C))
+    assert scores["accuracy"] == pytest.approx(2 / 3)
+    assert scores["macro_f1"] == pytest.approx(2 / 4)
+
+
+def test_detection_bins_are_closed_below():
+    assert [EDGES[b] for b in bin_of(np.array([1, 2, 4, 5, 19, 20, 500]))] == [1, 2, 3, 5, 12, 20, 20]
+
+
+def test_conformal_sets_cover_new_objects_of_every_class_and_bin(rng):
+    logits, labels = honest(rng, 42000)
+    n_seen = rng.choice([1, 2, 3, 6, 9, 15, 40], len(labels))
+    half = np.arange(len(labels)) < 30000
+    table = np.full(len(labels), "transients", dtype=object)
+    calibration = calibrate(Examples(2 * logits[half], labels[half], n_seen[half], table[half]))
+    assert np.allclose(calibration.temperature, 2, rtol=0.06)
+    p = publish(calibration, 2 * logits[~half], n_seen[~half])
+    inside = conformal_sets(calibration, p, n_seen[~half])
+    covered = inside[np.arange(len(p)), labels[~half]]
+    assert covered.mean() == pytest.approx(0.9, abs=0.01)
+    for label in range(C):
+        assert covered[labels[~half] == label].mean() == pytest.approx(0.9, abs=0.04)
+    for b in range(len(EDGES)):
+        assert covered[bin_of(n_seen[~half]) == b].mean() == pytest.approx(0.9, abs=0.03)
+
+
+def test_what_lies_far_from_every_class_is_out_of_distribution(rng):
+    centres = rng.standard_normal((C, 8)) * 4
+    labels = np.repeat(np.arange(C), 60)
+
+    def made(noise: float) -> Predictions:
+        embedding = centres[labels] + rng.standard_normal((len(labels), 8)) * noise
+        n = np.full(len(labels), 9)
+        name = np.full(len(labels), "transients", dtype=object)
+        return Predictions(np.zeros((len(labels), C)), embedding, labels, n, n, name, name)
+
+    ood = out_of_distribution(made(1.0), made(1.0))
+    means, whitening = np.array(ood.means), np.array(ood.whitening)
+    near = squared_distance(made(1.0).embedding, means, whitening) / ood.scale
+    far = squared_distance(made(1.0).embedding + 60, means, whitening) / ood.scale
+    assert np.median(near) == pytest.approx(1, abs=0.15)
+    assert np.mean(near > ood.threshold) < 0.04
+    assert np.all(far > ood.threshold)
