@@ -49,7 +49,7 @@ def read_header(raw: bytes) -> Header:
         raise AlertError("empty", "the message has no bytes")
     if not raw.startswith(MAGIC):
         raise AlertError("bad_magic", f"not an Avro container file: begins with {raw[:4].hex(' ')}, not 4f 62 6a 01")
-    metadata: dict[bytes, bytes] = {}
+    metadata: dict[str, bytes] = {}
     position = len(MAGIC)
     while True:
         count, position = read_long(raw, position, "header metadata count")
@@ -62,15 +62,19 @@ def read_header(raw: bytes) -> Header:
             raise AlertError("bad_header", f"header claims {count} metadata entries in {len(raw)} bytes")
         for _ in range(count):
             key, position = _read_bytes(raw, position, "header metadata key")
-            metadata[key], position = _read_bytes(raw, position, "header metadata value")
+            try:
+                name = key.decode()
+            except UnicodeDecodeError:
+                raise AlertError("bad_header", f"header metadata key {key[:40]!r} is not UTF-8") from None
+            metadata[name], position = _read_bytes(raw, position, "header metadata value")
         if position > MAX_HEADER:
             raise AlertError("bad_header", f"header is longer than {MAX_HEADER} bytes")
-    if b"avro.schema" not in metadata:
+    if "avro.schema" not in metadata:
         raise AlertError("bad_header", "header has no avro.schema")
-    codec = metadata.get(b"avro.codec", b"null").decode("ascii", "backslashreplace")
+    codec = metadata.get("avro.codec", b"null").decode("ascii", "backslashreplace")
     if codec not in _UNPACK:
         raise AlertError("unsupported_codec", f"avro.codec is {codec!r}; supported are {', '.join(_UNPACK)}")
-    return Header(raw[:position], metadata[b"avro.schema"], codec)
+    return Header(raw[:position], metadata["avro.schema"], codec)
 
 
 def blocks(raw: bytes, header: Header) -> Iterator[Block]:

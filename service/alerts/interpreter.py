@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.alerts.alert import AlertError
-from service.alerts.jit import jit, jit_inline
 from service.alerts.projection import Cells
 from service.alerts.schema import MAX_DEPTH
+from service.jit import jit, jit_inline
 
 # Operation       first argument      second argument
 BEGIN: Final = 0  # number of fields  number of columns     always operation 0: says how cells are laid out

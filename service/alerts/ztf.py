@@ -11,11 +11,11 @@ from typing import Final, NoReturn
 import numpy as np
 
 from service.alerts.alert import Alert, AlertError, Quality
-from service.alerts.jit import jit
 from service.alerts.projection import MISSING_NUMBER, NO_INTEGER, Cells, Field, Projection, Type
+from service.jit import jit
 from service.photometry import BAND_CODES, POINT, SURVEY_CODES, Kind, LightCurve
 from service.photometry.flux import AB_ZERO_POINT_UJY, MAG_PER_RELATIVE_FLUX, SMALLEST_FLUX_UJY
-from service.photometry.lightcurve import TICKS_PER_DAY
+from service.photometry.union import TICKS_PER_DAY, WORDS
 
 PROJECTION: Final = Projection(
     fields=(
@@ -95,11 +95,6 @@ _ZTF: Final = SURVEY_CODES["ztf"]
 _DETECTION: Final = int(Kind.DETECTION)
 _UPPER_LIMIT: Final = int(Kind.UPPER_LIMIT)
 _FORCED: Final = int(Kind.FORCED)
-_WORDS: Final = POINT.itemsize // 4
-
-# Histories arrive nearly in order, so points are sorted by insertion, which is quadratic in the worst case: longer ones
-# than this go through numpy.
-_LONGEST_INSERTION_SORT: Final = 512
 
 
 def alert(cells: Cells) -> Alert:
@@ -171,27 +166,19 @@ def _refuse(cells: Cells, field: int, expected: str) -> NoReturn:
 
 
 def _light_curve(cells: Cells, candid: int) -> LightCurve:
-    words = np.empty((1 + cells.n_rows) * _WORDS, dtype=np.uint32)
-    buffer = np.frombuffer(cells.buffer or b"\0", dtype=np.uint8)
-    count, is_ordered = _points(buffer, cells.values, cells.n_rows, candid, words)
-    points = words.view(POINT)
-    if count < len(points):
-        points = points[:count].copy()
-    if not is_ordered:
-        return LightCurve.from_points(points)
-    points.setflags(write=False)
-    return LightCurve(points)
+    words = np.empty((1 + cells.n_rows) * WORDS, dtype=np.uint32)
+    buffer = np.frombuffer(cells.buffer, dtype=np.uint8)
+    count = _points(buffer, cells.values, cells.n_rows, candid, words)
+    return LightCurve.from_points(words[: count * WORDS].view(POINT))
 
 
 @jit
 def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-def]
-    """Fill `words` with points and return how many; whether they are ordered and unique by the rules of LightCurve.
+    """Fill `words` with the points, the detection first, and return how many there are.
 
     buffer uint8 (bytes,), cells int64 (fields and rows), words uint32 ((1 + n_rows) * 9,).
     """
     numbers = cells.view(np.float64)
-    tick = np.empty(1 + n_rows, np.int64)
-    what = np.empty(1 + n_rows, np.int64)
     mjd = np.empty(1, np.float64)
     mjd_bits = mjd.view(np.int64)
     mjd[0] = numbers[JD] - JD_MINUS_MJD
@@ -200,8 +187,8 @@ def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-de
         words, 0, mjd_bits[0], candid, numbers[MAGPSF], numbers[SIGMAPSF], _plausible(numbers[DIFFMAGLIM]),
         _plausible(numbers[MAGNR]), band, _DETECTION, _sign(buffer, cells[ISDIFFPOS]),
     )  # fmt: skip
-    tick[0] = np.int64(np.rint(mjd[0] * TICKS_PER_DAY))
-    what[0] = _what(band, _DETECTION)
+    detection_tick = np.rint(mjd[0] * TICKS_PER_DAY)
+    detection_band = band
     count = 1
     for row in range(n_rows):
         base = N_FIELDS + row * N_COLUMNS
@@ -237,82 +224,26 @@ def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-de
             sign = _sign(buffer, cells[base + ROW_ISDIFFPOS])
             row_candid = max(cells[base + ROW_CANDID], 0)
             kind = _DETECTION
-        else:
+        else:  # null, or NaN from re-publishers whose tables have no null: nothing was detected
             if limit != limit:
                 continue
             mag = np.nan
             magerr = np.nan
             kind = _UPPER_LIMIT
         mjd[0] = jd - JD_MINUS_MJD
-        tick[count] = np.int64(np.rint(mjd[0] * TICKS_PER_DAY))
-        what[count] = _what(band, kind)
-        if tick[count] == tick[0] and what[count] == what[0]:
+        if kind == _DETECTION and band == detection_band and np.rint(mjd[0] * TICKS_PER_DAY) == detection_tick:
             continue
         magnr = _plausible(numbers[base + ROW_MAGNR])
         _write(words, count, mjd_bits[0], row_candid, mag, magerr, limit, magnr, band, kind, sign)
         count += 1
-    if count > _LONGEST_INSERTION_SORT:
-        return count, False
-    return _order(words, tick, what, count), True
-
-
-@jit
-def _order(words, tick, what, count):  # type: ignore[no-untyped-def]
-    """Sort points by (tick, what) and keep the preferred copy of each, as LightCurve.from_points does."""
-    order = np.empty(count, np.int64)
-    for index in range(count):
-        place = index
-        while place > 0:
-            other = order[place - 1]
-            if tick[other] < tick[index] or (tick[other] == tick[index] and what[other] <= what[index]):
-                break
-            order[place] = other
-            place -= 1
-        order[place] = index
-    ordered = np.empty(count * _WORDS, np.uint32)
-    kept = 0
-    place = 0
-    while place < count:
-        best = order[place]
-        place += 1
-        while place < count and tick[order[place]] == tick[best] and what[order[place]] == what[best]:
-            if _is_preferred(words, order[place], best):
-                best = order[place]
-            place += 1
-        for word in range(_WORDS):
-            ordered[kept * _WORDS + word] = words[best * _WORDS + word]
-        kept += 1
-    for word in range(kept * _WORDS):
-        words[word] = ordered[word]
-    return kept
-
-
-@jit
-def _is_preferred(words, one, other):  # type: ignore[no-untyped-def]
-    """Whether point `one` goes before `other`, a copy of the same measurement: see LightCurve.merge."""
-    floats = words.view(np.float32)
-    a = one * _WORDS
-    b = other * _WORDS
-    unknown_a = (words[a + 2] | words[a + 3]) == 0
-    unknown_b = (words[b + 2] | words[b + 3]) == 0
-    if unknown_a != unknown_b:
-        return unknown_b
-    missing = 0
-    for word in range(4, 8):
-        missing += np.isnan(floats[a + word]) - np.isnan(floats[b + word])
-    if missing != 0:
-        return missing < 0
-    for word in range(_WORDS - 1, -1, -1):
-        if words[a + word] != words[b + word]:
-            return words[a + word] < words[b + word]
-    return False
+    return count
 
 
 @jit
 def _write(words, point, mjd_bits, candid, mag, magerr, limit, magnr, band, kind, sign):  # type: ignore[no-untyped-def]
     """Write a point in the layout of POINT: two words for mjd, two for candid, one per float, one for the codes."""
     floats = words.view(np.float32)
-    base = point * _WORDS
+    base = point * WORDS
     words[base] = mjd_bits & 0xFFFFFFFF
     words[base + 1] = mjd_bits >> 32 & 0xFFFFFFFF
     words[base + 2] = candid & 0xFFFFFFFF
@@ -322,11 +253,6 @@ def _write(words, point, mjd_bits, candid, mag, magerr, limit, magnr, band, kind
     floats[base + 6] = limit
     floats[base + 7] = magnr
     words[base + 8] = (band & 0xFF) | (kind & 0xFF) << 8 | (sign & 0xFF) << 16 | _ZTF << 24
-
-
-@jit
-def _what(band, kind):  # type: ignore[no-untyped-def]
-    return _ZTF << 16 | band << 8 | kind
 
 
 @jit

@@ -40,10 +40,6 @@ POINT: Final = np.dtype(
     ]
 )
 
-# Two points are the same measurement when survey, band and kind agree and their epochs fall on the same tick. Packets
-# repeat an epoch to the last digit of a 7-decimal JD, but re-publishers round; exposures are 30 s, a tick is 0.09 s.
-TICKS_PER_DAY: Final = 1_000_000
-
 _FORMAT: Final = b"\x01"  # first byte of a packed light curve: the layout of POINT above
 
 
@@ -167,22 +163,10 @@ def end_to_end(light_curves: Iterable[LightCurve]) -> NDArray[np.void]:
 
 
 def _union(points: NDArray[np.void]) -> NDArray[np.void]:
-    tick = np.rint(points["mjd"] * TICKS_PER_DAY).astype(np.int64)
-    # survey, band and kind are one byte each: together one sort key
-    what = (points["survey"].astype(np.int64) << 16) | (points["band"].astype(np.int64) << 8) | points["kind"]
-    order = np.lexsort((what, tick))
-    points, tick, what = points[order], tick[order], what[order]
-    again = (tick[1:] == tick[:-1]) & (what[1:] == what[:-1])
-    if not again.any():
-        return _frozen(points)
-    first = np.concatenate(([True], ~again))
-    words = points.view("<u4").reshape(len(points), -1)
-    if (words[1:] != words[:-1])[
-        again
-    ].any():  # copies that disagree: bring the preferred one to the front of its group
-        unknown = sum(np.isnan(points[name]).astype(np.int8) for name in ("mag", "magerr", "limit", "magnr"))
-        points = points[np.lexsort((*words.T, unknown, points["candid"] == 0, np.cumsum(first)))]
-    return _frozen(points[first])
+    # imported here because whoever only describes light curves should not wait for numba
+    from service.photometry.union import union
+
+    return _frozen(union(points))
 
 
 def _frozen(points: NDArray[np.void]) -> NDArray[np.void]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from service.alerts import Alert
 from service.photometry import BAND_CODES, LightCurve
 from service.photometry.flux import magnitude_from_flux
-from service.photometry.lightcurve import TICKS_PER_DAY
+from service.photometry.union import TICKS_PER_DAY
 
 CANDIDATE = {
     "jd": "double", "fid": "int", "pid": "long", "diffmaglim": "float?", "pdiffimfilename": "string?",
@@ -167,20 +167,21 @@ def assert_same_points(one: LightCurve, other: LightCurve) -> None:
 
 
 def _history_point(row: dict[str, Any]) -> dict[str, Any] | None:
-    if row["fid"] not in (1, 2, 3) or not 2458000 <= (row["jd"] or 0) <= 2500000:
+    if row.get("fid") not in (1, 2, 3) or not 2458000 <= (row.get("jd") or 0) <= 2500000:
         return None
     if "forcediffimflux" in row:
-        flux, fluxerr, zero_point = row["forcediffimflux"], row["forcediffimfluxunc"], row["magzpsci"]
-        if not _usable(row["procstatus"]) or None in (flux, fluxerr, zero_point):
+        flux, fluxerr, zero_point = row.get("forcediffimflux"), row.get("forcediffimfluxunc"), row.get("magzpsci")
+        if not _usable(row.get("procstatus")) or None in (flux, fluxerr, zero_point):
             return None
         if flux == -99999 or not abs(flux) < 1e9 or not 0 < fluxerr < 1e9 or not -5 < zero_point < 40:
             return None
         scale = 10 ** (-0.4 * (zero_point - 23.9))
         mag, magerr, sign = magnitude_from_flux(flux * scale, fluxerr * scale)
         return _point(row, "forced") | {"mag": mag, "magerr": magerr, "sign": sign, "candid": 0}
-    if row["magpsf"] is None:
-        return _point(row, "limit") if _plausible(row["diffmaglim"]) == row["diffmaglim"] else None
-    if not -5 <= row["magpsf"] <= 40 or row["sigmapsf"] is None or not 0 <= row["sigmapsf"] <= 10:
+    mag = row.get("magpsf")
+    if mag is None or np.isnan(mag):
+        return _point(row, "limit") if _plausible(row.get("diffmaglim")) == row.get("diffmaglim") else None
+    if not -5 <= mag <= 40 or row.get("sigmapsf") is None or not 0 <= row.get("sigmapsf") <= 10:
         return None
     return _point(row, "detection")
 
@@ -190,12 +191,12 @@ def _point(row: dict[str, Any], kind: str) -> dict[str, Any]:
     return {
         "mjd": row["jd"] - 2400000.5,
         "band": BAND_CODES[{1: "g", 2: "r", 3: "i"}[row["fid"]]],
-        "mag": row["magpsf"] if is_detection else np.nan,
-        "magerr": row["sigmapsf"] if is_detection else np.nan,
-        "limit": _plausible(row["diffmaglim"]),
-        "sign": {"t": 1, "1": 1, "f": -1, "0": -1}.get(row["isdiffpos"], 0) if is_detection else 0,
+        "mag": row.get("magpsf") if is_detection else np.nan,
+        "magerr": row.get("sigmapsf") if is_detection else np.nan,
+        "limit": _plausible(row.get("diffmaglim")),
+        "sign": {"t": 1, "1": 1, "f": -1, "0": -1}.get(row.get("isdiffpos"), 0) if is_detection else 0,
         "kind": {"detection": 0, "limit": 1, "forced": 2}[kind],
-        "candid": max(row["candid"] or 0, 0) if is_detection else 0,
+        "candid": max(row.get("candid") or 0, 0) if is_detection else 0,
         "magnr": _plausible(row.get("magnr")),
     }
 
