@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final
 
 import click
-import uvicorn
 from fastapi import FastAPI
 
 from service import metrics
 from service.api.operations import check_readiness
+from service.api.server import Server
 from service.config import ApiSettings, ModelSettings
 from service.inference.bundle import default_bundle_folder, load_bundle
 from service.inference.registry import ModelRegistry
@@ -51,11 +51,11 @@ def listen(settings: ApiSettings) -> socket.socket:
         ) from error
 
 
-class HttpServer(uvicorn.Server):
+class HttpServer(Server):
     """The application on a listening socket, until SIGTERM, SIGINT or `stop`."""
 
     def __init__(self, app: FastAPI, settings: ApiSettings, listening: socket.socket) -> None:
-        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=HTTP_DRAIN_S))
+        super().__init__(app, HTTP_DRAIN_S)
         self._socket = listening
         if settings.host not in LOOPBACK and not settings.api_keys:
             log.warning("the API is open to whoever reaches %s: set api.api_keys to close it", settings.host)

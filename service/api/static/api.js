@@ -16,9 +16,14 @@ export async function ask(path, options = {}) {
   return parse(await response.text());
 }
 
-async function request(path, options) {
+/** The raw answer, whatever its status. */
+export async function send(path, options = {}) {
   const response = await fetch(path, { ...options, headers: { ...(options.headers || {}), ...keyHeader() } });
-  if (response.status === 401 && (await enterKey())) return request(path, options);
+  return response.status === 401 && (await enterKey()) ? send(path, options) : response;
+}
+
+async function request(path, options) {
+  const response = await send(path, options);
   if (!response.ok) {
     let body = {};
     try { body = await response.json(); } catch { /* a proxy's own page */ }

@@ -14,12 +14,12 @@ export function nightView() {
   const reasons = html("div");
   const mix = html("div", {}, html("p", { class: "quiet" }, "Waiting for the first answer…"));
   const newest = html("div", {}, html("p", { class: "quiet" }, "Waiting for the first answer…"));
-  const node = html("div", { class: "stack" },
-    html("h1", { class: "hidden" }, "What the sky is doing now"), reasons, list,
+  const node = html("div", {}, html("h1", { class: "hidden" }, "What the sky is doing now"), html("div", { class: "stack" },
+    reasons, list,
     html("div", { class: "row" },
       html("section", { class: "card" }, html("h2", {}, "Classes of the last hour"), mix),
       html("section", { class: "card" }, html("h2", {}, "Newest confident transients"), newest)),
-    html("p", { class: "quiet" }, "Drop alert packets or a table of points anywhere on this page to see them classified."));
+    html("p", { class: "quiet" }, "Drop alert packets or a table of points anywhere on this page to see them classified.")));
   let shown = ""; // rebuilt only when it changed: what has the keyboard's focus must not be replaced every second
 
   const pulse = (now) => {

@@ -23,10 +23,11 @@ export async function objectView(id) {
       html("span", { class: "quiet" }, object.ra === null ? "" : `${sexagesimal(object.ra / 15, object.dec)} · ${object.ra.toFixed(5)} ${object.dec.toFixed(5)}°`),
       html("span", { class: "list" }, links)),
     html("div", { class: "row wide" },
-      html("section", { class: "card" }, html("h2", {}, "Light curve"), lightCurvePlot(object.light_curve)),
-      answer ? classificationCard(answer) : html("p", { class: "notice" }, "Not classified yet.")),
-    html("div", { class: "row wide" },
-      html("section", { class: "card" }, html("h2", {}, "How the answer grew"), historyPlot(active)), similar)) };
+      html("div", { class: "stack" },
+        html("section", { class: "card" }, html("h2", {}, "Light curve"), lightCurvePlot(object.light_curve)),
+        html("section", { class: "card" }, html("h2", {}, "How the answer grew"), historyPlot(active))),
+      html("div", { class: "stack" },
+        answer ? classificationCard(answer) : html("p", { class: "notice" }, "Not classified yet."), similar))) };
 }
 
 function showSimilar(card, found) {

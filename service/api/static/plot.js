@@ -55,7 +55,9 @@ export function timePlot({ whole, label, yLabel, range, draw, near, height = 340
     picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
     mark.setAttribute("visibility", "hidden");
     tip.hidden = true;
-    picture.replaceChildren(...parts, ...draw(x, y, from, to), band, mark);
+    // a picture within the picture cuts off error bars that reach beyond the axes
+    const inner = svg("svg", { width: right() + 6, height: height - MARGIN.bottom }, draw(x, y, from, to));
+    picture.replaceChildren(...parts, inner, band, mark);
   };
 
   const zoom = (low, high) => {
