@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.photometry import LightCurve
 from service.store.sky import Cone
+
+_NEVER_STORED: Final = re.compile("[\0\ud800-\udfff]")
 
 Sort = Literal["newest", "most_probable"]
 
@@ -23,11 +26,16 @@ class StoreVersionError(RuntimeError):
     """The store was made by a newer version of the service than this one."""
 
 
+def storable(text: str) -> bool:
+    """Whether every store can keep `text`: PostgreSQL takes no NUL, UTF-8 no lone surrogates."""
+    return (text.isascii() and "\0" not in text) or _NEVER_STORED.search(text) is None
+
+
 @dataclass(frozen=True, slots=True)
 class Increment:
     """What one alert adds to its object. ra, dec [deg], NaN where unknown.
 
-    Raises ValueError on an object_id that no store could keep: empty, or with a NUL in it.
+    Raises ValueError on an object_id that is empty or not `storable`.
     """
 
     object_id: str
@@ -36,8 +44,8 @@ class Increment:
     light_curve: LightCurve
 
     def __post_init__(self) -> None:
-        if not self.object_id or "\0" in self.object_id:
-            raise ValueError(f"object_id {self.object_id!r} is empty or holds a NUL character")
+        if not self.object_id or not storable(self.object_id):
+            raise ValueError(f"object_id {self.object_id!r} is empty or holds a character that no store can keep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,8 @@ class Store(Protocol):
         Element i holds what was stored before the batch and increments 0..i of the same object, in order. An object is
         read and written once however often it occurs; keys are locked in sorted order, so that replicas can't
         deadlock. Merging the same batch again changes nothing.
+
+        A merge outlives a crash of the service; it outlives a crash of the machine once a later `record` has returned.
         """
         ...
 
@@ -100,7 +110,9 @@ class Store(Protocol):
         ...
 
     def record(self, classifications: Sequence[StoredClassification]) -> None:
-        """Remember published classifications in one transaction; recording one again changes nothing.
+        """Remember classifications in one transaction; recording one again changes nothing.
+
+        When it returns, they and everything merged before are on the disk.
 
         The latest of an object is the one with the greatest (mjd, candid) among the active ones; of two classifiers'
         answers to the same alert, the one published later.

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from service.store.interface import Sort, StoredClassification
+from service.store.interface import Sort, StoredClassification, storable
 
 SORT_COLUMNS: Final[dict[Sort, str]] = {"newest": "published_at", "most_probable": "top_probability"}
 
@@ -40,7 +40,9 @@ class Page:
         self.order = f"ORDER BY {column} DESC, object_id DESC"
         self.parameters: dict[str, Any] = {"rows": limit + 1}  # one more tells whether there is a next page
         self._conditions = ["1 = 1"]
-        if top_class is not None:
+        if top_class is not None and not storable(top_class):
+            self._conditions.append("1 = 0")
+        elif top_class is not None:
             self._add("top_class = :top_class", top_class=top_class)
         if min_probability > 0:
             self._add("top_probability >= :min_probability", min_probability=min_probability)
@@ -82,6 +84,6 @@ def decode_cursor(cursor: str, sort: Sort) -> tuple[float, str]:
         given, value, object_id = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (ValueError, TypeError, binascii.Error):
         raise ValueError("cursor is not one that a previous page gave") from None
-    if given != sort or not isinstance(value, float) or not isinstance(object_id, str):
+    if given != sort or not isinstance(value, float) or not isinstance(object_id, str) or not storable(object_id):
         raise ValueError(f"cursor was not given for sort {sort!r}")
     return value, object_id

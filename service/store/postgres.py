@@ -24,6 +24,7 @@ from service.store.interface import (
     StoreStatistics,
     StoreUnavailableError,
     StoreVersionError,
+    storable,
 )
 from service.store.merging import ClassifierKey, classifier_key, latest_per_object, merge_batch
 from service.store.migrations import migrations
@@ -133,7 +134,7 @@ class PostgresStore:
 
     def load(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
         with self._connection() as connection:
-            return _load(connection, list(object_ids))
+            return _load(connection, list(filter(storable, object_ids)))
 
     def record(self, classifications: Sequence[StoredClassification]) -> None:
         if not classifications:
@@ -174,6 +175,8 @@ class PostgresStore:
         self._transact(transaction)
 
     def latest(self, object_id: str) -> StoredClassification | None:
+        if not storable(object_id):
+            return None
         with self._connection() as connection:
             row = _execute(connection, f"{_LATEST} WHERE object_id = %s", [object_id]).fetchone()
         return None if row is None else encoding.decode_latest(row)
@@ -233,6 +236,8 @@ class PostgresStore:
         return encoding.decode_embeddings(rows)
 
     def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
+        if not storable(object_id):
+            return []
         with self._connection() as connection:
             rows = _execute(
                 connection,

@@ -26,6 +26,7 @@ from service.store.interface import (
     StoreStatistics,
     StoreUnavailableError,
     StoreVersionError,
+    storable,
 )
 from service.store.merging import ClassifierKey, classifier_key, latest_per_object, merge_batch
 from service.store.migrations import migrations
@@ -87,7 +88,7 @@ class SqliteStore:
         if not increments:
             return []
         ids = sorted({increment.object_id for increment in increments})
-        with self._transaction() as connection:
+        with self._transaction(durable=False) as connection:
             stored = _load(connection, ids)
             known, changed = merge_batch(stored, increments)
             connection.executemany(
@@ -114,7 +115,7 @@ class SqliteStore:
 
     def load(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
         with self._reader() as connection:
-            return _load(connection, object_ids)
+            return _load(connection, list(filter(storable, object_ids)))
 
     def record(self, classifications: Sequence[StoredClassification]) -> None:
         if not classifications:
@@ -154,6 +155,8 @@ class SqliteStore:
             connection.execute("UPDATE totals SET classifications = classifications + ?", (added,))
 
     def latest(self, object_id: str) -> StoredClassification | None:
+        if not storable(object_id):
+            return None
         with self._reader() as connection:
             row = connection.execute(f"{_LATEST} WHERE object_id = ?", (object_id,)).fetchone()
         return None if row is None else encoding.decode_latest(row)
@@ -200,6 +203,8 @@ class SqliteStore:
         return encoding.decode_embeddings(rows)
 
     def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
+        if not storable(object_id):
+            return []
         with self._reader() as connection:
             rows = connection.execute(
                 """
@@ -249,9 +254,15 @@ class SqliteStore:
             self._temporary.cleanup()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """The writer, in a transaction that holds the file's write lock from its start."""
+    def _transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """The writer, in a transaction that holds the file's write lock from its start.
+
+        `durable` waits for the disk at its end, for this transaction and all before it: they share one log. Only a
+        merge goes without. A crash of the machine takes the service down too, so its alerts are delivered again
+        unless their classifications were recorded, durably, and published; one wait per batch is saved (some 4 ms).
+        """
         with self._write_lock, _translated(self.path):
+            self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -281,7 +292,6 @@ class SqliteStore:
         # isolation_level None: transactions are ours to begin. check_same_thread: the lock and the pool see to it.
         connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
         return connection
 
     def _migrate(self) -> None:

@@ -99,7 +99,17 @@ def test_an_empty_batch_is_no_trouble(store: Store) -> None:
     store.record([])
 
 
-@pytest.mark.parametrize("object_id", ["", "ZTF\0"])
+@pytest.mark.parametrize("object_id", ["ZTF\0", "\0", "\ud800"])
+def test_an_id_that_no_store_could_keep_is_simply_not_there(store: Store, object_id: str) -> None:
+    store.merge([increment("ZTF", 1.0)])
+    store.record([classification("ZTF")])
+    assert store.load([object_id]) == {}
+    assert store.latest(object_id) is None
+    assert store.history(object_id) == []
+    assert store.query(top_class=object_id) == ([], None)
+
+
+@pytest.mark.parametrize("object_id", ["", "ZTF\0", "\ud800"])
 def test_an_id_that_no_store_could_keep_is_refused_before_any_batch(object_id: str) -> None:
     with pytest.raises(ValueError, match="object_id"):
         increment(object_id, 1.0)

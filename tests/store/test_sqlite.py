@@ -17,7 +17,15 @@ import numpy as np
 import pytest
 
 from service.photometry import LightCurve
-from service.store import Cone, Increment, SqliteStore, StoreUnavailableError, StoreVersionError, open_store
+from service.store import (
+    Cone,
+    Increment,
+    SqliteStore,
+    StoredClassification,
+    StoreUnavailableError,
+    StoreVersionError,
+    open_store,
+)
 from service.store import sqlite as engine
 
 
@@ -144,6 +152,21 @@ def test_a_file_locked_by_another_process_is_unavailable_until_it_is_free(
     store.merge(batch(1))
     assert len(store.load(["old001"])) == 1
     other.close()
+    store.close()
+
+
+def test_a_record_waits_for_the_disk_and_a_merge_leaves_that_to_it() -> None:
+    store = SqliteStore()
+    statements: list[str] = []
+    store._writer.set_trace_callback(statements.append)
+    store.merge(batch(1))
+    assert statements[0] == "PRAGMA synchronous = NORMAL"
+    assert store._writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    statements.clear()
+    store.record([StoredClassification("A", 1, "alert-clr", "1", 60000.0, 1.7e9, "RR", 1.0, {"probabilities": {}})])
+    assert statements[0] == "PRAGMA synchronous = FULL"
+    assert store._writer.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert statements[-2] == "COMMIT"
     store.close()
 
 
