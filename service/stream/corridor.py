@@ -300,7 +300,9 @@ class Corridor:
             while thread.is_alive():
                 thread.join(0.05)
                 if self._stopping.is_set() and monotonic() > self._deadline and not self._given_up.is_set():
-                    log.warning("draining took too long: %d alerts are left to be read again", self.accounting.in_flight)
+                    log.warning(
+                        "draining took too long: %d alerts are left to be read again", self.accounting.in_flight
+                    )
                     self._given_up.set()
         self._sink.close()
         self._source.close()

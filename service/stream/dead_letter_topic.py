@@ -30,7 +30,7 @@ class Replay:
 
 
 def read_dead_letters(settings: KafkaSettings) -> Iterator[DeadLetter]:
-    """Every dead letter that the topic holds now, partition by partition, oldest first.
+    """Every dead letter that the topic holds now, each partition's oldest first.
 
     Reads without a group: looking changes nothing. Raises StreamError where the brokers don't answer or the topic is
     not there. Foreign messages in the topic are logged and passed over.
@@ -43,6 +43,7 @@ def read_dead_letters(settings: KafkaSettings) -> Iterator[DeadLetter]:
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 50,  # the end of a partition is told by an empty answer
             **settings.librdkafka,
             **settings.librdkafka_consumer,
         },
@@ -52,20 +53,22 @@ def read_dead_letters(settings: KafkaSettings) -> Iterator[DeadLetter]:
         metadata = consumer.list_topics(timeout=TIMEOUT_S).topics.get(topic)
         if metadata is None:
             raise StreamError(f"the dead-letter topic {topic} does not exist: nothing has been refused yet")
-        for partition in sorted(metadata.partitions):
-            consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
-            while (raw := consumer.poll(TIMEOUT_S)) is not None:
-                error = raw.error()
-                if error is not None:
-                    if error.code() == KafkaError._PARTITION_EOF:
-                        break
-                    raise KafkaException(error)
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in metadata.partitions])
+        unfinished = set(metadata.partitions)
+        while unfinished:
+            raw = consumer.poll(TIMEOUT_S)
+            if raw is None:
+                raise StreamError(f"{topic} did not answer within {TIMEOUT_S:.0f} s")
+            error = raw.error()
+            if error is None and raw.partition() in unfinished:
                 try:
                     yield DeadLetter.decode(raw.value() or b"")
                 except SchemaMismatchError as foreign:
-                    log.warning("%s/%d offset %d: %s", topic, partition, raw.offset(), foreign)
-            else:
-                raise StreamError(f"{topic}/{partition} did not answer within {TIMEOUT_S:.0f} s")
+                    log.warning("%s/%d offset %d: %s", topic, raw.partition(), raw.offset(), foreign)
+            elif error is not None and error.code() == KafkaError._PARTITION_EOF:
+                unfinished.discard(raw.partition())
+            elif error is not None:
+                raise KafkaException(error)
     except KafkaException as error:
         raise StreamError(f"the dead-letter topic {topic} can't be read: {error.args[0]}") from error
     finally:

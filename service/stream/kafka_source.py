@@ -407,5 +407,3 @@ def _explain(error: KafkaError, settings: KafkaSettings) -> str:
 
 def _listed(partitions: list[TopicPartition]) -> str:
     return ", ".join(f"{part.topic}/{part.partition}" for part in partitions)
-
-

@@ -149,5 +149,3 @@ def _schemas(kafka: KafkaSettings) -> SchemaSource | None:
     if kafka.schema_registry_url:
         return SchemaRegistry(kafka.schema_registry_url)
     return SchemaFolder(kafka.schema_folder) if kafka.schema_folder is not None else None
-
-

@@ -127,7 +127,9 @@ class TopicWatch:
         topics = frozenset(live_topics(metadata, set(self.wanted)))
         if topics != self.topics or not self.looked:
             missing = ", ".join(sorted(self.wanted - topics))
-            log.info("following %s%s", ", ".join(sorted(topics)) or "nothing", f"; not there: {missing}" * bool(missing))
+            log.info(
+                "following %s%s", ", ".join(sorted(topics)) or "nothing", f"; not there: {missing}" * bool(missing)
+            )
         self.topics = topics
         self.looked = True
         self.changed.set()

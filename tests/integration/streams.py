@@ -101,6 +101,7 @@ class Cluster:
                 "group.id": f"reader-{self.name}",
                 "isolation.level": isolation,
                 "enable.partition.eof": True,
+                "fetch.wait.max.ms": 50,
                 "enable.auto.commit": False,
                 **self.options,
             }
