@@ -1,0 +1,149 @@
+"""What the stream has stored can be found, paged through, followed and compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from service.api.neighbours import Neighbours
+from service.store import Store
+
+Documents = list[dict[str, Any]]
+
+
+def latest(documents: Documents) -> dict[str, dict[str, Any]]:
+    newest: dict[str, dict[str, Any]] = {}
+    for document in documents:
+        known = newest.get(document["object_id"])
+        if known is None or (document["mjd"], document["candid"]) >= (known["mjd"], known["candid"]):
+            newest[document["object_id"]] = document
+    return newest
+
+
+def test_an_object_shows_its_light_curve_and_its_latest_classification(
+    client: TestClient, documents: Documents, store: Store
+) -> None:
+    object_id, document = next(iter(latest(documents).items()))
+    answer = client.get(f"/v1/objects/{object_id}").json()
+    assert answer["classification"] == document
+    assert answer["ra"] == document["ra"]
+    known = store.load([object_id])[object_id].light_curve
+    columns = answer["light_curve"]
+    assert {len(values) for values in columns.values() if isinstance(values, list)} == {len(known)}
+    assert columns["mjd"] == known.mjd.tolist()
+    assert columns["candid"] == known.points["candid"].tolist()
+    mag = np.array([np.nan if value is None else value for value in columns["mag"]], np.float32)
+    np.testing.assert_array_equal(mag, known.points["mag"])
+    assert answer["links"]["ALeRCE"].endswith(object_id)
+    assert client.get(f"/v1/objects/{object_id}?embedding=true").json()["classification"]["embedding"]
+
+
+def test_the_light_curve_of_an_object_can_be_posted_back(client: TestClient, documents: Documents) -> None:
+    for object_id, document in list(latest(documents).items())[:20]:
+        light_curve = client.get(f"/v1/objects/{object_id}").json()["light_curve"]
+        answer = client.post("/v1/classify", json=light_curve).json()
+        assert answer["probabilities"] == pytest.approx(document["probabilities"], abs=1e-6)
+
+
+def test_pages_show_every_object_once_in_order(client: TestClient, documents: Documents) -> None:
+    for sort, key in (("newest", "published"), ("most_probable", "top_probability")):
+        seen: list[dict[str, Any]] = []
+        cursor = ""
+        for _ in range(100):
+            page = client.get("/v1/objects", params={"limit": 7, "sort": sort} | ({"cursor": cursor} if cursor else {}))
+            seen += page.json()["objects"]
+            cursor = page.json()["next"]
+            if cursor is None:
+                break
+        assert Counter(each["object_id"] for each in seen) == Counter(list(latest(documents)))
+        assert [each[key] for each in seen] == sorted((each[key] for each in seen), reverse=True)
+
+
+def test_queries_narrow_by_class_probability_time_and_place(client: TestClient, documents: Documents) -> None:
+    known = latest(documents)
+    some = next(iter(known.values()))
+
+    def found(**asked: Any) -> set[str]:
+        answer = client.get("/v1/objects", params={"limit": 1000} | asked)
+        assert answer.status_code == 200, answer.text
+        return {each["object_id"] for each in answer.json()["objects"]}
+
+    top, median = some["top_class"], float(np.median([each["top_probability"] for each in known.values()]))
+    assert found(**{"class": top}) == {name for name, each in known.items() if each["top_class"] == top}
+    assert found(min_probability=median) == {n for n, each in known.items() if each["top_probability"] >= median}
+    when = sorted(each["published"] for each in known.values())[len(known) // 2] / 1e6
+    assert found(since=when) == {n for n, each in known.items() if each["published"] / 1e6 >= when}
+    assert found(since="2100-01-01") == set()
+    cone = found(ra=some["ra"], dec=some["dec"], radius=0.1)
+    assert some["object_id"] in cone
+    assert len(cone) < len(known)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("class=Nova", "class"),
+        ("min_probability=2", "min_probability"),
+        ("since=yesterday", "since"),
+        ("limit=0", "limit"),
+        ("cursor=abc", "cursor"),
+        ("sort=oldest", "sort"),
+        ("ra=10&dec=5", "radius"),
+        ("ra=10&dec=95&radius=1", "dec"),
+    ],
+)
+def test_a_query_that_makes_no_sense_is_told_why(client: TestClient, query: str, field: str) -> None:
+    response = client.get(f"/v1/objects?{query}")
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] == field
+
+
+def test_the_history_tells_how_the_answer_grew(client: TestClient, documents: Documents) -> None:
+    counts = Counter(document["object_id"] for document in documents)
+    [(object_id, number)] = counts.most_common(1)
+    assert number > 1, "the simulated night must see some object twice"
+    answers = client.get(f"/v1/objects/{object_id}/history").json()["classifications"]
+    published = [document for document in documents if document["object_id"] == object_id]
+    assert [each["candid"] for each in answers] == [each["candid"] for each in published]
+    for answer, document in zip(answers, published, strict=True):
+        assert answer["probabilities"] == pytest.approx(document["probabilities"], abs=1e-6)
+    assert len(client.get(f"/v1/objects/{object_id}/history?limit=1").json()["classifications"]) == 1
+
+
+def test_the_most_similar_are_those_of_the_greatest_cosine(
+    client: TestClient, documents: Documents, store: Store
+) -> None:
+    object_id = next(iter(latest(documents)))
+    answer = client.get(f"/v1/objects/{object_id}/similar?limit=5").json()
+    ids, embeddings = store.embeddings(answer["classifier"], answer["version"])
+    assert answer["compared"] == len(ids) == len(latest(documents))
+    vectors = embeddings.astype(np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosine = vectors @ vectors[ids.index(object_id)]
+    order = [ids[row] for row in np.argsort(-cosine) if ids[row] != object_id]
+    assert [each["object_id"] for each in answer["neighbours"]] == order[:5]
+    assert answer["neighbours"][0]["similarity"] == pytest.approx(cosine[ids.index(order[0])], abs=1e-5)
+
+
+def test_neighbours_are_read_again_after_a_while(documents: Documents, store: Store) -> None:
+    now = 0.0
+    neighbours = Neighbours(store, clock=lambda: now)
+    stored = store.latest(documents[0]["object_id"])
+    assert stored is not None
+    before = neighbours.of(stored, 3).compared
+    store.prune(1e9)
+    assert neighbours.of(stored, 3).compared == before
+    now = 61.0
+    assert neighbours.of(stored, 3).compared == 0
+
+
+@pytest.mark.parametrize("path", ["", "/history", "/similar"])
+def test_an_unknown_object_is_told_so(client: TestClient, path: str) -> None:
+    response = client.get(f"/v1/objects/ZTF99zzzzzzz{path}")
+    assert response.status_code == 404
+    assert response.json()["type"] == "urn:alert-classifier:problem:unknown-object"
+    assert client.get(f"/v1/objects/%00{path}").status_code == 422
