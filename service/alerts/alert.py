@@ -10,8 +10,14 @@ from service.photometry import LightCurve
 class AlertError(ValueError):
     """A message that is not a readable alert.
 
-    `code` is a short constant for metrics and dead letters, e.g. `truncated`, `bad_magic`, `missing_field`,
-    `bad_value`; the message names the field or place.
+    The message names the field or place; `code` is a short constant for metrics and dead letters, one of
+
+    file      empty, bad_magic, bad_header, truncated, bad_block, bad_sync, no_record, many_records, trailing_bytes
+    codec     unsupported_codec, bad_compression, bad_checksum, too_large
+    schema    bad_schema, unsupported_schema, unknown_schema
+    record    record_overrun, bad_varint, bad_length, bad_count, bad_union, bad_enum, bad_text, too_many_rows,
+              bad_record (damage found by the fallback reader, which does not tell which)
+    values    missing_field, bad_value, unknown_band
     """
 
     def __init__(self, code: str, message: str) -> None:

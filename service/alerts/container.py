@@ -34,13 +34,18 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """`count` records, one after the other, unpacked; `place` tells where the block begins in the file."""
+    """`count` records, one after the other, unpacked, in `data[start:end]`; `place` tells where in the file.
+
+    `fault` is what is wrong behind the block. It is not raised at once: where bytes were lost inside the block, the
+    record that they are missing from tells more.
+    """
 
     count: int
     data: bytes
     start: int
     end: int
     place: str
+    fault: AlertError | None
 
 
 def read_header(raw: bytes) -> Header:
@@ -78,10 +83,9 @@ def read_header(raw: bytes) -> Header:
 
 
 def blocks(raw: bytes, header: Header) -> Iterator[Block]:
-    """The blocks behind `header`, in order. A block's sync marker is checked when the next block is asked for, so that
-    damage inside the block is met first and named by its field.
+    """The blocks behind `header`, in order; one with a `fault` (truncated, bad_sync) is the last.
 
-    Raises AlertError: truncated, bad_block, bad_sync, bad_compression, bad_checksum, too_large.
+    Raises AlertError: truncated, bad_block, bad_count, bad_compression, bad_checksum, too_large.
     """
     position = len(header.prefix)
     sync = raw[position : position + SYNC_SIZE]
@@ -97,16 +101,18 @@ def blocks(raw: bytes, header: Header) -> Iterator[Block]:
         end = position + size
         if end > len(raw):
             raise AlertError("truncated", f"{place} claims {size} bytes, the file has {len(raw) - position}")
+        fault = None if raw.startswith(sync, end) else _sync_fault(raw, end, sync, place)
         if header.codec == "null":
-            yield Block(count, raw, position, end, place)
+            data, start, stop = raw, position, end
         else:
             data = _UNPACK[header.codec](raw[position:end], place)
-            yield Block(count, data, 0, len(data), place)
+            start, stop = 0, len(data)
+        if count > stop - start:
+            raise AlertError("bad_count", f"{place} claims {count} records in {stop - start} bytes")
+        yield Block(count, data, start, stop, place, fault)
+        if fault is not None:
+            return
         position = end + SYNC_SIZE
-        if not raw.startswith(sync, end):
-            if sync.startswith(raw[end:]):
-                raise AlertError("truncated", f"file ends at byte {len(raw)}, inside the sync marker of the {place}")
-            raise AlertError("bad_sync", f"sync marker at byte {end}, behind the {place}, differs from the header's")
 
 
 def read_long(raw: bytes, position: int, place: str) -> tuple[int, int]:
@@ -123,6 +129,12 @@ def read_long(raw: bytes, position: int, place: str) -> tuple[int, int]:
                 break
             return (value >> 1) ^ -(value & 1), position
     raise AlertError("bad_varint", f"{place} is a number of more than 64 bits")
+
+
+def _sync_fault(raw: bytes, position: int, sync: bytes, place: str) -> AlertError:
+    if sync.startswith(raw[position:]):
+        return AlertError("truncated", f"file ends at byte {len(raw)}, inside the sync marker of the {place}")
+    return AlertError("bad_sync", f"sync marker at byte {position}, behind the {place}, differs from the header's")
 
 
 def _read_bytes(raw: bytes, position: int, place: str) -> tuple[bytes, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from service.alerts import container, fallback, interpreter, schema, ztf
@@ -25,12 +24,18 @@ FRAME_MAGIC: Final = 0
 FRAME_SIZE: Final = 5
 
 
-@dataclass(slots=True)
 class Fallbacks:
     """How often fastavro had to stand in for the compiler: writer schemas met, and records decoded."""
 
-    schemas: int = 0
-    records: int = 0
+    def __init__(self) -> None:
+        self.schemas = 0
+        self.records = 0
+        self._lock = threading.Lock()
+
+    def count(self, *, schemas: int = 0, records: int = 0) -> None:
+        with self._lock:
+            self.schemas += schemas
+            self.records += records
 
 
 class Decoder:
@@ -65,7 +70,10 @@ class Decoder:
                 raise AlertError("many_records", "the file holds more than one record: decode it with decode_all")
             if block.count:
                 found, end = reader.read(block.data, block.start, block.end)
-                _check_end(block, end)
+                if end != block.end:
+                    raise _trailing(block, end)
+            if block.fault:
+                raise block.fault
         if found is None:
             raise AlertError("no_record", "the file holds no record")
         return ztf.alert(found)
@@ -83,16 +91,16 @@ class Decoder:
         if self._is_framed(raw):
             yield self._alert_or_error(raw)
             return
-        results: list[Alert | AlertError] = []  # of the block whose sync marker is not checked yet
         try:
             header, reader = self._container_reader(raw)
             for block in container.blocks(raw, header):
-                yield from results
-                results = list(_alerts(reader, block))
+                if block.fault is None:
+                    yield from _alerts(reader, block)
+                else:
+                    errors = (result for result in _alerts(reader, block) if isinstance(result, AlertError))
+                    yield next(errors, block.fault)
         except AlertError as error:
-            yield next((result for result in results if isinstance(result, AlertError)), error)
-        else:
-            yield from results
+            yield error
 
     def warm_up(self) -> None:
         """Compile everything that decoding runs, so that the first alert is as fast as the next."""
@@ -153,7 +161,7 @@ class Decoder:
             return _CompiledReader(compile_schema(tree, ztf.PROJECTION))
         except NotCompilableError as reason:
             log.warning("fastavro reads the records of a writer schema that can't be compiled: %s", reason)
-            self.fallbacks.schemas += 1
+            self.fallbacks.count(schemas=1)
             return _FallbackReader(fallback.parse(loaded), self.fallbacks)
 
 
@@ -171,7 +179,7 @@ class _FallbackReader:
         self._counts = counts
 
     def read(self, data: bytes, start: int, end: int) -> tuple[Cells, int]:
-        self._counts.records += 1
+        self._counts.count(records=1)
         return fallback.read(data, start, end, self._parsed, ztf.PROJECTION)
 
 
@@ -192,11 +200,6 @@ def _alerts(reader: _Reader, block: container.Block) -> Iterator[Alert | AlertEr
             yield error
     if position != block.end:
         yield _trailing(block, position)
-
-
-def _check_end(block: container.Block, end: int) -> None:
-    if end != block.end:
-        raise _trailing(block, end)
 
 
 def _trailing(block: container.Block, end: int) -> AlertError:

@@ -21,15 +21,21 @@ def parse(schema: Any) -> Any:
 
 
 def read(data: bytes, start: int, end: int, schema: Any, projection: Projection) -> tuple[Cells, int]:
-    """The needed values of the record at `start`, and where it ends. Raises AlertError: bad_record, bad_value."""
-    stream = io.BytesIO(data[start:end])
+    """The needed values of the record at `start`, and where it ends.
+
+    Raises AlertError: bad_record, record_overrun, bad_value.
+    """
+    stream = io.BytesIO(data)  # shares the bytes
+    stream.seek(start)
     try:
         record = fastavro.schemaless_reader(stream, schema, None)
     except Exception as error:  # EOFError, IndexError, UnicodeDecodeError, struct.error, OverflowError, ...
         raise AlertError(
             "bad_record", f"record at byte {start} does not match its schema: {type(error).__name__}: {error}"
         ) from error
-    return project(record, projection), start + stream.tell()
+    if stream.tell() > end:
+        raise AlertError("record_overrun", f"record at byte {start} runs {stream.tell() - end} bytes past its end")
+    return project(record, projection), stream.tell()
 
 
 def project(record: Any, projection: Projection) -> Cells:
@@ -75,6 +81,6 @@ def _fill(cells: Any, record: Any, fields: tuple[Field, ...], texts: bytearray, 
 
 
 def _integer(value: int | float, path: str) -> int:
-    if not float(value).is_integer() or not -(2**63) < value < 2**63:
+    if not float(value).is_integer() or not -(2**63) <= value < 2**63:
         raise AlertError("bad_value", f"{path} is {value}, not a 64-bit integer")
     return int(value)

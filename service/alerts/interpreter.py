@@ -93,8 +93,8 @@ def read(data: bytes, start: int, end: int, program: Program) -> tuple[Cells, in
         if status != _MORE_ROWS:
             _refuse(program, status, operation, position, start, end)
         if room >= MAX_ROWS:
-            raise AlertError("too_many_rows", f"{program.places[operation]} and others have more than {MAX_ROWS} rows")
-        room *= 8
+            raise AlertError("too_many_rows", f"{program.places[operation]}: the histories have more than {MAX_ROWS} rows")
+        room = min(room * 8, MAX_ROWS)
 
 
 def _refuse(program: Program, status: int, operation: int, position: int, start: int, end: int) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import threading
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import fastavro
 import pytest
 from ztf_packets import an_alert, assert_same, framed, packet, schema
 
+import service.alerts
 from service.alerts import (
     Alert,
     AlertError,
@@ -20,6 +22,7 @@ from service.alerts import (
     SchemaFolder,
     SchemaRegistry,
     SchemaSourceUnavailableError,
+    interpreter,
 )
 from service.alerts.decode import MAX_SCHEMAS
 
@@ -30,6 +33,14 @@ def refusal(raw: bytes, decoder: Decoder | None = None) -> AlertError:
     with pytest.raises(AlertError) as refused:
         (decoder or Decoder()).decode(raw)
     return refused.value
+
+
+def test_every_code_that_is_raised_is_documented() -> None:
+    sources = [path.read_text() for path in Path(service.alerts.__file__).parent.glob("*.py")]
+    raised = {code for source in sources for code in re.findall(r'AlertError\(\s*"(\w+)"', source)}
+    raised |= {code for code, _ in interpreter._FAULTS.values()}
+    documented = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b|\bempty\b|\btruncated\b", AlertError.__doc__ or ""))
+    assert raised == documented
 
 
 @pytest.mark.parametrize("codec", ["null", "deflate", "snappy"])
@@ -68,6 +79,15 @@ def test_damage_inside_a_block_costs_the_rest_of_that_block_only() -> None:
     assert results[0].code in ("bad_length", "record_overrun", "bad_text")
     assert "objectId" in str(results[0]) or "candid" in str(results[0])
     assert isinstance(results[1], Alert)
+
+
+def test_a_block_that_claims_more_records_than_it_has_bytes_is_refused() -> None:
+    raw = packet(an_alert(), SCHEMA)
+    header = raw[: raw.rindex(raw[-16:], 0, -16) + 16]
+    count = io.BytesIO()
+    fastavro.schemaless_writer(count, "long", 2**62)
+    hostile = header + count.getvalue() + b"\x02\x00" + raw[-16:]
+    assert [error.code for error in Decoder().decode_all(hostile) if isinstance(error, AlertError)] == ["bad_count"]
 
 
 def test_a_file_without_records_says_so() -> None:
