@@ -93,7 +93,7 @@ def read(data: bytes, start: int, end: int, program: Program) -> tuple[Cells, in
         if status != _MORE_ROWS:
             _refuse(program, status, operation, position, start, end)
         if room >= MAX_ROWS:
-            raise AlertError("too_many_rows", f"{program.places[operation]}: the histories have more than {MAX_ROWS} rows")
+            raise AlertError("too_many_rows", f"{program.places[operation]}: more than {MAX_ROWS} rows of history")
         room = min(room * 8, MAX_ROWS)
 
 

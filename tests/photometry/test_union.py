@@ -1,5 +1,8 @@
 """The compiled union against the same rules written with numpy's sorts."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,3 +58,8 @@ def test_points_of_any_number_in_any_order(count, order):
     points["band"] = rng.integers(0, 3, count)
     points = {"ordered": points, "reversed": points[::-1], "shuffled": rng.permutation(points)}[order]
     assert union(points).tobytes() == by_sorting(points.copy()).tobytes()
+
+
+def test_describing_light_curves_does_not_wait_for_the_compiler():
+    script = "import sys, service.photometry; print('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "False\n"
