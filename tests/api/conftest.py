@@ -13,7 +13,7 @@ from service.api import create_app
 from service.config import Settings
 from service.inference.bundle import default_bundle
 from service.inference.registry import ModelRegistry
-from service.simulate import SimulatedAlert, simulate
+from service.simulate import BALANCED, SimulatedAlert, simulate
 from service.store import Store, open_store
 from service.stream.message import Batch, Message
 from service.stream.pipeline import Pipeline
@@ -29,7 +29,7 @@ def models() -> ModelRegistry:
 @pytest.fixture(scope="session")
 def night() -> list[SimulatedAlert]:
     """Simulated alerts, some objects with several of them, in the order of their observation."""
-    return list(simulate(150, seed=3))
+    return list(simulate(150, seed=3, weights=BALANCED))
 
 
 def stream_through(night: list[SimulatedAlert], store: Store, models: ModelRegistry) -> list[dict[str, Any]]:

@@ -1,0 +1,296 @@
+"""The page, in a real browser: what people see, with mouse, keyboard, finger and screen reader, in both themes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import stream_through
+from test_api_access import KEYS, READ
+from test_api_classify import POINTS
+
+from service.api import create_app
+from service.api.server import Server
+from service.config import Settings
+from service.inference.registry import ModelRegistry
+from service.simulate import SimulatedAlert
+from service.store import open_store
+
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+
+PAGE_BYTES = 500_000
+FIRST_PAINT_MS = 1000
+VIEWS = ("", "#/objects", "#/object/{id}", "#/classify", "docs")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    path = os.environ.get("CHROMIUM") or next(filter(None, found), None)
+    if path is None:
+        pytest.skip("no Chromium here: install it, or name it in CHROMIUM")
+    with sync_api.sync_playwright() as playwright:
+        # as root there is no sandbox, and a container's /dev/shm is small
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def serve(models: ModelRegistry, night: list[SimulatedAlert]) -> Iterator[Callable[..., str]]:
+    """`serve(**settings)` starts a server with a night in its store and returns its address."""
+    store = open_store("sqlite://")
+    stream_through(night, store, models)
+    ends: list[Callable[[], None]] = []
+
+    def start(**settings: Any) -> str:
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = Server(create_app(Settings(**settings), models, store), drain_s=5)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
+        thread.start()
+
+        def end() -> None:
+            server.should_exit = True
+            thread.join(10)
+
+        ends.append(end)
+        return f"http://127.0.0.1:{listening.getsockname()[1]}/"
+
+    yield start
+    for end in ends:
+        end()
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def base(serve: Callable[..., str]) -> str:
+    return serve()
+
+
+@pytest.fixture(scope="module")
+def object_id(night: list[SimulatedAlert]) -> str:
+    """The object with the most alerts."""
+    names = [alert.object_id for alert in night]
+    return max(set(names), key=names.count)
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """`open_page(scheme=..., size=...)`; whatever the page complains of, in its console or to us, fails the test."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_(scheme: str = "light", size: tuple[int, int] = (1280, 900), **more: Any) -> Any:
+        width, height = size
+        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height}, **more)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.set_default_timeout(15_000)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert [each for each in complaints if "status of 4" not in each] == []
+
+
+def test_the_night_is_shown_from_here_alone_light_and_fast(
+    open_page: Callable[..., Any], base: str, night: list[SimulatedAlert]
+) -> None:
+    page = open_page()
+    addresses, sizes = [], []
+    page.on("request", lambda request: addresses.append(request.url))
+    page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
+    page.goto(base)
+    page.wait_for_selector("#status[data-state=good]")
+    page.wait_for_selector(".bars li")
+    assert all(address.startswith(base) for address in addresses), addresses
+    assert sum(sizes) < PAGE_BYTES
+    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    assert paint < FIRST_PAINT_MS
+    objects = len({alert.object_id for alert in night})
+    assert f"{objects} objects by their most probable class" in page.inner_text("main")
+    page.click(".bars a")
+    page.wait_for_selector("h1:has-text('Objects')")
+    assert page.locator("tbody tr").count() > 0
+
+
+def test_an_object_is_drawn_point_by_point_and_can_be_looked_into(
+    open_page: Callable[..., Any], base: str, object_id: str
+) -> None:
+    page = open_page()
+    page.goto(base)
+    page.fill("#search-id", object_id)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"h1:has-text('{object_id}')")
+    columns = page.evaluate("id => fetch(`/v1/objects/${id}`).then(r => r.json()).then(o => o.light_curve)", object_id)
+    counted = {kind: columns["kind"].count(kind) for kind in ("detection", "upper_limit")}
+    plot = page.locator(".plot > svg").first
+    label = plot.get_attribute("aria-label")
+    assert f"{counted['detection']} detections and {counted['upper_limit']} upper limits" in label
+    marks = page.locator(".plot").first.locator("g.mark")
+    everything = marks.count()
+    assert everything >= counted["detection"] + counted["upper_limit"]
+
+    page.click("button:has-text('upper limits')")
+    assert marks.count() == everything - counted["upper_limit"]
+    page.click("button:has-text('upper limits')")
+
+    marks.first.hover(force=True)  # the picture as a whole listens
+    assert "mag" in page.locator(".tip").first.inner_text()
+
+    plot.focus()
+    for _ in range(4):
+        page.keyboard.press("+")
+    assert marks.count() < everything
+    page.keyboard.press("0")
+    assert marks.count() == everything
+
+    page.click("summary")
+    assert page.locator("details tbody tr").count() == everything
+    assert page.locator("polyline").count() > 0, "the history of several alerts is drawn"
+    assert page.locator("a[href*='alerce']").get_attribute("href").endswith(object_id)
+    page.click("section:has-text('Most similar objects') tbody a >> nth=0")
+    page.wait_for_function("id => !document.querySelector('h1').textContent.includes(id)", arg=object_id)
+
+
+def test_magnitudes_grow_downwards(open_page: Callable[..., Any], base: str, object_id: str) -> None:
+    page = open_page()
+    page.goto(f"{base}#/object/{object_id}")
+    page.wait_for_selector(".plot text")
+    ticks = page.evaluate(
+        "[...document.querySelectorAll('.plot')[0].querySelectorAll('text[text-anchor=end]')]"
+        ".filter(t => !isNaN(t.textContent)).map(t => [Number(t.textContent), Number(t.getAttribute('y'))])"
+    )
+    assert len(ticks) >= 2
+    by_magnitude = sorted(ticks)
+    assert [y for _, y in by_magnitude] == sorted(y for _, y in ticks)
+
+
+def test_a_packet_dropped_anywhere_is_classified(
+    open_page: Callable[..., Any], base: str, night: list[SimulatedAlert]
+) -> None:
+    page = open_page()
+    page.goto(base)
+    page.wait_for_selector(".tiles")
+    page.evaluate(
+        """bytes => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "packet.avro"));
+            dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+        }""",
+        list(night[0].packet),
+    )
+    page.wait_for_selector(".tag.class")
+    assert night[0].object_id in page.inner_text("main")
+    assert page.locator("g.mark").count() > 0
+
+
+def test_tables_and_light_curves_are_chosen_by_file_and_errors_are_told(
+    open_page: Callable[..., Any], base: str, tmp_path: Path
+) -> None:
+    table, light_curve, broken = tmp_path / "table.csv", tmp_path / "curve.json", tmp_path / "broken.avro"
+    table.write_text("object_id,mjd,band,mag\na,60313.3,r,19.8\nb,60313.3,g,19.0\nb,60316.3,g,18.7\n")
+    light_curve.write_text(json.dumps({"object_id": "c", "points": POINTS}))
+    broken.write_bytes(b"not avro")
+    page = open_page()
+    page.goto(f"{base}#/classify")
+    page.set_input_files("#files", [table, light_curve, broken])
+    page.wait_for_selector("caption:has-text('3 light curves')")
+    assert [button.inner_text() for button in page.locator("td button").all()] == ["a", "b", "c"]
+    assert "broken.avro: the packet can't be read" in page.inner_text("[role=alert]")
+    page.click("td button:has-text('c')")
+    assert page.locator("g.mark").count() == len(POINTS)
+
+
+def test_an_api_key_is_asked_for_once_and_kept_for_the_tab(
+    open_page: Callable[..., Any], serve: Callable[..., str]
+) -> None:
+    page = open_page()
+    page.goto(serve(api={"api_keys": KEYS}) + "#/objects")
+    page.wait_for_selector("dialog[open]")
+    page.fill("#key-value", READ)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("tbody tr")
+    page.reload()
+    page.wait_for_selector("tbody tr")
+    assert page.evaluate("localStorage.length") == 0
+
+
+def test_the_api_can_be_tried_where_it_is_read(open_page: Callable[..., Any], base: str) -> None:
+    page = open_page()
+    page.goto(f"{base}docs")
+    page.click("summary:has-text('/v1/classify') >> nth=0")
+    page.click("details[open] button:has-text('Try it')")
+    page.wait_for_selector("pre:has-text('top_class')")
+    assert "200" in page.inner_text("details[open] pre")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_stands_in_the_way_of_assistive_technology(
+    open_page: Callable[..., Any], base: str, object_id: str, scheme: str, tmp_path: Path
+) -> None:
+    page = open_page(scheme)
+    for number, view in enumerate(VIEWS):
+        page.goto(base + view.format(id=object_id))
+        page.wait_for_selector("main h1, main .tiles, main .card", state="attached")
+        page.wait_for_timeout(300)
+        page.screenshot(path=tmp_path / f"{number}-{scheme}.png", full_page=True)
+        results = axe.Axe().run(page)
+        serious = [
+            (violation["id"], violation["help"], [node["html"][:120] for node in violation["nodes"][:3]])
+            for violation in results.response["violations"]
+            if violation["impact"] in ("serious", "critical")
+        ]
+        assert serious == [], f"{view or 'night'} in {scheme}"
+
+
+def test_a_chosen_theme_is_kept(open_page: Callable[..., Any], base: str) -> None:
+    page = open_page("light")
+    page.goto(base)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.click("#theme")
+    assert page.evaluate(ground) != light
+    page.reload()
+    assert page.evaluate(ground) != light
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_on_a_phone_nothing_is_cut_off(
+    open_page: Callable[..., Any], base: str, object_id: str, view: str, tmp_path: Path
+) -> None:
+    page = open_page(size=(360, 740), has_touch=True, is_mobile=True)
+    page.goto(base + view.format(id=object_id))
+    page.wait_for_selector("main h1, main .tiles, main .card", state="attached")
+    page.wait_for_timeout(300)
+    page.screenshot(path=tmp_path / "phone.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_the_keyboard_alone_reaches_everything(open_page: Callable[..., Any], base: str) -> None:
+    page = open_page()
+    page.goto(base)
+    page.wait_for_selector(".bars a")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
+    assert {"Night", "Objects", "Classify", "API", "search-id", "Show", "theme"} <= reached
+    classes = set(page.locator(".bars a").all_inner_texts())
+    assert classes <= reached
