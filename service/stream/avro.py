@@ -1,4 +1,4 @@
-"""Avro single-object encoding: two magic bytes, the schema's fingerprint, the body (Avro 1.11, "Single object encoding").
+"""Avro single-object encoding (Avro 1.11): two magic bytes, the schema's fingerprint, the body.
 
 Ten bytes of frame tell any Avro library which schema a message has, without a registry and without 20 KB of embedded
 schema in a message of 600 bytes. The schemas lie in `schemas/` and are served by the API.
@@ -44,7 +44,8 @@ class SingleObject:
         """Timestamps become datetimes in UTC. Raises SchemaMismatchError."""
         if message[:10] != self.header:
             raise SchemaMismatchError(
-                f"not a {self.name} message of this schema: it begins with {message[:10].hex()}, not {self.header.hex()}"
+                f"not a {self.name} message of this schema: it begins with {message[:10].hex()},"
+                f" not {self.header.hex()}"
             )
         buffer = BytesIO(message)
         buffer.seek(len(self.header))

@@ -1,4 +1,4 @@
-"""The published message: one classifier version's answer to one alert. Its fields are told in `schemas/classification.avsc`."""
+"""The published message: one classifier version's answer to one alert, as `schemas/classification.avsc` tells."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What became of a replay: how many were put through again, and which could not be (their bytes are not all kept)."""
+    """How many were put through again, and which could not be because not all of their bytes were kept."""
 
     sent: int
     incomplete: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Classifications and dead letters to Kafka, at least once: an idempotent, keyed producer whose every acknowledgement counts."""
+"""Classifications and dead letters to Kafka, at least once: idempotent, keyed, every acknowledgement awaited."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from time import monotonic
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from service import metrics
 from service.config import KafkaSettings

@@ -346,7 +346,10 @@ class KafkaSource:
             return
         offsets = [TopicPartition(*place, offset) for place, offset in ready.items()]
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=not wait)
+            if wait:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:  # the next one covers it; a crash before that repeats some alerts
             log.warning("offsets could not be committed now: %s", error.args[0])
 

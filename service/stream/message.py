@@ -20,8 +20,8 @@ Place = tuple[str, int]
 class Message:
     """Bytes as they came, and from where.
 
-    `timestamp` is the broker's, `received` ours, both in seconds since 1970 (`timestamp` None where there is no broker).
-    `offset` counts within (topic, partition). `epoch` tells apart successive assignments of a partition to this
+    `timestamp` is the broker's (None where there is none), `received` ours, both in seconds since 1970. `offset` counts
+    within (topic, partition). `epoch` tells apart successive assignments of a partition to this
     replica: what an earlier assignment brought must not be committed under a later one.
     """
 

@@ -14,9 +14,11 @@ from typing import Final, Protocol, TypeVar
 from service.alerts.alert import Alert, AlertError
 from service.alerts.schemas import SchemaSourceUnavailableError
 from service.config import QualitySettings
+from service.inference.classifier import Classifier
+from service.inference.prediction import Prediction
 from service.inference.registry import Residents
 from service.metrics import stage
-from service.store.interface import Increment, Store, StoreUnavailableError
+from service.store.interface import Increment, Store, StoredClassification, StoreUnavailableError
 from service.stream.classification import CLASSIFICATION, document, stored
 from service.stream.message import Batch, DeadLettered, Filtered, Item, Published
 from service.stream.quality import failed_cuts
@@ -99,7 +101,7 @@ class Pipeline:
         """Light curves -> predictions, all of a batch by the same models."""
         residents = self._models.residents
         items = batch.open()
-        predictions = isolate(lambda part: residents.active.classify([_light_curve(item) for item in part]), items)
+        predictions = isolate(_opinion_of(residents.active), items)
         for item, prediction in zip(items, predictions, strict=True):
             if isinstance(prediction, Exception):
                 item.outcome = _dead_letter(prediction, "classification_failed")
@@ -107,7 +109,7 @@ class Pipeline:
                 item.prediction = prediction
         for shadow in residents.shadows:
             answered = batch.open()
-            opinions = isolate(lambda part, s=shadow: s.classify([_light_curve(item) for item in part]), answered)
+            opinions = isolate(_opinion_of(shadow), answered)
             for item, opinion in zip(answered, opinions, strict=True):
                 if isinstance(opinion, Exception):  # nobody waits for a shadow's answer
                     log.error("shadow %s failed on %s: %s", shadow.bundle.label, item.message.place, opinion)
@@ -144,13 +146,13 @@ class Pipeline:
         for step in (self.decode, self.cut, self.merge, self.classify, self.encode, self.record):
             step(batch)
 
-    def _record(self, answers: Sequence[object]) -> list[None]:
-        self._store.record(answers)  # type: ignore[arg-type]
+    def _record(self, answers: Sequence[StoredClassification]) -> list[None]:
+        self._store.record(answers)
         return [None] * len(answers)
 
 
 def isolate(step: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R | Exception]:
-    """`step(items)`, element for element; where it raises, halves are tried, so that only the culprits get an exception.
+    """`step(items)`, element for element; where it raises, halves are tried: only the culprits get an exception.
 
     `step` must be idempotent. Errors in `TEMPORARY` are nobody's fault and pass through.
     """
@@ -174,9 +176,11 @@ def _increment(item: Item) -> Increment:
     return Increment(alert.object_id, alert.ra, alert.dec, alert.light_curve)
 
 
-def _light_curve(item: Item):  # type: ignore[no-untyped-def]
-    assert item.light_curve is not None
-    return item.light_curve
+def _opinion_of(classifier: Classifier) -> Callable[[Sequence[Item]], Sequence[Prediction]]:
+    def classify(items: Sequence[Item]) -> Sequence[Prediction]:
+        return classifier.classify([item.light_curve for item in items if item.light_curve is not None])
+
+    return classify
 
 
 def _dead_letter(error: Exception, code: str) -> DeadLettered:

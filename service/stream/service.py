@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,7 @@ from service.stream.accounting import Accounting
 from service.stream.corridor import Corridor, Sink, StreamError
 from service.stream.kafka_sink import KafkaSink
 from service.stream.kafka_source import KafkaSource
+from service.stream.message import Batch
 from service.stream.pipeline import Models, Pipeline
 from service.stream.topics import Span
 from service.stream.transactions import TransactionalSink
@@ -54,8 +56,11 @@ class StreamService:
         *,
         span: Span | None = None,
         exit_at_end: bool = False,
+        on_settled: Callable[[Batch], None] | None = None,
     ) -> None:
-        """Raises StreamError where no broker is configured, or librdkafka refuses a property."""
+        """`on_settled` hears of every batch whose outcomes are acknowledged, from the publish thread.
+
+        Raises StreamError where no broker is configured, or librdkafka refuses a property."""
         kafka = settings.kafka
         if not kafka.bootstrap_servers:
             raise StreamError("kafka.bootstrap_servers is empty: there is nothing to stream from")
@@ -65,7 +70,7 @@ class StreamService:
         pipeline = Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes)
         self._source = KafkaSource(kafka, span, exit_at_end)
         self._sink = _sink(settings, self._source)
-        self._corridor = Corridor(self._source, pipeline, self._sink, settings.pipeline, self.accounting)
+        self._corridor = Corridor(self._source, pipeline, self._sink, settings.pipeline, self.accounting, on_settled)
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
         self._ended = threading.Event()
 

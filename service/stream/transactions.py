@@ -137,8 +137,9 @@ class TransactionalSink:
         """Undo the open transaction so that it can be tried again. Raises StreamError where this replica was fenced."""
         if error.fatal() or error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED):
             raise StreamError(
-                f"this replica's transactional id {transactional_id(self._settings)!r} was taken over ({error}): nothing"
-                " of its open transaction is visible. Give every replica its own kafka.transactional_id, or start it anew"
+                f"this replica's transactional id {transactional_id(self._settings)!r} was taken over ({error}):"
+                " nothing of its open transaction is visible. Give every replica its own kafka.transactional_id,"
+                " or start it anew"
             )
         self._shorten = self._shorten or is_too_large(error)
         self.trouble = f"a transaction was aborted and is tried again: {error}"

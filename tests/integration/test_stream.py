@@ -39,7 +39,7 @@ def test_every_simulated_alert_is_classified_once(cluster: Cluster, models: Mode
 
 @pytest.mark.real_data
 def test_real_packets_and_broken_ones(cluster: Cluster, models: ModelRegistry, store_url: str, real_data: Path) -> None:
-    """Every real packet is classified or, if broken, a dead letter with its bytes and reason; nothing else comes out."""
+    """Every real packet is classified or, if broken, a dead letter with its bytes and reason."""
     with (real_data / "alerts" / "index.csv").open() as index:
         rows = list(csv.DictReader(index))
     packets = {row["file"]: (real_data / "alerts" / row["file"]).read_bytes() for row in rows}

@@ -1,0 +1,301 @@
+"""The whole stream on one machine: Kafka in, SQLite beside, acknowledged classifications out.
+
+    python -m benchmarks.stream [PATH] [--alerts N] [--rate 250] [--seconds 20]
+
+PATH: packets (a folder, .avro files or .tar.gz; repeated until there are N); default: simulated ones. Three figures:
+
+- drain: a topic that holds N alerts is read to its end; alerts per second from the first message taken to the last
+  acknowledgement, and processor seconds of the service per alert (the broker's are not in them);
+- paced: alerts come at a fixed rate; latency from the broker's timestamp to the acknowledged output;
+- baseline: the same work as it is often written: fastavro.reader, a dict as the store, one alert at a time.
+
+A broker is started on loopback unless KAFKA_BOOTSTRAP_SERVERS names one. The service runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import numpy as np
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from benchmarks.machine import machine
+from deploy.kafka.broker import Broker
+from service.config import KafkaSettings, Settings, StoreSettings
+from service.inference.bundle import default_bundle
+from service.inference.classifier import Classifier
+from service.inference.registry import ModelRegistry
+from service.metrics import STAGE_SECONDS, STAGES
+from service.photometry import Kind, LightCurve
+from service.simulate import simulate
+from service.store import open_store
+from service.stream.archives import read_archive
+from service.stream.message import Batch
+from service.stream.publish import publish
+from service.stream.service import StreamService
+
+WARM_UP = 1000
+PARTITIONS = 4
+BASELINE_ALERTS = 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", nargs="?", type=Path, help="packets to use instead of simulated ones")
+    parser.add_argument("--alerts", type=int, default=10_000, help="to be drained")
+    parser.add_argument("--rate", type=float, default=250.0, help="alerts per second when paced")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long the paced run takes")
+    parser.add_argument("--delivery", default="at_least_once", choices=["at_least_once", "exactly_once"])
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(**json.loads(options.serve))
+        return
+    with _kafka() as servers, tempfile.TemporaryDirectory() as folder:
+        name = f"bench-{uuid.uuid4().hex[:6]}"
+        topics = {phase: f"{name}-{phase}" for phase in ("warm", "drain", "paced", "baseline")}
+        _make_topics(servers, [*topics.values(), f"{name}-out", f"{name}-dead", f"{name}-baseline-out"])
+        kafka = KafkaSettings(
+            bootstrap_servers=servers,
+            group_id=name,
+            output_topic=f"{name}-out",
+            dead_letter_topic=f"{name}-dead",
+            delivery=options.delivery,
+            transactional_id=name,
+        )
+        sizes: list[int] = []
+        paced = int(options.rate * options.seconds)
+        publish(_packets(options.path, WARM_UP, sizes), kafka, topics["warm"])
+        publish(_packets(options.path, options.alerts, sizes), kafka, topics["drain"])
+        publish(_packets(options.path, min(BASELINE_ALERTS, options.alerts), sizes), kafka, topics["baseline"])
+        held = list(_packets(options.path, paced, sizes))
+        print(
+            f"{options.alerts:,} alerts of {np.mean(sizes) / 1000:.0f} kB wait in {PARTITIONS} partitions", flush=True
+        )
+
+        child = {
+            "settings": Settings(
+                kafka=kafka, store=StoreSettings(url=f"sqlite:///{folder}/bench.db")
+            ).model_dump_json(),
+            "topics": topics,
+            "alerts": options.alerts,
+            "paced": paced,
+        }
+        measured = _run_service(child, lambda: publish(iter(held), kafka, topics["paced"], options.rate))
+        baseline = _baseline(servers, topics["baseline"], f"{name}-baseline-out", min(BASELINE_ALERTS, options.alerts))
+    result = {
+        "benchmark": "stream",
+        **measured,
+        "baseline_alerts_per_second": baseline,
+        "ratio_to_baseline": measured["alerts_per_second"] / baseline,
+        "alerts": options.alerts,
+        "packet_bytes": float(np.mean(sizes)),
+        "packets": str(options.path or "simulated"),
+        "rate": options.rate,
+        "delivery": options.delivery,
+        "machine": machine(),
+    }
+    print(
+        f"{'drain':>10} {measured['alerts_per_second']:8.0f} alerts/s,"
+        f" {measured['cpu_ms_per_alert']:.2f} ms of processor time each"
+    )
+    print(f"{'baseline':>10} {baseline:8.0f} alerts/s (x {result['ratio_to_baseline']:.1f})")
+    print(f"{'paced':>10} p50 {measured['p50_ms']:.0f} ms, p99 {measured['p99_ms']:.0f} ms at {options.rate:.0f}/s")
+    for stage, ms in measured["stage_ms_per_alert"].items():
+        print(f"{stage:>10} {ms:8.3f} ms per alert, wall")
+    print(json.dumps(result))
+
+
+def serve(settings: str, topics: dict[str, str], alerts: int, paced: int) -> None:
+    """The service's process: warm up, drain, keep pace; figures as JSON on standard output."""
+    config = Settings.model_validate_json(settings)
+    store = open_store(config.store.url)
+    models = ModelRegistry(default_bundle(), config.model.device, config.model.threads)
+    for _ in range(2):  # the second finds everything compiled, connected and in the caches
+        _read_to_end(config, models, store, topics["warm"], WARM_UP)
+    stages = _stage_seconds()
+    cpu = time.process_time()
+    seconds = _read_to_end(config, models, store, topics["drain"], alerts)
+    cpu = time.process_time() - cpu
+    drained = {name: (spent - stages[name]) / alerts * 1000 for name, spent in _stage_seconds().items()}
+
+    latencies: list[float] = []
+    done = threading.Event()
+
+    def settled(batch: Batch) -> None:
+        now = time.time()
+        latencies.extend(now - item.message.timestamp for item in batch.items if item.message.timestamp is not None)
+        if len(latencies) >= paced:
+            done.set()
+
+    service = StreamService(_reading(config, topics["paced"]), models, store, on_settled=settled)
+    service.start()
+    while not service.health().ready:
+        time.sleep(0.05)
+    print("ready", flush=True)
+    cpu_paced = time.process_time()
+    done.wait(paced)
+    service.stop()
+    milliseconds = np.array(latencies) * 1000
+    print(
+        json.dumps(
+            {
+                "alerts_per_second": alerts / seconds,
+                "cpu_ms_per_alert": cpu / alerts * 1000,
+                "p50_ms": float(np.percentile(milliseconds, 50)),
+                "p99_ms": float(np.percentile(milliseconds, 99)),
+                "max_ms": float(milliseconds.max()),
+                "paced_alerts": len(latencies),
+                "paced_cpu_ms_per_alert": (time.process_time() - cpu_paced) / paced * 1000,
+                "stage_ms_per_alert": drained,
+            }
+        )
+    )
+    store.close()
+
+
+def _reading(config: Settings, topic: str, suffix: str = "") -> Settings:
+    kafka = config.kafka.model_copy(update={"topics": [topic], "group_id": f"{config.kafka.group_id}-{topic}{suffix}"})
+    return config.model_copy(update={"kafka": kafka})
+
+
+def _read_to_end(config: Settings, models: ModelRegistry, store: Any, topic: str, alerts: int) -> float:
+    """Seconds from the first alert taken to the last one acknowledged."""
+    service = StreamService(
+        _reading(config, topic, uuid.uuid4().hex[:4]),
+        models,
+        store,
+        exit_at_end=True,
+    )
+    service.start()
+    while not service.accounting.total().consumed:
+        time.sleep(0.001)
+    begin = time.perf_counter()
+    while service.accounting.total().settled < alerts:
+        time.sleep(0.005)
+        if service.wait(0) and service.accounting.total().settled < alerts:
+            raise SystemExit(f"only {service.accounting.total()} of {alerts}")
+    seconds = time.perf_counter() - begin
+    service.stop()
+    return seconds
+
+
+def _stage_seconds() -> dict[str, float]:
+    sums = {s.labels["stage"]: s.value for m in STAGE_SECONDS.collect() for s in m.samples if s.name.endswith("_sum")}
+    return {stage: sums.get(stage, 0.0) for stage in STAGES}
+
+
+def _run_service(child: dict[str, Any], when_ready: Any) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.stream", "--serve", json.dumps(child)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    ) as process:
+        assert process.stdout is not None
+        last = ""
+        for line in process.stdout:
+            if line.strip() == "ready":
+                when_ready()
+            last = line
+    if process.returncode:
+        raise SystemExit(f"the service ended with status {process.returncode}")
+    figures: dict[str, Any] = json.loads(last)
+    return figures
+
+
+def _baseline(servers: str, topic: str, output: str, alerts: int) -> float:
+    """Alerts per second of a plain loop: poll, fastavro.reader, dict, classify, produce."""
+    classifier = Classifier(default_bundle(), threads=1)
+    classifier.warm_up()
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": f"{topic}-reader", "auto.offset.reset": "earliest"})
+    producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
+    consumer.subscribe([topic])
+    store: dict[str, LightCurve] = {}
+    done = 0
+    begin = 0.0
+    while done < alerts:
+        message = consumer.poll(1.0)
+        if message is None or message.error():
+            continue
+        begin = begin or time.perf_counter()
+        record: Any = next(iter(fastavro.reader(io.BytesIO(message.value()))))
+        curve = _plain_light_curve(record)
+        name = record["objectId"]
+        store[name] = curve = store[name].merge(curve) if name in store else curve
+        (prediction,) = classifier.classify([curve])
+        answer = {c: float(p) for c, p in zip(prediction.classes, prediction.probabilities, strict=True)}
+        producer.produce(
+            output, json.dumps({"objectId": name, "candid": record["candid"], "probabilities": answer}), name
+        )
+        producer.poll(0)
+        done += 1
+    producer.flush()
+    seconds = time.perf_counter() - begin
+    consumer.close()
+    return done / seconds
+
+
+def _plain_light_curve(record: dict[str, Any]) -> LightCurve:
+    points = [record["candidate"], *(record.get("prv_candidates") or [])]
+    detected = [point.get("magpsf") is not None for point in points]
+
+    def column(name: str) -> list[float]:
+        return [np.nan if point.get(name) is None else point[name] for point in points]
+
+    return LightCurve.from_columns(
+        [point["jd"] - 2400000.5 for point in points],
+        [point["fid"] - 1 for point in points],
+        mag=column("magpsf"),
+        magerr=column("sigmapsf"),
+        limit=column("diffmaglim"),
+        magnr=column("magnr"),
+        sign=[
+            (1 if point.get("isdiffpos") in ("t", "1") else -1) * found
+            for point, found in zip(points, detected, strict=True)
+        ],
+        kind=[Kind.DETECTION if found else Kind.UPPER_LIMIT for found in detected],
+        candid=[record["candid"], *([0] * (len(points) - 1))],
+    )
+
+
+def _packets(path: Path | None, count: int, sizes: list[int]) -> Iterator[tuple[None, bytes]]:
+    packets = cycle(packet for _, packet in read_archive(path)) if path else (a.packet for a in simulate(count, seed=1))
+    for packet in islice(packets, count):
+        sizes.append(len(packet))
+        yield None, packet
+
+
+def _make_topics(servers: str, names: list[str]) -> None:
+    admin = AdminClient({"bootstrap.servers": servers})
+    for done in admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names]).values():
+        done.result()
+
+
+@contextmanager
+def _kafka() -> Iterator[str]:
+    given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if given:
+        yield given
+        return
+    with tempfile.TemporaryDirectory() as folder, Broker(Path(folder)) as broker:
+        yield broker.bootstrap_servers
+
+
+if __name__ == "__main__":
+    main()
