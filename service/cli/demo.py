@@ -20,7 +20,7 @@ from rich.text import Text
 from service.alerts import Decoder
 from service.api.app import create_app
 from service.cli.errors import explains
-from service.cli.hosting import HttpServer, listen, open_models, pulse
+from service.cli.hosting import HttpServer, listen, open_models, slow_gauges
 from service.cli.store import MJD_EPOCH
 from service.config import ConfigError, LogSettings, load_settings
 from service.inference.bundle import BundleError
@@ -28,10 +28,12 @@ from service.inference.session import DeviceError
 from service.log import configure_logging
 from service.simulate import SimulatedAlert, Sky
 from service.store import open_store
+from service.stream.accounting import Accounting
 from service.stream.corridor import Corridor
 from service.stream.files import FileSink
 from service.stream.message import Batch, Message
 from service.stream.pipeline import Pipeline
+from service.stream.service import StreamHealth
 
 # A sky of this size sends some 600 alerts on a clear night, one night in four being lost to weather: objects are seen
 # again within minutes of the demo, and their light curves grow before one's eyes.
@@ -39,6 +41,7 @@ OBJECTS: Final = 4000
 ALERTS_PER_NIGHT: Final = 400
 # Where nobody watches (a log file), a line this often is enough.
 LOG_EVERY_S: Final = 10.0
+TOPIC: Final = "simulated-night"
 
 
 class SkySource:
@@ -61,7 +64,7 @@ class SkySource:
         self.exhausted = not alerts
         now = time()
         messages = [
-            Message("simulated-night", 0, self._given + number, alert.packet, timestamp=now, received=now)
+            Message(TOPIC, 0, self._given + number, alert.packet, timestamp=now, received=now)
             for number, alert in enumerate(alerts)
         ]
         self._given += len(messages)
@@ -78,6 +81,30 @@ class SkySource:
 
     def close(self) -> None:
         self.exhausted = True
+
+
+class SimulatedStream:
+    """The demo's corridor as the API knows a stream."""
+
+    def __init__(self, corridor: Corridor, source: SkySource) -> None:
+        self._corridor = corridor
+        self._source = source
+
+    @property
+    def accounting(self) -> Accounting:
+        return self._corridor.accounting
+
+    def health(self) -> StreamHealth:
+        reasons = [str(problem) for problem in (self._corridor.failure, self._corridor.trouble) if problem]
+        return StreamHealth(
+            ready=not reasons,
+            reasons=tuple(reasons),
+            partitions=() if self._source.exhausted else (f"{TOPIC}/0",),
+            in_flight=self.accounting.in_flight,
+            lag_messages=0,  # a simulated alert is made when it is due
+            lag_seconds=0.0,
+            last_progress=self._corridor.last_progress,
+        )
 
 
 @click.command()
@@ -108,7 +135,7 @@ def demo(config: Path | None, count: int, rate: float, seed: int, port: int) -> 
         pipeline = Pipeline(Decoder(), store, models, settings.quality)
         source = SkySource(islice(sky.alerts(), count), rate)
         corridor = Corridor(source, pipeline, FileSink(), settings.pipeline)
-        app = create_app(settings, models, store, corridor)
+        app = create_app(settings, models, store, SimulatedStream(corridor, source))
         server = HttpServer(app, settings.api, listening)
         night = threading.Thread(target=corridor.run, name="night", daemon=True)
         progress = threading.Thread(target=_report, args=(console, corridor, night, count), daemon=True)
@@ -116,7 +143,7 @@ def demo(config: Path | None, count: int, rate: float, seed: int, port: int) -> 
         console.print(f"page     http://localhost:{port}\nAPI      http://localhost:{port}/docs")
         console.print(f"metrics  http://localhost:{port}/metrics\nCtrl-C ends it")
         try:
-            with pulse(app, models, store):
+            with slow_gauges(app, models, store):
                 night.start()
                 progress.start()
                 server.serve_until_stopped()

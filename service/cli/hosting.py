@@ -25,7 +25,7 @@ from service.store.interface import Store, StoreUnavailableError
 log = logging.getLogger(__name__)
 
 # Readiness and the store's size cost a query or two each; a Prometheus that scrapes every 15 s sees every change.
-PULSE_S: Final = 10.0
+GAUGES_S: Final = 10.0
 # Requests under way at SIGTERM may take this long; the stream drains after them, within the 30 s of Kubernetes.
 HTTP_DRAIN_S: Final = 5
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -81,11 +81,11 @@ def _quiet_signals() -> Iterator[None]:
 
 
 @contextmanager
-def pulse(app: FastAPI, models: ModelRegistry, store: Store) -> Iterator[None]:
+def slow_gauges(app: FastAPI, models: ModelRegistry, store: Store) -> Iterator[None]:
     """Keep the gauges of readiness, store and model current while the block runs."""
     ended = threading.Event()
 
-    def beat() -> None:
+    def look() -> None:
         while True:
             active = models.active
             metrics.MODEL.info({"name": active.name, "version": active.version, "provider": active.provider})
@@ -97,10 +97,10 @@ def pulse(app: FastAPI, models: ModelRegistry, store: Store) -> Iterator[None]:
             else:
                 metrics.STORE_OBJECTS.set(now.objects)
                 metrics.STORE_BYTES.set(now.bytes)
-            if ended.wait(PULSE_S):
+            if ended.wait(GAUGES_S):
                 return
 
-    thread = threading.Thread(target=beat, name="pulse", daemon=True)
+    thread = threading.Thread(target=look, name="gauges", daemon=True)
     thread.start()
     try:
         yield

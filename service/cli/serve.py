@@ -13,7 +13,7 @@ import click
 from service.api.access import ApiKeyError
 from service.api.app import create_app
 from service.cli.errors import explains
-from service.cli.hosting import HttpServer, listen, open_models, pulse, store_folder
+from service.cli.hosting import HttpServer, listen, open_models, slow_gauges, store_folder
 from service.config import ConfigError, load_settings
 from service.inference.bundle import BundleError
 from service.inference.session import DeviceError
@@ -103,7 +103,7 @@ def serve(
             raise ConfigError("there is nothing to stream from: set kafka.bootstrap_servers or --bootstrap-servers")
         app = create_app(settings, models, store, stream)
         server = HttpServer(app, settings.api, listening)
-        with pulse(app, models, store):
+        with slow_gauges(app, models, store):
             if stream is not None:
                 stream.start()
                 threading.Thread(target=_end_with, args=(stream, server), daemon=True).start()
