@@ -32,9 +32,9 @@ class Header:
     codec: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Block:
-    """`count` records, one after the other, unpacked, in `data[start:end]`; `place` tells where in the file.
+    """`count` records, one after the other, unpacked, in `data[start:end]`; the block begins at byte `position`.
 
     `fault` is what is wrong behind the block. It is not raised at once: where bytes were lost inside the block, the
     record that they are missing from tells more.
@@ -44,7 +44,7 @@ class Block:
     data: bytes
     start: int
     end: int
-    place: str
+    position: int
     fault: AlertError | None
 
 
@@ -93,23 +93,23 @@ def blocks(raw: bytes, header: Header) -> Iterator[Block]:
         raise AlertError("truncated", f"file ends at byte {len(raw)}, inside the header's sync marker")
     position += SYNC_SIZE
     while position < len(raw):
-        place = f"block at byte {position}"
-        count, position = read_long(raw, position, f"{place}: record count")
-        size, position = read_long(raw, position, f"{place}: size")
+        begin = position
+        count, position = read_long(raw, position, "a block's record count")
+        size, position = read_long(raw, position, "a block's size")
         if count < 0 or size < 0:
-            raise AlertError("bad_block", f"{place} claims {count} records in {size} bytes")
+            raise AlertError("bad_block", f"{_block(begin)} claims {count} records in {size} bytes")
         end = position + size
         if end > len(raw):
-            raise AlertError("truncated", f"{place} claims {size} bytes, the file has {len(raw) - position}")
-        fault = None if raw.startswith(sync, end) else _sync_fault(raw, end, sync, place)
+            raise AlertError("truncated", f"{_block(begin)} claims {size} bytes, the file has {len(raw) - position}")
+        fault = None if raw.startswith(sync, end) else _sync_fault(raw, end, sync, begin)
         if header.codec == "null":
             data, start, stop = raw, position, end
         else:
-            data = _UNPACK[header.codec](raw[position:end], place)
+            data = _UNPACK[header.codec](raw[position:end], _block(begin))
             start, stop = 0, len(data)
         if count > stop - start:
-            raise AlertError("bad_count", f"{place} claims {count} records in {stop - start} bytes")
-        yield Block(count, data, start, stop, place, fault)
+            raise AlertError("bad_count", f"{_block(begin)} claims {count} records in {stop - start} bytes")
+        yield Block(count, data, start, stop, begin, fault)
         if fault is not None:
             return
         position = end + SYNC_SIZE
@@ -131,10 +131,15 @@ def read_long(raw: bytes, position: int, place: str) -> tuple[int, int]:
     raise AlertError("bad_varint", f"{place} is a number of more than 64 bits")
 
 
-def _sync_fault(raw: bytes, position: int, sync: bytes, place: str) -> AlertError:
+def _sync_fault(raw: bytes, position: int, sync: bytes, begin: int) -> AlertError:
     if sync.startswith(raw[position:]):
-        return AlertError("truncated", f"file ends at byte {len(raw)}, inside the sync marker of the {place}")
-    return AlertError("bad_sync", f"sync marker at byte {position}, behind the {place}, differs from the header's")
+        return AlertError("truncated", f"file ends at byte {len(raw)}, inside the sync marker of the {_block(begin)}")
+    said = f"sync marker at byte {position}, behind the {_block(begin)}, differs from the header's"
+    return AlertError("bad_sync", said)
+
+
+def _block(begin: int) -> str:
+    return f"block at byte {begin}"
 
 
 def _read_bytes(raw: bytes, position: int, place: str) -> tuple[bytes, int]:

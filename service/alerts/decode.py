@@ -203,4 +203,6 @@ def _alerts(reader: _Reader, block: container.Block) -> Iterator[Alert | AlertEr
 
 
 def _trailing(block: container.Block, end: int) -> AlertError:
-    return AlertError("trailing_bytes", f"{block.place}: its records end {block.end - end} bytes before it does")
+    return AlertError(
+        "trailing_bytes", f"records of the block at byte {block.position} end {block.end - end} bytes early"
+    )

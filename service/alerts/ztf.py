@@ -15,7 +15,7 @@ from service.alerts.projection import MISSING_NUMBER, NO_INTEGER, Cells, Field, 
 from service.jit import jit
 from service.photometry import BAND_CODES, POINT, SURVEY_CODES, Kind, LightCurve
 from service.photometry.flux import AB_ZERO_POINT_UJY, MAG_PER_RELATIVE_FLUX, SMALLEST_FLUX_UJY
-from service.photometry.union import TICKS_PER_DAY, WORDS
+from service.photometry.union import LONGEST_INSERTION_SORT, TICKS_PER_DAY, WORDS, choose
 
 PROJECTION: Final = Projection(
     fields=(
@@ -87,7 +87,16 @@ NO_FLUX: Final = -99999.0
 # others warn of damaged pixels (56), of positions at the image's edge (61) or of missing measurements.
 USABLE_PROCSTATUS: Final = (0, 57)
 
-_BANDS: Final = {1: "g", 2: "r", 3: "i"}  # fid
+# What a detection's numbers must lie between, ends included.
+_BOUNDS: Final = (
+    (JD, FIRST_JD, LAST_JD),
+    (FID, -(2.0**31), 2.0**31),  # an int: which ones are known is asked apart
+    (MAGPSF, BRIGHTEST, FAINTEST),
+    (SIGMAPSF, 0.0, LARGEST_MAGERR),
+    (RA, 0.0, 360.0),
+    (DEC, -90.0, 90.0),
+)
+_FIDS: Final = (1.0, 2.0, 3.0)  # g, r, i
 _G: Final = BAND_CODES["g"]
 _R: Final = BAND_CODES["r"]
 _I: Final = BAND_CODES["i"]
@@ -109,15 +118,11 @@ def alert(cells: Cells) -> Alert:
     """
     values = cells.values
     number = values[:N_FIELDS].view(np.float64).tolist()
-    _check_between(cells, JD, number[JD], FIRST_JD, LAST_JD)
-    if number[FID] not in _BANDS:
-        if number[FID] != number[FID]:
-            _refuse(cells, FID, "1, 2 or 3")
+    for field, low, high in _BOUNDS:
+        if not low <= number[field] <= high:  # NaN fails too
+            _refuse(cells, field, f"between {low:.9g} and {high:.9g}")
+    if number[FID] not in _FIDS:
         raise AlertError("unknown_band", f"candidate.fid is {number[FID]:g}; known are 1, 2, 3 for g, r, i")
-    _check_between(cells, MAGPSF, number[MAGPSF], BRIGHTEST, FAINTEST)
-    _check_between(cells, SIGMAPSF, number[SIGMAPSF], 0.0, LARGEST_MAGERR)
-    _check_between(cells, RA, number[RA], 0.0, 360.0)
-    _check_between(cells, DEC, number[DEC], -90.0, 90.0)
     candid = int(values[CANDID])
     if candid == NO_INTEGER:
         candid = int(values[CANDIDATE_CANDID])
@@ -152,11 +157,6 @@ def warm_up() -> None:
     _light_curve(Cells(b"", values, 1), 1)
 
 
-def _check_between(cells: Cells, field: int, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:  # NaN fails too
-        _refuse(cells, field, f"between {low:.9g} and {high:.9g}")
-
-
 def _refuse(cells: Cells, field: int, expected: str) -> NoReturn:
     path = PROJECTION.fields[field].path
     if int(cells.values[field]) == MISSING_NUMBER:
@@ -168,13 +168,17 @@ def _refuse(cells: Cells, field: int, expected: str) -> NoReturn:
 def _light_curve(cells: Cells, candid: int) -> LightCurve:
     words = np.empty((1 + cells.n_rows) * WORDS, dtype=np.uint32)
     buffer = np.frombuffer(cells.buffer, dtype=np.uint8)
-    count = _points(buffer, cells.values, cells.n_rows, candid, words)
-    return LightCurve.from_points(words[: count * WORDS].view(POINT))
+    count, is_union = _points(buffer, cells.values, cells.n_rows, candid, words)
+    points = words[: count * WORDS].view(POINT)
+    if not is_union:
+        return LightCurve.from_points(points)
+    points.setflags(write=False)
+    return LightCurve(points)
 
 
 @jit
 def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-def]
-    """Fill `words` with the points, the detection first, and return how many there are.
+    """Fill `words` with points; returns how many, and whether they are LightCurve's union of them already.
 
     buffer uint8 (bytes,), cells int64 (fields and rows), words uint32 ((1 + n_rows) * 9,).
     """
@@ -236,7 +240,10 @@ def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-de
         magnr = _plausible(numbers[base + ROW_MAGNR])
         _write(words, count, mjd_bits[0], row_candid, mag, magerr, limit, magnr, band, kind, sign)
         count += 1
-    return count
+    if count > LONGEST_INSERTION_SORT:
+        return count, False
+    points = words[: count * WORDS].copy()
+    return choose(points, words), True
 
 
 @jit

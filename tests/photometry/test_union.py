@@ -34,13 +34,14 @@ rows = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)  # the first example waits for the compiler
 @given(st.lists(rows, max_size=20))
 def test_any_points(values):
     points = np.array(values, dtype=POINT)
     assert union(points).tobytes() == by_sorting(points).tobytes()
 
 
+@settings(deadline=None)
 @given(arrays.arrays(np.uint8, st.integers(0, 12).map(lambda count: 36 * count)))
 def test_any_bytes_with_finite_epochs(noise):
     points = noise.view(POINT)
