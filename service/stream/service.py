@@ -120,11 +120,6 @@ class StreamService:
             last_progress=self._corridor.last_progress,
         )
 
-    @property
-    def trouble(self) -> str | None:
-        """What keeps alerts from flowing, in words, or None: readiness asks this."""
-        return "; ".join(self.health().reasons) or None
-
     def _run(self) -> None:
         try:
             self._corridor.run()

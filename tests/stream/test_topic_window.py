@@ -1,0 +1,54 @@
+"""The bounded window of daily topics."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
+
+import pytest
+
+from service.config import KafkaSettings
+from service.stream.topics import Span, live_topics, wanted_topics
+
+
+def test_today_and_the_days_before_it_in_utc() -> None:
+    """Given the evening in California, then the window is that of the UTC day, which has begun already."""
+    evening = datetime(2026, 3, 1, 20, 0, tzinfo=timezone(timedelta(hours=-8)))
+    settings = KafkaSettings(days_back=2, programids=[1, 2])
+    assert wanted_topics(settings, evening) == {
+        f"ztf_202603{day}_programid{programid}" for day in ("02", "01") for programid in (1, 2)
+    } | {"ztf_20260228_programid1", "ztf_20260228_programid2"}
+
+
+def test_given_names_are_followed_alone() -> None:
+    assert wanted_topics(KafkaSettings(topics=["mine"]), datetime.now(UTC)) == {"mine"}
+
+
+def test_a_span_names_its_own_days() -> None:
+    span = Span(datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 2, 12, tzinfo=UTC))
+    assert wanted_topics(KafkaSettings(), datetime(2026, 5, 1, tzinfo=UTC), span) == {
+        "ztf_20260228_programid1",
+        "ztf_20260301_programid1",
+        "ztf_20260302_programid1",
+    }
+
+
+def test_topics_without_a_living_partition_are_left_alone() -> None:
+    """Given a topic past its retention that the cluster still lists, then it is not followed."""
+
+    def topic(*leaders: int, error: object = None) -> SimpleNamespace:
+        return SimpleNamespace(error=error, partitions={n: SimpleNamespace(leader=at) for n, at in enumerate(leaders)})
+
+    metadata = SimpleNamespace(
+        topics={"alive": topic(1, 2), "half": topic(-1, 2), "dead": topic(-1, -1), "none": topic(),
+                "broken": topic(1, error="unknown topic"), "other": topic(1)}
+    )  # fmt: skip
+    assert live_topics(metadata, {"alive", "half", "dead", "none", "broken", "absent"}) == {"alive", "half"}
+
+
+def test_a_span_must_make_sense() -> None:
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    with pytest.raises(ValueError, match="before it starts"):
+        Span(noon, noon)
+    with pytest.raises(ValueError, match="time zone"):
+        Span(datetime(2026, 3, 1))
