@@ -18,8 +18,9 @@ from service import metrics
 from service.api.operations import check_readiness
 from service.api.server import Server
 from service.config import ApiSettings, ModelSettings
-from service.inference.bundle import default_bundle_folder, load_bundle
+from service.inference.bundle import BundleError, default_bundle_folder, load_bundle
 from service.inference.registry import ModelRegistry
+from service.inference.session import DeviceError
 from service.store.interface import Store, StoreUnavailableError
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,24 @@ def open_models(settings: ModelSettings) -> ModelRegistry:
     for folder in settings.shadow_bundles:
         registry.add_shadow(folder)
     return registry
+
+
+def reload_on_hangup(models: ModelRegistry, settings: ModelSettings) -> None:
+    """SIGHUP reads the configured bundle folders again: what is new there becomes active, or a shadow, without a gap.
+
+    A bundle that can't be served is refused in the log, and the model that was active goes on.
+    """
+
+    def reload() -> None:
+        try:
+            models.activate(settings.bundle or default_bundle_folder())
+            for folder in settings.shadow_bundles:
+                models.add_shadow(folder)
+        except (BundleError, DeviceError) as error:
+            log.error("the new model is refused, %s goes on: %s", models.active.bundle.label, error)
+
+    # in a thread: loading takes a second, and a signal interrupts whatever the main thread is doing
+    signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=reload, name="reload", daemon=True).start())
 
 
 def listen(settings: ApiSettings) -> socket.socket:

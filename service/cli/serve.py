@@ -13,7 +13,7 @@ import click
 from service.api.access import ApiKeyError
 from service.api.app import create_app
 from service.cli.errors import explains
-from service.cli.hosting import HttpServer, listen, open_models, slow_gauges, store_folder
+from service.cli.hosting import HttpServer, listen, open_models, reload_on_hangup, slow_gauges, store_folder
 from service.config import ConfigError, load_settings
 from service.inference.bundle import BundleError
 from service.inference.session import DeviceError
@@ -80,7 +80,8 @@ def serve(
 ) -> None:
     """Classify the stream and answer HTTP until SIGTERM or Ctrl-C, which drain what is under way and lose nothing.
 
-    Without brokers (kafka.bootstrap_servers) only HTTP is served. The page is at /, the API's documentation at /docs.
+    Without brokers (kafka.bootstrap_servers) only HTTP is served. SIGHUP reads the model bundle's folder again: what is
+    new there becomes active without a gap, or is refused. The page is at /, the API's documentation at /docs.
     """
     if until is not None and start is None:
         raise click.UsageError("--until goes with --from")
@@ -92,6 +93,7 @@ def serve(
     configure_logging(settings.log)
     listening = listen(settings.api)
     models = open_models(settings.model)
+    reload_on_hangup(models, settings.model)
     store_folder(settings.store.url)
     store = open_store(settings.store.url)
     try:

@@ -1,6 +1,7 @@
 """`serve` and `demo` as processes: up within seconds, down in order, clear when they can't."""
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+
+from service.inference.bundle import default_bundle_folder
 
 
 def free_port() -> int:
@@ -52,6 +55,30 @@ def test_serve_without_a_broker_answers_http_and_ends_in_order(command, environm
         process.send_signal(number)
         assert process.wait(15) == 0
         assert "Traceback" not in process.stdout.read()
+
+
+def test_hangup_swaps_the_model_and_refuses_a_broken_one(command, environment, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(default_bundle_folder(), bundle)
+    port = free_port()
+    with running(command, environment, "serve", "--port", str(port), "--bundle", str(bundle)) as process:
+        url = f"http://127.0.0.1:{port}/v1/models"
+
+        def active() -> str:
+            return httpx.get(url).json()["models"][0]["version"]
+
+        answer_of(url, process)
+        manifest = json.loads((bundle / "manifest.json").read_text())
+        (bundle / "manifest.json").write_text(json.dumps(manifest | {"version": "99.0"}))
+        process.send_signal(signal.SIGHUP)
+        answer_of(url, process, lambda _: active() == "99.0")
+        (bundle / "model.onnx").write_bytes(b"broken")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(1.0)
+        assert active() == "99.0"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+        assert "the new model is refused" in process.stdout.read()
 
 
 def test_a_port_that_is_taken_is_told_at_once(run):
