@@ -11,7 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from service import __version__
 from service.alerts import Decoder
-from service.api import classify, events, models, objects, openapi, operations, page, problems
+from service.api import classify, events, models, objects, oip, openapi, operations, page, problems
 from service.api.access import KEY_HEADER, Access, ApiKeys
 from service.api.context import Context, Stream, in_thread
 from service.api.middleware import BodyLimit, RequestContext
@@ -58,7 +58,13 @@ def create_app(
     problems.install(app)
     openapi.install(app, keys_needed=bool(keys))
     for router in (
-        classify.router, objects.router, models.router, events.router, operations.router, operations.health_router
+        classify.router,
+        objects.router,
+        models.router,
+        oip.router,
+        events.router,
+        operations.router,
+        operations.health_router,
     ):  # fmt: skip
         app.include_router(router)
     page.install(app, docs=api.docs)

@@ -94,7 +94,10 @@ def problem_response(request_id: str, path: str, error: ProblemError) -> Respons
         request_id=request_id,
         errors=list(error.errors),
     )
-    return Response(orjson.dumps(problem.model_dump()), error.status, dict(error.headers), MEDIA_TYPE)
+    content = problem.model_dump()
+    if path.startswith("/v2"):
+        content["error"] = error.detail  # where clients of the Open Inference Protocol look
+    return Response(orjson.dumps(content), error.status, dict(error.headers), MEDIA_TYPE)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
