@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from service.photometry import LightCurve
 from service.store import encoding
+from service.store.checkpoints import BACKSTOP, Checkpointer
 from service.store.interface import (
     Increment,
     Sort,
@@ -39,6 +40,9 @@ BUSY_TIMEOUT_S: Final = 10.0
 
 # Objects forgotten per transaction: some 50 ms, so that batches of the stream slip in between.
 PRUNE_CHUNK: Final = 2000
+
+# Pages of the writer's indexes that stay at hand from batch to batch.
+WRITER_CACHE_KIB: Final = 32_768
 
 # With less than this left on the disk the store says that it can't be written: a large batch puts 10 MB into the log.
 MINIMUM_FREE_BYTES: Final = 16_000_000
@@ -82,7 +86,10 @@ class SqliteStore:
             raise StoreUnavailableError(f"store {self.path}: {error.strerror or error}") from error
         with _translated(self.path):
             self._writer = self._connect()
+            self._writer.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+            self._writer.execute(f"PRAGMA wal_autocheckpoint = {BACKSTOP}")
             self._migrate()
+            self._checkpointer = Checkpointer(self._connect(), self._write_lock)
 
     def merge(self, increments: Sequence[Increment]) -> list[LightCurve]:
         if not increments:
@@ -239,13 +246,16 @@ class SqliteStore:
 
     def check(self) -> None:
         with self._transaction() as connection:
-            connection.execute("UPDATE totals SET objects = objects")  # a page that must reach the disk
+            # twice, because a page whose content is the same is not written: this one must reach the disk
+            connection.execute("UPDATE totals SET objects = objects + 1")
+            connection.execute("UPDATE totals SET objects = objects - 1")
         free = shutil.disk_usage(self.path.parent).free
         if free < MINIMUM_FREE_BYTES:
             raise StoreUnavailableError(f"store {self.path}: the disk is full ({free / 1e6:.0f} MB left)")
 
     def close(self) -> None:
         self._closed = True
+        self._checkpointer.stop()
         while self._idle_readers:
             self._idle_readers.pop().close()
         with self._write_lock:
@@ -271,6 +281,8 @@ class SqliteStore:
                 if self._writer.in_transaction:  # some failures, a full disk among them, have rolled back already
                     self._writer.execute("ROLLBACK")
                 raise
+            finally:
+                self._checkpointer.wake()
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
