@@ -66,7 +66,8 @@ class Broker:
     """A one-node Kafka cluster whose data live in `folder`; ports of 0 are chosen free and then kept.
 
     `advertised_port` is the port that clients are sent to, where a proxy stands before the broker. `properties` add to
-    or replace those of `server_properties`.
+    or replace those of `server_properties`; `format_options` go to kafka.tools.StorageTool, which makes
+    SCRAM users.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Broker:
         advertised_port: int | None = None,
         heap_mb: int = 512,
         properties: dict[str, str] | None = None,
-        jvm_options: tuple[str, ...] = (),
+        format_options: tuple[str, ...] = (),
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
@@ -85,7 +86,7 @@ class Broker:
         self.advertised_port = advertised_port or self.port
         self.heap_mb = heap_mb
         self.extra_properties = properties or {}
-        self.jvm_options = jvm_options
+        self.format_options = format_options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -109,7 +110,7 @@ class Broker:
         properties = self.folder / "server.properties"
         properties.write_text("".join(f"{name}={value}\n" for name, value in self.server_properties().items()))
         if not (self.folder / "data" / "meta.properties").exists():
-            arguments = ["format", "--standalone", "-t", CLUSTER_ID, "-c", str(properties)]
+            arguments = ["format", "--standalone", "-t", CLUSTER_ID, "-c", str(properties), *self.format_options]
             done = subprocess.run(
                 self._java(jars, "kafka.tools.StorageTool", *arguments), capture_output=True, text=True, check=False
             )
@@ -182,7 +183,7 @@ class Broker:
         }
 
     def _java(self, jars: Path, main: str, *arguments: str) -> list[str]:
-        options = [f"-Xmx{self.heap_mb}m", "-Xms128m", "-XX:+UseSerialGC", *self.jvm_options]
+        options = [f"-Xmx{self.heap_mb}m", "-Xms128m", "-XX:+UseSerialGC"]
         options += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
         return ["java", *options, "-cp", f"{jars}/*", main, *arguments]
 

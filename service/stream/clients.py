@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import socket
+from time import monotonic
 from typing import Any, Final
 
 from service.config import Delivery, KafkaSettings
+
+# librdkafka repeats itself with every attempt to connect, up to twenty times a second; once in this time is enough.
+REPEAT_S: Final = 30.0
 
 # A replica that dies without a word is replaced after this long; a restart of a static member must take less.
 SESSION_TIMEOUT_MS: Final = 15_000
@@ -14,6 +20,28 @@ STATIC_SESSION_TIMEOUT_MS: Final = 45_000
 TRANSACTION_TIMEOUT_MS: Final = 20_000
 # An alert of 70 KB is refused only if its topic's limit is below that; a dead letter may be a message of 10 MB.
 MAX_MESSAGE_BYTES: Final = 24_000_000
+
+
+class _OnceInAWhile(logging.Filter):
+    """Lets a message through unless the same one, numbers apart, was heard within REPEAT_S."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._heard: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        gist = re.sub(r"\d+", "", record.getMessage())
+        now = monotonic()
+        if now - self._heard.get(gist, -REPEAT_S) < REPEAT_S:
+            return False
+        if len(self._heard) > 1000:  # messages that are new every time must not fill the memory
+            self._heard.clear()
+        self._heard[gist] = now
+        return True
+
+
+KAFKA_LOG: Final = logging.getLogger("service.stream.librdkafka")
+KAFKA_LOG.addFilter(_OnceInAWhile())
 
 
 def client_config(settings: KafkaSettings) -> dict[str, Any]:

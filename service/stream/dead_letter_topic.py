@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from service.config import KafkaSettings
 from service.stream.avro import SchemaMismatchError
-from service.stream.clients import client_config
+from service.stream.clients import KAFKA_LOG, client_config
 from service.stream.corridor import StreamError
 from service.stream.dead_letters import DeadLetter
 from service.stream.publish import publish
@@ -47,7 +47,7 @@ def read_dead_letters(settings: KafkaSettings) -> Iterator[DeadLetter]:
             **settings.librdkafka,
             **settings.librdkafka_consumer,
         },
-        logger=log,
+        logger=KAFKA_LOG,
     )
     try:
         metadata = consumer.list_topics(timeout=TIMEOUT_S).topics.get(topic)

@@ -16,7 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from service import metrics
 from service.config import KafkaSettings
-from service.stream.clients import MAX_MESSAGE_BYTES, client_config, producer_config
+from service.stream.clients import KAFKA_LOG, MAX_MESSAGE_BYTES, client_config, producer_config
 from service.stream.corridor import StreamError
 from service.stream.dead_letters import DeadLetter
 from service.stream.message import Batch, DeadLettered, Item, Published
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 STALLED_S: Final = 5.0
 # What is kept of a refused message that is too large for the dead-letter topic: enough for any header.
 SHORTENED_BYTES: Final = 65_536
-ADMIN_TIMEOUT_S: Final = 10.0
+# One look at the topics; the end of the process may have to wait for it.
+ADMIN_TIMEOUT_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class KafkaSink:
     def __init__(self, settings: KafkaSettings, retry_s: float = 1.0) -> None:
         self._settings = settings
         self._retry_s = retry_s
-        self._producer = Producer({**producer_config(settings), "error_cb": self._on_error}, logger=log)
+        self._producer = Producer({**producer_config(settings), "error_cb": self._on_error}, logger=KAFKA_LOG)
         self._sent: deque[_Sent] = deque()
         self._given_up: Callable[[], bool] = lambda: False
         self._fatal: KafkaError | None = None
@@ -167,7 +168,7 @@ class KafkaSink:
         if error.fatal():
             self._fatal = error
         elif error.code() != KafkaError._ALL_BROKERS_DOWN:  # `trouble` tells when it lasts
-            log.warning("Kafka producer: %s", error)
+            KAFKA_LOG.warning("producer: %s", error.str())
 
 
 def is_too_large(error: KafkaError) -> bool:
@@ -178,7 +179,7 @@ def ensure_topics(settings: KafkaSettings) -> None:
     """Make the output and dead-letter topics where they are not there, with the brokers' own numbers of partitions and
     replicas. Raises KafkaException while the brokers don't answer; being forbidden to look or make is only logged.
     """
-    admin = AdminClient(client_config(settings), logger=log)
+    admin = AdminClient(client_config(settings), logger=KAFKA_LOG)
     there = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
     wanted = {
         settings.output_topic: {},

@@ -20,7 +20,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Kafka
 
 from service import metrics
 from service.config import Delivery, KafkaSettings
-from service.stream.clients import client_config, consumer_config, is_cooperative
+from service.stream.clients import KAFKA_LOG, client_config, consumer_config, is_cooperative
 from service.stream.corridor import StreamError
 from service.stream.message import Batch, Message, Place
 from service.stream.topics import Span, TopicWatch
@@ -78,7 +78,9 @@ class KafkaSource:
         self._clock = clock
         config = consumer_config(settings, self.group_id)
         self._cooperative = is_cooperative(config)
-        self._consumer = Consumer({**config, "error_cb": self._on_error, "on_commit": self._on_commit}, logger=log)
+        self._consumer = Consumer(
+            {**config, "error_cb": self._on_error, "on_commit": self._on_commit}, logger=KAFKA_LOG
+        )
         self._watch = TopicWatch(client_config(settings), settings, span, clock)
         self._subscribed: frozenset[str] = frozenset()
         self._assigned: dict[Place, _Assignment] = {}
@@ -106,7 +108,7 @@ class KafkaSource:
         """Raises StreamError when this member can't go on."""
         self._follow_topics()
         if not self._subscribed:
-            self._watch.changed.wait(IDLE_POLL_S)
+            self._consumer.poll(IDLE_POLL_S)
             return []
         first = self._consume(1, IDLE_POLL_S)
         messages = self._accept(first)
@@ -175,7 +177,7 @@ class KafkaSource:
     def trouble(self) -> str | None:
         """Why nothing is consumed, in words, or None."""
         if not self._watch.reachable:
-            return f"the brokers {self.settings.bootstrap_servers} do not answer"
+            return f"the brokers {self.settings.bootstrap_servers} do not answer: {self._watch.error}"
         if not self._watch.topics:
             return f"none of the topics {', '.join(sorted(self._watch.wanted))} exists"
         if not self.joined:
@@ -189,7 +191,6 @@ class KafkaSource:
     # -- inside
 
     def _follow_topics(self) -> None:
-        self._watch.changed.clear()
         topics = self._watch.topics
         if topics == self._subscribed or not self._watch.looked:
             return
@@ -268,7 +269,7 @@ class KafkaSource:
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._watch.look_again()
         else:
-            log.warning("Kafka consumer: %s", error)
+            KAFKA_LOG.warning("consumer: %s", error.str())
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         begin = self._starting_offsets(partitions)

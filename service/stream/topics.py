@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from service.config import KafkaSettings
+from service.stream.clients import KAFKA_LOG
 
 log = logging.getLogger(__name__)
 
 # Until the first topic is there, and while the cluster does not answer, looking again costs nothing and saves waiting.
 EAGER_REFRESH_S: Final = 2.0
-LIST_TIMEOUT_S: Final = 5.0
+LIST_TIMEOUT_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ def live_topics(metadata: Any, wanted: set[str]) -> set[str]:
 class TopicWatch:
     """Looks again and again which of the wanted topics are alive, in a thread of its own: the poll loop never waits.
 
-    `topics` is the answer of the last look; `reachable` whether the cluster gave one; `looked` whether any was given.
+    `topics` is the answer of the last look; `reachable` whether the cluster gave one, and if not, `error` says why;
+    `looked` whether any was ever given.
     """
 
     def __init__(
@@ -84,8 +86,9 @@ class TopicWatch:
         self.wanted: frozenset[str] = frozenset()
         self.reachable = False
         self.looked = False
-        self.changed = threading.Event()
-        self._client = AdminClient(client_config, logger=log)
+        self.error = ""
+        config: dict[str, Any] = {**client_config, "error_cb": self._on_error}
+        self._client = AdminClient(config, logger=KAFKA_LOG)
         self._settings = settings
         self._span = span
         self._clock = clock
@@ -114,15 +117,22 @@ class TopicWatch:
             self._again.wait(interval if settled else min(interval, EAGER_REFRESH_S))
             self._again.clear()
 
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # that is known; what the single broker said tells more
+            self.error = error.str()
+
     def _look(self) -> None:
         self.wanted = frozenset(wanted_topics(self._settings, self._clock(), self._span))
         try:
             metadata = self._client.list_topics(timeout=LIST_TIMEOUT_S)
         except KafkaException as error:
+            self.error = error.args[0].str()
+            self._client.poll(0)  # brings the reason, by way of `_on_error`
             if self.reachable or not self.looked:
-                log.warning("the brokers %s do not answer: %s", self._settings.bootstrap_servers, error.args[0])
+                KAFKA_LOG.warning("the brokers %s do not answer: %s", self._settings.bootstrap_servers, self.error)
             self.reachable = False
             return
+        self._client.poll(0)
         self.reachable = True
         topics = frozenset(live_topics(metadata, set(self.wanted)))
         if topics != self.topics or not self.looked:
@@ -132,7 +142,6 @@ class TopicWatch:
             )
         self.topics = topics
         self.looked = True
-        self.changed.set()
 
 
 def _days(first: date, last: date) -> Iterator[date]:

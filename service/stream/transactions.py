@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from service import metrics
 from service.config import KafkaSettings
-from service.stream.clients import producer_config, transactional_id
+from service.stream.clients import KAFKA_LOG, producer_config, transactional_id
 from service.stream.corridor import StreamError
 from service.stream.kafka_sink import Record, ensure_topics, is_too_large, records
 from service.stream.message import Batch, Message, Returned
@@ -43,7 +43,7 @@ class TransactionalSink:
         self._settings = settings
         self._owner = owner
         self._retry_s = retry_s
-        self._producer = Producer({**producer_config(settings), "error_cb": self._on_error}, logger=log)
+        self._producer = Producer({**producer_config(settings), "error_cb": self._on_error}, logger=KAFKA_LOG)
         self._given_up: Callable[[], bool] = lambda: False
         self._arrived: list[Batch] = []
         self._shorten = False
@@ -79,6 +79,7 @@ class TransactionalSink:
                 return
 
     def acknowledged(self, timeout_s: float) -> list[Batch]:
+        self._producer.poll(0)  # what the client has to say
         arrived, self._arrived = self._arrived, []
         return arrived
 
@@ -167,4 +168,4 @@ class TransactionalSink:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
-            log.warning("Kafka producer: %s", error)
+            KAFKA_LOG.warning("producer: %s", error.str())
