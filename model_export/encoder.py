@@ -93,9 +93,10 @@ class AlertEncoder(nn.Module):
         x = torch.cat((token, self.dropout(x)), dim=1)  # (B, 1 + T, d)
         if bias is not None:
             bias = functional.pad(bias, (1, 0))  # the context token is never padding
+        x = x.to(self.blocks[0].expand.weight.dtype)  # the blocks may be half precision, times may not
         for block in self.blocks:
             x = block(x, bias)
-        x = self.norm(x)
+        x = self.norm(x.to(self.norm.weight.dtype))
         whole, x = x[:, 0], x[:, 1:]
         if bias is None:
             mean, peak = x.mean(dim=1), x.amax(dim=1)

@@ -26,11 +26,13 @@ PARITY: Final = 1e-5
 
 
 class _Served(nn.Module):
-    """(logits, embedding) with the published prior in the head's bias."""
+    """(logits, embedding) with the published prior in the head's bias; `half`: the blocks in float16."""
 
-    def __init__(self, model: AlertClassifier, prior: NDArray[np.float64]) -> None:
+    def __init__(self, model: AlertClassifier, prior: NDArray[np.float64], half: bool = False) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval()
+        if half:
+            self.model.encoder.blocks.half()
         with torch.no_grad():
             self.model.head.bias += torch.from_numpy(np.log(prior)).float()
 
@@ -39,9 +41,12 @@ class _Served(nn.Module):
         return logits, embedding
 
 
-def export_alert_clr(model: AlertClassifier, prior: NDArray[np.float64], path: Path) -> None:
-    """One graph: points (batch, windows, length, F), context (batch, C) -> logits, embedding; every axis dynamic."""
-    served = _Served(model, prior)
+def export_alert_clr(model: AlertClassifier, prior: NDArray[np.float64], path: Path, half: bool = False) -> None:
+    """One graph: points (batch, windows, length, F), context (batch, C) -> logits, embedding; every axis dynamic.
+
+    `half` makes the variant for GPUs: attention and feed-forward in float16, times, pooling and head in float32.
+    """
+    served = _Served(model, prior, half)
     batch, count, length = (torch.export.Dim(name, min=1) for name in ("batch", "windows", "length"))
     example = (
         torch.randn(3, 2, 11, model.config.point_features),

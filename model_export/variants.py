@@ -1,0 +1,86 @@
+"""Faster variants of a bundle, kept only where the science holds: int8 for CPUs, float16 for GPUs.
+
+A variant is a bundle of its own beside the first. It is written only if, on the validation split, macro-F1 of the
+supernova types and the calibration error each move by less than half a point.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from model_export.bundle import load_run
+from model_export.data import load_difference
+from model_export.evaluate import ENOUGH, judge
+from model_export.export import export_alert_clr, latency, sha256
+from model_export.predict import ALL
+from model_export.scores import expected_calibration_error, supernova_scores
+from service.inference.manifest import Manifest
+
+TOLERANCE: Final = 0.005  # half a point
+_LENGTH: Final = 30  # tokens of a typical light curve with ten to twenty detections
+
+
+class VariantError(ValueError):
+    """A variant that would change the answers too much; the message has the figures."""
+
+
+def write_variant(kind: str, data: Path, bundle: Path, out: Path, run: Path | None = None) -> str:
+    """Write the `int8` or `float16` (which needs the torch weights of `run`) variant; returns what it costs and gains.
+
+    Raises VariantError where macro-F1 or the calibration error moves by half a point or more.
+    """
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder)
+        if kind == "int8":
+            _quantize(bundle / "model.onnx", made / "model.onnx")
+            manifest["batch_invariant"] = False  # activations share one scale per batch
+        elif run is None:
+            raise VariantError("the float16 variant is exported anew and needs the run's weights: --run")
+        else:
+            export_alert_clr(load_run(run)[0], np.array(manifest["prior"]), made / "model.onnx", half=True)
+        manifest["version"] += f"+{kind}"
+        manifest["sha256"] = sha256(made / "model.onnx")
+        Manifest.model_validate(manifest)
+        (made / "manifest.json").write_text(json.dumps(manifest, separators=(",", ":")) + "\n")
+        before, after = _figures(bundle, data), _figures(made, data)
+        moved = {name: after[name] - before[name] for name in before}
+        told = ", ".join(f"{name} {before[name]:.4f} -> {after[name]:.4f}" for name in before)
+        if max(abs(change) for change in moved.values()) >= TOLERANCE:
+            raise VariantError(f"{kind} moves the figures too much: {told}")
+        out.mkdir(parents=True, exist_ok=True)
+        for name in ("model.onnx", "manifest.json"):
+            shutil.copyfile(made / name, out / name)
+        for name in ("MODEL_CARD.md", "metrics.json"):
+            shutil.copyfile(bundle / name, out / name)
+    fast, slow = latency(out / "model.onnx", _LENGTH), latency(bundle / "model.onnx", _LENGTH)
+    return f"{told}; {_LENGTH} tokens on one core: {slow:.2f} -> {fast:.2f} ms"
+
+
+def _quantize(source: Path, target: Path) -> None:
+    """Weights of attention and feed-forward to int8; the embedding of points, pooling and head stay in float32."""
+    nodes = onnx.load(source).graph.node
+    embedding = next(node.name for node in nodes if node.op_type == "MatMul")  # of points: the first product
+    kept = [node.name for node in nodes if node.op_type == "Gemm"]  # context, pooling, head
+    quantize_dynamic(source, target, weight_type=QuantType.QInt8, nodes_to_exclude=[embedding, *kept])
+
+
+def _figures(bundle: Path, data: Path) -> dict[str, float]:
+    """Macro-F1 of supernova types and calibration error, validation split, everything seen."""
+    real = load_difference(data)
+    validation = real.where((real.objects["split"] == "validation").to_numpy() & (real.labels >= 0))
+    judged = judge(bundle, validation, (ALL,))[ALL]
+    prior = np.array(json.loads((bundle / "manifest.json").read_text())["prior"])
+    transients = judged.where((judged.table == "transients") & (judged.n_detections >= ENOUGH))
+    return {
+        "macro-F1": supernova_scores(transients.probabilities, transients.labels, prior)["macro_f1"],
+        "calibration error": expected_calibration_error(judged.probabilities, judged.labels),
+    }
