@@ -47,10 +47,13 @@ ENV PATH=/opt/venv/bin:$PATH \
     ALERT_CLASSIFIER_STORE__URL=sqlite:////var/lib/alert-classifier/alert-classifier.db \
     ALERT_CLASSIFIER_LOG__FORMAT=json
 
-# The packet decoder is compiled here and not at every start; the shipped bundle is loaded, so that a broken image fails
-# now. No torch may have come along.
-RUN NUMBA_CACHE_DIR=/opt/numba python -c "from service.alerts import Decoder; Decoder().warm_up()" \
+# A small night goes through the whole pipeline: what numba compiles is compiled here and not at every start, and an image
+# that can't work is not made. No torch may have come along.
+RUN export NUMBA_CACHE_DIR=/opt/numba \
     && alert-classifier model verify \
+    && alert-classifier simulate --alerts 20 --out /tmp/night \
+    && alert-classifier replay /tmp/night --store sqlite:////tmp/night.db \
+    && rm -r /tmp/night* \
     && python -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is not None)"
 
 USER 10001:10001
