@@ -30,7 +30,7 @@ function endpoint(api, operation) {
   const details = html("details", { class: "endpoint", toggle: () => {
     if (details.open && details.children.length === 1) details.append(...body(api, operation));
   } }, html("summary", {}, html("span", { class: "method" }, operation.method.toUpperCase()), html("code", {}, operation.path),
-    html("span", { class: "quiet" }, (operation.description || operation.summary || "").split("\n")[0])));
+    html("span", { class: "quiet" }, (operation.description || operation.summary || "").split("\n")[0].replaceAll("`", ""))));
   return details;
 }
 

@@ -54,7 +54,11 @@ function rows(columns) {
     mjd, band: columns.band[i], kind: columns.kind[i], mag: columns.mag[i], magerr: columns.magerr[i],
     limit: columns.limit[i], sign: columns.sign[i], y: columns.kind[i] === "upper_limit" ? columns.limit[i] : columns.mag[i],
   }));
-  return found.filter((each) => each.y !== null && !(each.kind === "forced" && !(each.magerr < ERROR_AT_SNR / FORCED_SNR)));
+  // forced photometry of an exposure that gave a detection says the same again
+  const place = (each) => `${each.band} ${each.mjd.toFixed(5)}`;
+  const detected = new Set(found.filter((each) => each.kind === "detection").map(place));
+  const worthDrawing = (each) => each.kind !== "forced" || (each.magerr < ERROR_AT_SNR / FORCED_SNR && !detected.has(place(each)));
+  return found.filter((each) => each.y !== null && worthDrawing(each));
 }
 
 function marker(point, x, y) {

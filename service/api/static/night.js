@@ -59,7 +59,7 @@ function showNewest(newest, objects) {
   newest.replaceChildren(html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Newest confident transients" }, html("table", {},
     html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "Object"), html("th", { scope: "col" }, "Class"),
       html("th", { scope: "col", class: "right" }, "Probability"), html("th", { scope: "col", class: "right optional" }, "Detections"),
-      html("th", { scope: "col", class: "right" }, "Classified"))),
+      html("th", { scope: "col", class: "right" }, "When"))),
     html("tbody", {}, objects.map((each) => html("tr", {},
       html("td", {}, html("a", { href: `#/object/${encodeURIComponent(each.object_id)}` }, each.object_id)),
       html("td", {}, each.top_class), html("td", { class: "right" }, percent(each.top_probability)),

@@ -47,7 +47,7 @@ export function timePlot({ whole, label, yLabel, range, draw, near, height = 340
     const across = ticks(from, to, width / 110);
     for (const value of across.values) {
       parts.push(svg("line", { class: "axis", x1: x(value), x2: x(value), y1: height - MARGIN.bottom, y2: height - MARGIN.bottom + 5 }),
-        svg("text", { x: x(value), y: height - MARGIN.bottom + 18, "text-anchor": "middle" }, value.toFixed(across.digits)));
+        svg("text", { x: x(value), y: height - MARGIN.bottom + 18, "text-anchor": x(value) > right() - 16 ? "end" : "middle" }, value.toFixed(across.digits)));
     }
     parts.push(svg("line", { class: "axis", x1: MARGIN.left, x2: right(), y1: height - MARGIN.bottom, y2: height - MARGIN.bottom }),
       svg("text", { x: right(), y: height - 4, "text-anchor": "end" }, "MJD [days]"),
