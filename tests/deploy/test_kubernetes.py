@@ -13,7 +13,9 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from fastapi.routing import APIRoute
 
+from service.api.operations import health_router
 from service.config import Delivery, load_settings
 
 CHART = Path("deploy/kubernetes/alert-classifier")
@@ -110,6 +112,15 @@ def test_pods_have_no_rights_and_no_writable_root(render: Render, case: str) -> 
     }
     # what the image writes to is a volume (Dockerfile: NUMBA_CACHE_DIR under /tmp, the store's folder)
     assert {"/tmp", "/var/lib/alert-classifier"} <= {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_probes_ask_what_the_service_answers(render: Render, root: Path) -> None:
+    container = kinds(render("smallest"))["StatefulSet"]["spec"]["template"]["spec"]["containers"][0]
+    served = {route.path for route in health_router.routes if isinstance(route, APIRoute)}
+    probes = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
+    assert probes == {"startup": "/health/live", "liveness": "/health/live", "readiness": "/health/ready"}
+    assert set(probes.values()) <= served
+    assert "/health/live" in (root / "Dockerfile").read_text()
 
 
 @pytest.mark.parametrize("case", CASES)
