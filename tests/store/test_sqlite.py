@@ -155,6 +155,20 @@ def test_a_file_locked_by_another_process_is_unavailable_until_it_is_free(
     store.close()
 
 
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="the sqlite3 command is not installed")
+def test_a_backup_taken_beside_a_writer_is_a_store_of_its_own(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    store.merge(batch(1))
+    subprocess.run(["sqlite3", tmp_path / "store.db", f".backup '{tmp_path / 'backup.db'}'"], check=True)
+    store.merge(batch(2))
+    copy = SqliteStore(tmp_path / "backup.db")
+    assert all(seen == {1.0} for seen in batches_of(copy))
+    copy.merge(batch(2))  # played again
+    assert batches_of(copy) == batches_of(store)
+    copy.close()
+    store.close()
+
+
 def test_a_record_waits_for_the_disk_and_a_merge_leaves_that_to_it() -> None:
     store = SqliteStore()
     statements: list[str] = []

@@ -31,7 +31,7 @@ CREATE TABLE alert_classifier.latest (
     top_probability double precision NOT NULL,
     document bytea NOT NULL,            -- JSON, deflated
     embedding bytea                     -- float16
-) WITH (fillfactor = 80, toast_tuple_target = 8160);
+) WITH (toast_tuple_target = 8160);
 ALTER TABLE alert_classifier.latest ALTER COLUMN document SET STORAGE EXTERNAL;
 ALTER TABLE alert_classifier.latest ALTER COLUMN embedding SET STORAGE EXTERNAL;
 CREATE INDEX latest_by_time ON alert_classifier.latest (published_at, object_id) INCLUDE (top_class, top_probability);
