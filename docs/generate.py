@@ -55,9 +55,9 @@ delivery = "exactly_once"
 url = "postgresql://classifier@database/alerts"
 ```
 
-Secrets are better kept out of files: `ALERT_CLASSIFIER_KAFKA__LIBRDKAFKA__sasl.password` in the environment adds one
-entry to the table of the file. (dash and other shells drop variables with dots; `env`, systemd, Docker and Kubernetes
-pass them on.)
+Secrets are better kept out of files. A table in the environment joins the one of the file, entry by entry:
+`ALERT_CLASSIFIER_KAFKA__LIBRDKAFKA='{"sasl.password": "..."}'`. Where a variable's name may hold dots, as in Docker and
+Kubernetes, `ALERT_CLASSIFIER_KAFKA__LIBRDKAFKA__sasl.password` says the same without JSON.
 """
 
 OUTPUT: Final = """# What is published
