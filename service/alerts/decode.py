@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from service import metrics
 from service.alerts import container, fallback, interpreter, schema, ztf
 from service.alerts.alert import Alert, AlertError
 from service.alerts.compiler import NotCompilableError, compile_schema
@@ -36,6 +37,7 @@ class Fallbacks:
         with self._lock:
             self.schemas += schemas
             self.records += records
+        metrics.DECODER_FALLBACKS.inc(records)
 
 
 class Decoder:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from ztf_packets import an_alert, assert_same, packet, schema
 
 from service.alerts import AlertError, Decoder, fallback, interpreter
@@ -226,12 +227,14 @@ def with_field(name: str, kind: Any) -> dict[str, Any]:
 
 def test_a_schema_that_the_compiler_does_not_understand_is_read_by_fastavro_and_counted() -> None:
     decoder = Decoder()
+    before = REGISTRY.get_sample_value("alert_classifier_decoder_fallbacks_total") or 0
     raw = packet(an_alert(nbad=False), with_field("nbad", ["null", "boolean"]))
     for _ in range(3):
         assert_same(decoder.decode(raw), an_alert())
     assert (decoder.fallbacks.schemas, decoder.fallbacks.records) == (1, 3)
     assert_same(decoder.decode(packet(an_alert(), schema())), an_alert())
     assert (decoder.fallbacks.schemas, decoder.fallbacks.records) == (1, 3)
+    assert REGISTRY.get_sample_value("alert_classifier_decoder_fallbacks_total") == before + 3
 
 
 def test_the_fallback_refuses_what_is_no_number_by_its_name() -> None:
