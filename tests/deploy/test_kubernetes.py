@@ -166,12 +166,23 @@ def test_keda_scales_the_group_that_the_service_joins(render: Render) -> None:
             "several replicas need one shared store",
         ),
         (("settings.kafka.bootstrap_servers=k:9092", "replicas=2"), "replicas"),
+        (
+            ("settings.kafka.bootstrap_servers=k:9092", "api.existingSecret=keys", "serviceMonitor.enabled=true"),
+            "Prometheus needs one too",
+        ),
         (("settings.kafka.bootstrap_servers=k:9092", "kafka.sasl.mechanism=GSSAPI"), "mechanism"),
     ],
 )
 def test_what_can_not_work_is_refused_with_a_reason(render: Render, sets: tuple[str, ...], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         render(None, *sets)
+
+
+def test_prometheus_gets_a_key_where_the_api_asks_for_one(render: Render) -> None:
+    endpoint = kinds(render("everything"))["ServiceMonitor"]["spec"]["endpoints"][0]
+    assert endpoint["authorization"]["credentials"] == {"name": "api-keys", "key": "prometheus"}
+    open_api = kinds(render("smallest", "serviceMonitor.enabled=true"))["ServiceMonitor"]["spec"]["endpoints"][0]
+    assert "authorization" not in open_api
 
 
 def test_its_prometheus_rule_holds_all_the_rules(render: Render, root: Path) -> None:

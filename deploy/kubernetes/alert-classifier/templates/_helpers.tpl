@@ -34,6 +34,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and (not .Values.store.existingSecret) (or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1)) -}}
 {{- fail "several replicas need one shared store: set store.existingSecret to a secret that holds the PostgreSQL URL" -}}
 {{- end -}}
+{{- if and .Values.serviceMonitor.enabled .Values.api.existingSecret (not .Values.api.metricsKey) -}}
+{{- fail "the API asks for keys, so Prometheus needs one too: set api.metricsKey to the key of the secret that holds it" -}}
+{{- end -}}
 {{- if and .Values.kafka.tls.clientCertificate (not .Values.kafka.tls.existingSecret) -}}
 {{- fail "kafka.tls.clientCertificate needs kafka.tls.existingSecret with tls.crt and tls.key" -}}
 {{- end -}}
