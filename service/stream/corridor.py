@@ -35,6 +35,8 @@ PATIENCE_S: Final = 0.25
 TICK_S: Final = 0.2
 # While acknowledgements are due, the sink is asked this often for them and the queue for new batches.
 ACKNOWLEDGEMENT_TICK_S: Final = 0.005
+# A stage that was told to give up and does not come back is stuck in a client library; the process must end anyway.
+STUCK_S: Final = 15.0
 # The books are checked this often; a check walks the batches under way.
 AUDIT_S: Final = 10.0
 
@@ -292,12 +294,13 @@ class Corridor:
             if self.failure is None:
                 self.failure = error
             log.critical("the stream stops: %s", error, exc_info=not isinstance(error, StreamError))
+            self._deadline = min(self._deadline, monotonic())
             self._given_up.set()
             self._stopping.set()
 
     def _shut_down(self, stages: Sequence[threading.Thread]) -> None:
         for thread in stages:
-            while thread.is_alive():
+            while thread.is_alive() and monotonic() < self._deadline + STUCK_S:
                 thread.join(0.05)
                 if self._stopping.is_set() and monotonic() > self._deadline and not self._given_up.is_set():
                     log.warning(

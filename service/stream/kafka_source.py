@@ -352,12 +352,12 @@ class KafkaSource:
             else:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:  # the next one covers it; a crash before that repeats some alerts
-            log.warning("offsets could not be committed now: %s", error.args[0])
+            KAFKA_LOG.warning("offsets could not be committed now: %s", error.args[0].str())
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         # a member that has just been replaced may not commit: whoever reads the alerts again merges them again
         if error is not None and error.code() != KafkaError._NO_OFFSET:
-            log.warning("offsets were not committed: %s", error)
+            KAFKA_LOG.warning("offsets were not committed: %s", error.str())
             return
         with self._lock:
             for part in partitions:

@@ -9,6 +9,7 @@ name) and by the group's generation (the group went on without this replica).
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from time import sleep
 from typing import Any, Final, Protocol
@@ -25,7 +26,12 @@ from service.stream.message import Batch, Message, Returned
 log = logging.getLogger(__name__)
 
 # One call to the transaction coordinator; a retriable failure is called again.
-CALL_TIMEOUT_S: Final = 10.0
+CALL_TIMEOUT_S: Final = 5.0
+
+
+# librdkafka 2.16 may never return from send_offsets_to_transaction when the group's coordinator was away, whatever its
+# timeout (its issues 5456 and 5511): this long after the timeout the client is taken for stuck.
+STUCK_S: Final = 3.0
 
 
 class Owner(Protocol):
@@ -43,7 +49,7 @@ class TransactionalSink:
         self._settings = settings
         self._owner = owner
         self._retry_s = retry_s
-        self._producer = Producer({**producer_config(settings), "error_cb": self._on_error}, logger=KAFKA_LOG)
+        self._producer = self._new_producer()
         self._given_up: Callable[[], bool] = lambda: False
         self._arrived: list[Batch] = []
         self._shorten = False
@@ -73,6 +79,8 @@ class TransactionalSink:
                     self._transact(batch, membership)
             except KafkaException as error:
                 self._abort(error.args[0])
+            except _StuckClientError:
+                self._replace_producer()
             else:
                 self.trouble = None
                 self._arrived.append(batch)
@@ -100,11 +108,12 @@ class TransactionalSink:
         offsets: dict[tuple[str, int], int] = {}
         for item in ours:
             offsets[item.message.place] = max(offsets.get(item.message.place, 0), item.message.offset + 1)
+        producer = self._producer
+        positions = [TopicPartition(*place, offset) for place, offset in offsets.items()]
         self._call(
-            lambda: self._producer.send_offsets_to_transaction(
-                [TopicPartition(*place, offset) for place, offset in offsets.items()],
-                membership,
-                CALL_TIMEOUT_S,
+            lambda: _within(
+                CALL_TIMEOUT_S + STUCK_S,
+                lambda: producer.send_offsets_to_transaction(positions, membership, CALL_TIMEOUT_S),
             )
         )
         self._call(lambda: self._producer.commit_transaction(CALL_TIMEOUT_S))
@@ -133,6 +142,17 @@ class TransactionalSink:
                     raise
                 self.trouble = f"the transaction coordinator does not answer: {error.args[0]}"
                 metrics.PUBLISH_RETRIES.inc()
+
+    def _replace_producer(self) -> None:
+        """Go on with a new client of the same name: registering it ends what the stuck one left open."""
+        self.trouble = "the Kafka client does not return from a transaction: it is replaced"
+        log.warning(self.trouble)
+        metrics.PUBLISH_RETRIES.inc()
+        self._producer = self._new_producer()
+        self._until_done(lambda: self._producer.init_transactions(CALL_TIMEOUT_S))
+
+    def _new_producer(self) -> Producer:
+        return Producer({**producer_config(self._settings), "error_cb": self._on_error}, logger=KAFKA_LOG)
 
     def _abort(self, error: KafkaError) -> None:
         """Undo the open transaction so that it can be tried again. Raises StreamError where this replica was fenced."""
@@ -169,3 +189,26 @@ class TransactionalSink:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             KAFKA_LOG.warning("producer: %s", error.str())
+
+
+class _StuckClientError(RuntimeError):
+    """A call into the client did not return."""
+
+
+def _within(seconds: float, call: Callable[[], None]) -> None:
+    """Make a call that may never return; then its thread is left behind and _StuckClientError raised."""
+    errors: list[BaseException] = []
+
+    def attempt() -> None:
+        try:
+            call()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=attempt, name="offsets", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise _StuckClientError
+    if errors:
+        raise errors[0]

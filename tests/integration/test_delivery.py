@@ -109,6 +109,28 @@ def test_two_replicas_share_and_one_leaves(
     assert set(published.values()) == {1}
 
 
+@MODES
+def test_groups_of_kip_848(cluster: Cluster, models: ModelRegistry, store_url: str, delivery: Delivery) -> None:
+    """Given the broker's own rebalance protocol by configuration, then two replicas share the partitions as well."""
+    alerts = filled(cluster, 200)
+    both = [
+        cluster.settings(
+            store_url,
+            delivery=delivery,
+            transactional_id=f"replica-{cluster.name}-{number}",
+            librdkafka_consumer={"group.protocol": "consumer"},
+        )
+        for number in range(2)
+    ]
+    with streaming(both[0], models) as (stays, _):
+        eventually(lambda: stays.health().ready)
+        with streaming(both[1], models) as (leaves, _):
+            eventually(lambda: len(stays.health().partitions) == len(leaves.health().partitions) == 2)
+        eventually(lambda: len(stays.health().partitions) == 4)
+        eventually(lambda: len(cluster.published_candids()) == 200)
+    assert cluster.published_candids() == {alert.candid: 1 for alert in alerts}
+
+
 def test_a_replica_whose_name_is_taken_over_stops(cluster: Cluster, models: ModelRegistry, store_url: str) -> None:
     """Given two processes with one transactional id, then the older is fenced: it ends with an error that says so,
     and every alert is still there once.
