@@ -62,7 +62,10 @@ def baseline_figures(data: Dataset, seed: int = 0) -> dict[str, Any]:
                 model.fit(np.nan_to_num(x[train], nan=-99.0), real.labels[train])
                 p = np.full((test.sum(), len(CLASSES)), 1e-6)
                 p[:, model.classes_] = model.predict_proba(np.nan_to_num(x[test], nan=-99.0))
-                prior = np.bincount(real.labels[train], minlength=len(CLASSES)) + 0.5
+                if model_name == "balanced_random_forest":  # its probabilities carry a flat prior already
+                    prior = np.full(len(CLASSES), 1.0)
+                else:
+                    prior = np.bincount(real.labels[train], minlength=len(CLASSES)) + 0.5
                 scores = score(p / p.sum(axis=1, keepdims=True), real.labels[test], prior / prior.sum())
                 found.setdefault(model_name, {}).setdefault(which, {})[name] = {
                     key: round(value, 4) for key, value in scores.items()
