@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from service.alerts import Decoder
 from service.api import create_app
 from service.config import Settings
 from service.inference.bundle import default_bundle
 from service.inference.registry import ModelRegistry
 from service.simulate import BALANCED, SimulatedAlert, simulate
 from service.store import Store, open_store
-from service.stream.message import Batch, Message
-from service.stream.pipeline import Pipeline
-
-MakeClient = Callable[..., TestClient]
+from tests.api.examples import MakeClient, stream_through
 
 
 @pytest.fixture(scope="session")
@@ -30,17 +26,6 @@ def models() -> ModelRegistry:
 def night() -> list[SimulatedAlert]:
     """Simulated alerts, some objects with several of them, in the order of their observation."""
     return list(simulate(150, seed=3, weights=BALANCED))
-
-
-def stream_through(night: list[SimulatedAlert], store: Store, models: ModelRegistry) -> list[dict[str, Any]]:
-    """The messages that the stream publishes for `night`, in order."""
-    pipeline = Pipeline(Decoder(), store, models, Settings().quality)
-    published = []
-    for alert in night:  # one by one, so that each has a time of publication of its own
-        batch = Batch.of([Message("night", 0, alert.candid, alert.packet, timestamp=1e9, received=1e9)])
-        pipeline.run(batch)
-        published += [outcome.document for _, outcome in batch.published()]
-    return published
 
 
 @pytest.fixture

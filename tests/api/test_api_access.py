@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from typing import Any
 
 import pytest
-from conftest import MakeClient
 from fastapi.testclient import TestClient
 
 from service.api import ApiKeyError, create_app
 from service.api.access import MOST_CLIENTS, RateLimit
 from service.api.problems import ProblemError
 from service.config import Settings
+from tests.api.examples import KEYS, READ, WRITE, MakeClient
 
-READ, WRITE = "read-key-of-a-test", "write-key-of-a-test"
-KEYS = [f"{scope}:{hashlib.sha256(key.encode()).hexdigest()}" for scope, key in (("read", READ), ("write", WRITE))]
 BODY = {"points": [{"mjd": 60310.0, "band": "r", "mag": 19.0}]}
 
 

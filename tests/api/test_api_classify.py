@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from conftest import MakeClient
 from fastapi.testclient import TestClient
 
 from service.alerts import Decoder
@@ -21,17 +20,7 @@ from service.config import ApiSettings
 from service.photometry import Kind, LightCurve
 from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitude
 from service.simulate import SimulatedAlert
-
-POINTS: list[dict[str, Any]] = [
-    {"mjd": 60310.2, "band": "r", "limit": 20.4},
-    {"mjd": 60313.3, "band": "r", "mag": 19.8, "magerr": 0.12, "sign": 1},
-    {"mjd": 60316.2, "band": "g", "mag": 19.1, "magerr": 0.07, "sign": 1},
-    {"mjd": 60317.2, "band": "i", "mag": 19.0, "magerr": 0.07, "sign": -1},
-    {"mjd": 60319.3, "band": "r", "mag": 18.7, "magerr": 0.05, "sign": 1},
-]
-COLUMNS = {name: [point.get(name) for point in POINTS] for name in ("mjd", "band", "mag", "magerr", "limit")} | {
-    "sign": [point.get("sign", 0) for point in POINTS]
-}
+from tests.api.examples import COLUMNS, POINTS, MakeClient
 
 
 def probabilities(client: TestClient, body: Any, **more: Any) -> dict[str, float]:

@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from conftest import stream_through
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 
@@ -18,6 +17,7 @@ from service.inference.bundle import default_bundle
 from service.inference.registry import ModelRegistry
 from service.simulate import simulate
 from service.store import open_store
+from tests.api.examples import stream_through
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 
@@ -41,7 +41,7 @@ def api() -> Iterator[Any]:
 
 
 def fuzz(api: Any, examples: int, subtests: pytest.Subtests) -> None:
-    """`examples` drawn requests to each operation, right ones and wrong ones, checked against what the document says."""
+    """`examples` drawn requests to each operation, right and wrong ones, checked against what the document says."""
     for result in api.get_all_operations():
         operation = result.ok()
         for mode in schemathesis.GenerationMode:
@@ -56,7 +56,7 @@ def fuzz(api: Any, examples: int, subtests: pytest.Subtests) -> None:
 
 
 def test_every_operation_keeps_its_promises(api: Any, subtests: pytest.Subtests) -> None:
-    fuzz(api, 12, subtests)
+    fuzz(api, 6, subtests)
 
 
 @pytest.mark.slow

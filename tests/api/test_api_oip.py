@@ -15,7 +15,6 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_api_classify import COLUMNS, POINTS
 
 from service.api import create_app
 from service.api.oip_tensors import DTYPES, Tensor, decode_request, encode_response
@@ -23,6 +22,7 @@ from service.api.server import Server
 from service.config import Settings
 from service.inference.registry import ModelRegistry
 from service.store import open_store
+from tests.api.examples import COLUMNS, POINTS
 
 triton = pytest.importorskip("tritonclient.http", reason="tritonclient[http] is not installed")
 

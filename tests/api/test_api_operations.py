@@ -13,7 +13,6 @@ from typing import Any
 import fastavro
 import httpx
 import pytest
-from conftest import MakeClient
 from fastapi.testclient import TestClient
 
 from service import metrics
@@ -26,6 +25,7 @@ from service.stream.accounting import Accounting
 from service.stream.classification import CLASSIFICATION
 from service.stream.message import Batch, Message
 from service.stream.service import StreamHealth
+from tests.api.examples import MakeClient
 
 
 class StillStream:

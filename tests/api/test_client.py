@@ -9,15 +9,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from conftest import MakeClient
 from fastapi.testclient import TestClient
-from test_api_access import KEYS, READ
-from test_api_classify import COLUMNS, POINTS
 
 from service.alerts import Decoder
 from service.client import AsyncClient, Client, ServiceError, ServiceUnreachableError
 from service.photometry import BAND_CODES, LightCurve
 from service.simulate import SimulatedAlert
+from tests.api.examples import COLUMNS, KEYS, POINTS, READ, MakeClient
 
 PLAIN = {name: COLUMNS[name] for name in ("mjd", "band", "mag", "magerr", "limit", "sign")}
 

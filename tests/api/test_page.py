@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import stream_through
-from test_api_access import KEYS, READ
-from test_api_classify import POINTS
 
 from service.api import create_app
 from service.api.server import Server
@@ -23,6 +20,7 @@ from service.config import Settings
 from service.inference.registry import ModelRegistry
 from service.simulate import SimulatedAlert
 from service.store import open_store
+from tests.api.examples import KEYS, POINTS, READ, stream_through
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
