@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 from blocks import Block, Session, blocks_of, ports_named
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +28,12 @@ def _name(block: Block) -> str:
     return f"{block.page.name}:{block.line}"
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=_name)
+def _parameter(block: Block) -> ParameterSet:
+    marks = [pytest.mark.kafka] if block.page.name == "stream.md" else []
+    return pytest.param(block, marks=marks, id=_name(block))
+
+
+@pytest.mark.parametrize("block", [_parameter(block) for block in BLOCKS])
 def test_command(block: Block, sessions: dict[Path, Session], tmp_path_factory: pytest.TempPathFactory) -> None:
     if block.skip:
         pytest.skip(block.skip)
