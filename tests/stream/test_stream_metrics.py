@@ -1,0 +1,43 @@
+"""What Prometheus sees of a replayed night."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+
+from service import metrics
+from service.simulate import SimulatedAlert
+from service.stream.files import FileSink
+from service.stream.pipeline import Pipeline
+from service.stream.replay import replay_archive
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"alert_classifier_{name}", labels) or 0.0
+
+
+def test_every_count_and_clock_moves(pipeline: Pipeline, alerts: list[SimulatedAlert], tmp_path: Path) -> None:
+    """Given a folder of alerts and one broken file, then counters, histograms and gauges tell exactly that."""
+    for number, packet in enumerate([*(alert.packet for alert in alerts), b"broken"]):
+        (tmp_path / f"{number:03d}.avro").write_bytes(packet)
+    stages = {stage: value("stage_seconds_count", stage=stage) for stage in metrics.STAGES}
+    batches, observed = value("batch_alerts_sum"), value("observation_to_publication_seconds_count")
+    classes = sum(sample.value for metric in metrics.CLASSIFIED.collect() for sample in metric.samples
+                  if sample.name.endswith("_total"))  # fmt: skip
+    replay_archive([tmp_path], pipeline, FileSink())
+
+    place = {"topic": str(tmp_path), "partition": "0"}
+    assert value("consumed_total", **place) == len(alerts) + 1
+    assert value("published_total", **place) == len(alerts)
+    assert value("dead_lettered_total", **place, reason="bad_magic") == 1
+    assert value("in_flight_alerts") == 0
+    assert value("accounting_gap") == 0
+    assert value("batch_alerts_sum") - batches == len(alerts) + 1
+    assert value("observation_to_publication_seconds_count") - observed == len(alerts)
+    after = sum(sample.value for metric in metrics.CLASSIFIED.collect() for sample in metric.samples
+                if sample.name.endswith("_total"))  # fmt: skip
+    assert after - classes == pytest.approx(len(alerts))
+    for stage, before in stages.items():
+        assert value("stage_seconds_count", stage=stage) > before, stage
