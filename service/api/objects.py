@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query
+from pydantic import Field
 from starlette.responses import Response
 
 from service.api.answers import (
@@ -30,6 +31,8 @@ ObjectId = Annotated[str, Path(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", e
 
 ARCMIN: Final = 60.0
 
+Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
+
 
 @router.get("", response_model=Page, responses=responses(422, 503))
 def query(
@@ -39,7 +42,7 @@ def query(
     ] = None,
     min_probability: Annotated[float, Query(ge=0, le=1, description="of the most probable class")] = 0.0,
     since: Annotated[
-        datetime | None,
+        datetime | Seconds | None,
         Query(description="classified at or after this time: ISO 8601 (UTC unless said) or seconds since 1970"),
     ] = None,
     ra: Annotated[float | None, Query(ge=0, le=360, description="[deg, ICRS]; with dec and radius")] = None,
@@ -165,7 +168,7 @@ def _cone(ra: float | None, dec: float | None, radius: float | None) -> Cone | N
         raise invalid("radius", str(error)) from error
 
 
-def _unix_seconds(since: datetime | None) -> float | None:
-    if since is None:
-        return None
+def _unix_seconds(since: datetime | float | None) -> float | None:
+    if since is None or isinstance(since, float):
+        return since
     return (since if since.tzinfo else since.replace(tzinfo=UTC)).timestamp()

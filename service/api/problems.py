@@ -71,12 +71,17 @@ def invalid(field: str, message: str) -> ProblemError:
     return ProblemError(422, "invalid-request", f"{field}: {message}", [FieldError(field=field, message=message)])
 
 
-def invalid_fields(errors: Iterable[ErrorDetails], drop_first: bool = False) -> ProblemError:
-    """422 from pydantic's errors. `drop_first` leaves out each place's first part: FastAPI's body, query or path."""
-    found = [
-        FieldError(field=".".join(map(str, error["loc"][drop_first:])) or "body", message=error["msg"])
-        for error in errors
-    ]
+def invalid_fields(errors: Iterable[ErrorDetails]) -> ProblemError:
+    """422 from pydantic's errors about a body."""
+    return _invalid([FieldError(field=".".join(map(str, e["loc"])) or "body", message=e["msg"]) for e in errors])
+
+
+def _invalid_parameters(errors: Iterable[ErrorDetails]) -> ProblemError:
+    """422 from FastAPI's errors, whose places are (query | path | header, parameter, which of its types failed)."""
+    return _invalid([FieldError(field=str(error["loc"][1]), message=error["msg"]) for error in errors])
+
+
+def _invalid(found: list[FieldError]) -> ProblemError:
     shown = found[:MOST_ERRORS]
     more = f" (and {len(found) - len(shown)} more)" if len(found) > len(shown) else ""
     detail = "; ".join(f"{error.field}: {error.message}" for error in shown[:3])
@@ -118,7 +123,7 @@ def install(app: FastAPI) -> None:
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return answer(request, invalid_fields(error.errors(), drop_first=True))
+        return answer(request, _invalid_parameters(error.errors()))
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
