@@ -18,6 +18,7 @@ import argparse
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -118,6 +119,7 @@ def main() -> None:
     )
     print(f"{'baseline':>10} {baseline:8.0f} alerts/s (x {result['ratio_to_baseline']:.1f})")
     print(f"{'paced':>10} p50 {measured['p50_ms']:.0f} ms, p99 {measured['p99_ms']:.0f} ms at {options.rate:.0f}/s")
+    print(f"{'memory':>10} {measured['rss_mb']:8.0f} MB at most")
     for stage, ms in measured["stage_ms_per_alert"].items():
         print(f"{stage:>10} {ms:8.3f} ms per alert, wall")
     print(json.dumps(result))
@@ -165,6 +167,7 @@ def serve(settings: str, topics: dict[str, str], alerts: int, paced: int) -> Non
                 "paced_alerts": len(latencies),
                 "paced_cpu_ms_per_alert": (time.process_time() - cpu_paced) / paced * 1000,
                 "stage_ms_per_alert": drained,
+                "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             }
         )
     )

@@ -47,7 +47,7 @@ class _Assignment:
     polled: int | None = None
     done: int | None = None
     committed: int | None = None
-    newest_done: float | None = None  # broker timestamp of the newest settled message
+    newest_done: float | None = None  # broker timestamp up to which messages are settled
     finished: bool = False  # a bounded read has passed its end here
 
     @property
@@ -228,6 +228,8 @@ class KafkaSource:
                 self._finish(place)
                 continue
             assignment.polled = raw.offset() + 1
+            if assignment.newest_done is None:  # whatever is settled is about as old as the first message taken
+                assignment.newest_done = timestamp
             accepted.append(
                 Message(
                     topic=place[0],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from service.inference.bundle import BundleError, default_bundle, default_bundle_folder
 from service.inference.registry import ModelRegistry
 from service.simulate import simulate
 from service.stream.classification import decode_classification
@@ -35,6 +38,39 @@ def test_every_simulated_alert_is_classified_once(cluster: Cluster, models: Mode
         assert answer["broker_timestamp"] <= answer["received"] <= answer["published"]
     assert latest is not None
     assert latest.object_id == alerts[-1].object_id
+
+
+def test_a_new_model_takes_over_without_a_gap(cluster: Cluster, tmp_path: Path, store_url: str) -> None:
+    """Given a running stream, when a broken bundle is offered it is refused and the old model goes on; when a good one
+    is, every later answer is its own, and no alert is lost or doubled.
+    """
+    alerts = list(simulate(600, seed=12))
+    cluster.make_topic(cluster.alerts)
+    models = ModelRegistry(default_bundle(), threads=1)
+    old = models.active.version
+    new = bundle_copy(tmp_path / "new", "99.0.0")
+    broken = bundle_copy(tmp_path / "broken", "100.0.0")
+    (broken / "model.onnx").write_bytes(b"no graph")
+    with streaming(cluster.settings(store_url), models) as (service, _):
+        cluster.send(alert.packet for alert in alerts[:300])
+        eventually(lambda: service.accounting.total().published > 0)
+        with pytest.raises(BundleError, match="sha256"):
+            models.activate(broken)
+        models.activate(new)
+        cluster.send(alert.packet for alert in alerts[300:])
+        eventually(lambda: service.accounting.total().published == 600)
+    answers = {answer["candid"]: answer["version"] for answer in cluster.classifications()}
+    assert len(answers) == len(cluster.classifications()) == 600
+    assert {answers[alert.candid] for alert in alerts[300:]} == {"99.0.0"}
+    assert set(answers.values()) == {old, "99.0.0"}
+
+
+def bundle_copy(folder: Path, version: str) -> Path:
+    """The shipped bundle under another version."""
+    shutil.copytree(default_bundle_folder(), folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "version": version}))
+    return folder
 
 
 @pytest.mark.real_data
