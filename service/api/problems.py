@@ -22,6 +22,9 @@ TYPE_PREFIX: Final = "urn:alert-classifier:problem:"
 # How long to wait before asking again while the store or the stream is away: about as long as the pipeline waits.
 RETRY_AFTER_S: Final = 1
 
+# RFC 9110 renamed them; Python's own table does so from 3.13 on.
+_RENAMED: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
+
 # A request of a thousand wrong points needs no thousand complaints.
 MOST_ERRORS: Final = 20
 
@@ -82,17 +85,15 @@ def _invalid_parameters(errors: Iterable[ErrorDetails]) -> ProblemError:
 
 
 def _invalid(found: list[FieldError]) -> ProblemError:
-    shown = found[:MOST_ERRORS]
-    more = f" (and {len(found) - len(shown)} more)" if len(found) > len(shown) else ""
-    detail = "; ".join(f"{error.field}: {error.message}" for error in shown[:3])
-    more = more or (f" (and {len(found) - 3} more)" if len(found) > 3 else "")
-    return ProblemError(422, "invalid-request", detail + more, shown)
+    told = "; ".join(f"{error.field}: {error.message}" for error in found[:3])
+    more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+    return ProblemError(422, "invalid-request", told + more, found[:MOST_ERRORS])
 
 
 def problem_response(request_id: str, path: str, error: ProblemError) -> Response:
     problem = Problem(
         type=TYPE_PREFIX + error.code,
-        title=HTTPStatus(error.status).phrase,
+        title=_title(error.status),
         status=error.status,
         detail=error.detail,
         instance=path,
@@ -105,10 +106,14 @@ def problem_response(request_id: str, path: str, error: ProblemError) -> Respons
     return Response(orjson.dumps(content), error.status, dict(error.headers), MEDIA_TYPE)
 
 
+def _title(status: int) -> str:
+    return _RENAMED.get(status) or HTTPStatus(status).phrase
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for the problems that a route can answer with."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    return {status: {"description": _title(status), "content": content} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
