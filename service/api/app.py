@@ -14,7 +14,7 @@ from service.alerts import Decoder
 from service.api import classify, events, models, objects, oip, openapi, operations, page, problems
 from service.api.access import KEY_HEADER, Access, ApiKeys
 from service.api.context import Context, Stream, in_thread
-from service.api.middleware import BodyLimit, RequestContext
+from service.api.middleware import Admission, BodyLimit, RequestContext
 from service.api.neighbours import Neighbours
 from service.api.pulse import Pulse, running
 from service.config import Settings
@@ -73,6 +73,7 @@ def create_app(
 
     # The last added is the outermost: every answer gets an id and safe headers, also a refusal.
     app.add_middleware(BodyLimit, limit=api.max_body_bytes)
+    app.add_middleware(Admission)
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_ABOVE_BYTES, compresslevel=3)
     app.add_middleware(Access, keys=keys, rate_per_s=api.rate_limit_per_s)
     if api.cors_origins:

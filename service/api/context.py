@@ -22,8 +22,8 @@ from service.stream.service import StreamHealth
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Up to this many points the model is asked on the event loop itself: it takes a millisecond or two, and handing the
-# work to a thread and back costs half of that again and, worse, the order in which requests came.
+# Up to this many points the model is asked on the event loop itself: it takes a millisecond or two. Handing that to a
+# thread and back nearly doubled the 99th percentile at 200 requests a second of 50 points (7.1 against 3.9 ms).
 INLINE_POINTS: Final = 256
 
 

@@ -23,6 +23,9 @@ _REQUEST_ID: Final = re.compile(
 # Its answers last as long as somebody looks: they would say nothing about latency.
 ENDLESS: Final = ("/v1/events",)
 
+# Some two seconds of work on one core: who comes later had better ask another replica.
+MOST_UNDER_WAY: Final = 1000
+
 # The page loads its own files and nothing else, and runs no inline script or style; nobody may frame it.
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -78,6 +81,30 @@ class RequestContext:
             if route not in ENDLESS:
                 HTTP_REQUEST_SECONDS.labels(scope["method"], route, str(status)).observe(seconds)
             log.debug("%s %s %s %d %.1f ms", request_id, scope["method"], scope["path"], status, 1000 * seconds)
+
+
+class Admission:
+    """Refuses with 503 what would only wait: with `most` requests under way, more would be answered too late."""
+
+    def __init__(self, app: ASGIApp, most: int = MOST_UNDER_WAY) -> None:
+        self._app = app
+        self._most = most
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in ENDLESS or scope["path"].startswith("/health/"):
+            await self._app(scope, receive, send)
+            return
+        if self._under_way >= self._most:
+            detail = f"{self._most} requests are under way already: come back in a moment"
+            error = ProblemError(503, "overloaded", detail, headers={"Retry-After": "1"})
+            await problem_response(scope.get("request_id", ""), scope["path"], error)(scope, receive, send)
+            return
+        self._under_way += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._under_way -= 1
 
 
 class BodyLimit:

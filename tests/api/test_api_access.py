@@ -6,11 +6,14 @@ import asyncio
 import logging
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
+from starlette.responses import Response
 
 from service.api import ApiKeyError, create_app
 from service.api.access import MOST_CLIENTS, RateLimit
+from service.api.middleware import Admission
 from service.api.problems import ProblemError
 from service.config import Settings
 from tests.api.examples import KEYS, READ, WRITE, MakeClient
@@ -133,6 +136,31 @@ def test_an_oversized_body_is_not_read_to_its_end(make_client: MakeClient) -> No
     asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
     assert sent[0]["status"] == 413
     assert taken == 6
+
+
+def test_what_would_only_wait_is_refused_and_told_to_come_back() -> None:
+    """With two requests under way a third is not let in, but health still is; afterwards all is as before."""
+    release = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            await release.wait()
+        await Response("done")(scope, receive, send)
+
+    async def story() -> None:
+        transport = httpx.ASGITransport(Admission(slow, most=2))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            waiting = [asyncio.create_task(client.get("/slow")) for _ in range(2)]
+            await asyncio.sleep(0.05)
+            refused = await client.get("/v1/models")
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "1"
+            assert (await client.get("/health/live")).status_code == 200
+            release.set()
+            assert [(await each).status_code for each in waiting] == [200, 200]
+            assert (await client.get("/v1/models")).status_code == 200
+
+    asyncio.run(story())
 
 
 def test_every_answer_has_an_id_and_safe_headers(client: TestClient) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.alerts import Decoder
+from service.api.answers import json_response, of_light_curve
 from service.api.light_curves import parse_light_curves
 from service.config import ApiSettings
 from service.photometry import Kind, LightCurve
@@ -222,14 +225,28 @@ def test_a_posted_packet_gets_the_answer_that_the_stream_publishes(
 def test_a_packet_and_its_light_curve_as_json_get_the_same_probabilities(
     client: TestClient, night: list[SimulatedAlert]
 ) -> None:
-    from service.api.answers import json_response, of_light_curve
-
     packet = night[-1].packet
     light_curve = Decoder().decode(packet).light_curve
     sent = json.loads(bytes(json_response(of_light_curve(light_curve)).body))
     assert parse(sent) == light_curve
     posted = client.post("/v1/classify/alert", content=packet).json()
     assert probabilities(client, sent) == posted["probabilities"]
+
+
+@pytest.mark.real_data
+def test_every_real_packet_is_answered_and_every_bad_one_named(client: TestClient, real_data: Path) -> None:
+    with (real_data / "alerts" / "index.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    decoder = Decoder()
+    for row in rows:
+        packet = (real_data / "alerts" / row["file"]).read_bytes()
+        answer = client.post("/v1/classify/alert", content=packet)
+        if row["valid"].lower() != "true":
+            assert answer.status_code == 422, row["file"]
+            continue
+        assert answer.status_code == 200, (row["file"], answer.text)
+        light_curve = decoder.decode(packet).light_curve
+        assert parse(json.loads(bytes(json_response(of_light_curve(light_curve)).body))) == light_curve
 
 
 def test_a_damaged_packet_is_named(client: TestClient, night: list[SimulatedAlert]) -> None:
