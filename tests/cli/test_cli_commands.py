@@ -77,3 +77,12 @@ def test_the_sparkline_shows_the_brightest_highest():
     assert line[0] == line[-1] == "▁"
     assert line[SPARKLINE_WIDTH // 2] == "█"
     assert sparkline(LightCurve.empty()) == ""
+
+
+def test_the_shell_completes_commands(run, environment):
+    environment |= {
+        "_ALERT_CLASSIFIER_COMPLETE": "bash_complete",
+        "COMP_WORDS": "alert-classifier cl",
+        "COMP_CWORD": "1",
+    }
+    assert run().stdout.split() == ["plain,classify"]
