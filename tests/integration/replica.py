@@ -1,17 +1,21 @@
 """One replica of the stream service as a process; its settings come as JSON in REPLICA_SETTINGS. SIGTERM drains it."""
 
-import logging
-import os
 import signal
 import sys
 import threading
 
-from service.config import Settings
-from service.inference.bundle import default_bundle
-from service.inference.registry import ModelRegistry
-from service.store import open_store
-from service.stream.corridor import StreamError
-from service.stream.service import StreamService
+asked = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: asked.set())  # before the slow imports: a stop may come at any time
+
+import logging  # noqa: E402
+import os  # noqa: E402
+
+from service.config import Settings  # noqa: E402
+from service.inference.bundle import default_bundle  # noqa: E402
+from service.inference.registry import ModelRegistry  # noqa: E402
+from service.store import open_store  # noqa: E402
+from service.stream.corridor import StreamError  # noqa: E402
+from service.stream.service import StreamService  # noqa: E402
 
 
 def main() -> None:
@@ -19,8 +23,6 @@ def main() -> None:
     settings = Settings.model_validate_json(os.environ["REPLICA_SETTINGS"])
     store = open_store(settings.store.url)
     service = StreamService(settings, ModelRegistry(default_bundle(), threads=1), store)
-    asked = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: asked.set())
     service.start()
     try:
         while not asked.is_set():

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -141,6 +142,15 @@ def streaming(settings: Settings, models: ModelRegistry, **options: Any) -> Iter
     finally:
         service.stop()
         store.close()
+
+
+@contextmanager
+def sending(cluster: Cluster, packets: list[bytes], rate_per_s: float) -> Iterator[threading.Thread]:
+    """Send in the background at a steady rate; everything is sent at the end."""
+    thread = threading.Thread(target=cluster.send, args=(packets,), kwargs={"rate_per_s": rate_per_s}, daemon=True)
+    thread.start()
+    yield thread
+    thread.join()
 
 
 class Replica:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import random
 import subprocess
-import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,7 +24,7 @@ from service.store import Store, open_store
 from tests.integration.poison import poison
 from tests.integration.postgres import own_server, postgres_server_dsn, postgres_url
 from tests.integration.proxy import Proxy
-from tests.integration.streams import Cluster, Replica, eventually, streaming
+from tests.integration.streams import Cluster, Replica, eventually, sending, streaming
 
 __all__ = ["postgres_server_dsn", "postgres_url"]
 
@@ -35,15 +33,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.faults, pytest.mark.timeout(900)]
 MODES = pytest.mark.parametrize("delivery", list(Delivery), ids=str)
 # The design's promise: recovery by itself within this time of the cause's end.
 RECOVERY_S = 30.0
-
-
-@contextmanager
-def sending(cluster: Cluster, packets: list[bytes], rate_per_s: float) -> Iterator[threading.Thread]:
-    """Send in the background at a steady rate; joined at the end."""
-    thread = threading.Thread(target=cluster.send, args=(packets,), kwargs={"rate_per_s": rate_per_s}, daemon=True)
-    thread.start()
-    yield thread
-    thread.join()
 
 
 def check(cluster: Cluster, alerts: list[SimulatedAlert], delivery: Delivery) -> None:
