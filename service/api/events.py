@@ -25,14 +25,13 @@ async def events(request: Request) -> Response:
     pulse: Pulse = request.app.state.pulse
     follow = pulse.follow()
     try:
-        first = await anext(follow, None)
+        first = await anext(follow)
     except TooManyFollowersError:
         detail = "too many follow the events already: ask GET /v1/pulse now and then instead"
         raise ProblemError(503, "too-many-followers", detail, headers={"Retry-After": "60"}) from None
 
     async def lines() -> AsyncIterator[bytes]:
-        if first is not None:
-            yield _event(first)
+        yield _event(first)
         async for each in follow:
             yield _event(each)
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
@@ -59,7 +59,7 @@ class Pulse:
         self._rates: deque[float] = deque(maxlen=HISTORY)
         self._stored: dict[str, Any] = {"objects": None, "class_mix": {}, "newest": []}
         self._beats = 0
-        self._looking = threading.Lock()
+        self._noting = threading.Lock()
         self._followers: set[asyncio.Event] = set()
         self._latest: bytes | None = None
         self._closed = False
@@ -69,7 +69,10 @@ class Pulse:
         due = self._clock()
         while not self._closed:
             try:
-                self._latest = orjson.dumps(await in_thread(self._next))
+                self.beat()
+                self._beats += 1
+                if self._followers:  # else nobody looks, and the store is left in peace
+                    self._latest = orjson.dumps(await in_thread(self.view, self._beats % STORE_BEATS == 0))
             except Exception:  # the pulse is for looking at: it must not end because of one failure
                 log.exception("the pulse could not be taken")
             self._wake()
@@ -81,16 +84,13 @@ class Pulse:
         self._wake()
 
     async def follow(self) -> AsyncIterator[bytes]:
-        """Every pulse as JSON, from the next one on, until `close`. Raises TooManyFollowersError."""
+        """The pulse now and at every beat, as JSON, until `close`. Raises TooManyFollowersError."""
         if len(self._followers) >= MOST_FOLLOWERS:
             raise TooManyFollowersError
         beat = asyncio.Event()
         self._followers.add(beat)
-        if len(self._followers) == 1:
-            self._beats = -1  # the first is told at the next beat what is stored
         try:
-            if self._latest is not None:
-                yield self._latest
+            yield orjson.dumps(await in_thread(self.view))
             while not self._closed:
                 await beat.wait()
                 beat.clear()
@@ -101,19 +101,17 @@ class Pulse:
 
     def beat(self) -> None:
         """Note what was counted until now."""
-        with self._looking:
-            sample = _Sample(self._clock(), _total(metrics.PUBLISHED), _buckets(metrics.END_TO_END_SECONDS))
+        sample = _Sample(self._clock(), _total(metrics.PUBLISHED), _buckets(metrics.END_TO_END_SECONDS))
+        with self._noting:
             self._samples.append(sample)
-            self._rates.append(self._rate(sample, 1.5 * BEAT_S))
+            self._rates.append(_rate(self._samples, 1.5 * BEAT_S))
 
     def view(self, ask_store: bool = True) -> dict[str, Any]:
         """The pulse at the last beat, JSON-able; without `ask_store` what was stored is told as of the last time."""
         if ask_store:
             self._ask_store()
-        with self._looking:
-            return self._view(self._samples[-1])
-
-    def _view(self, sample: _Sample) -> dict[str, Any]:
+        with self._noting:  # for no longer than this: the event loop notes, and the store may let us wait
+            samples, rates = list(self._samples), list(self._rates)
         context = self._context
         _, failures = check_readiness(context)
         health = context.stream.health() if context.stream is not None else None
@@ -124,11 +122,11 @@ class Pulse:
             "reasons": [f"{failure.field}: {failure.message}" for failure in failures],
             "streaming": health is not None,
             "model": {"name": active.name, "version": active.version, "provider": active.provider},
-            "alerts_per_s": round(self._rate(sample, RATE_S), 2),
-            "rates": [round(rate, 1) for rate in self._rates],
+            "alerts_per_s": round(_rate(samples, RATE_S), 2),
+            "rates": [round(rate, 1) for rate in rates],
             "lag_s": health.lag_seconds if health else None,
             "lag_messages": health.lag_messages if health else None,
-            "latency_ms": self._percentiles(sample),
+            "latency_ms": _percentiles(samples),
             "consumed": _total(metrics.CONSUMED),
             "published": _total(metrics.PUBLISHED),
             "filtered": _by_reason(metrics.FILTERED),
@@ -137,31 +135,9 @@ class Pulse:
             **self._stored,
         }
 
-    def _next(self) -> dict[str, Any]:
-        self.beat()
-        self._beats += 1
-        return self.view(ask_store=bool(self._followers) and self._beats % STORE_BEATS == 0)
-
     def _wake(self) -> None:
         for beat in self._followers:
             beat.set()
-
-    def _rate(self, sample: _Sample, seconds: float) -> float:
-        earlier = self._earlier(sample, seconds)
-        passed = sample.when - earlier.when
-        return (sample.published - earlier.published) / passed if passed > 0 else 0.0
-
-    def _percentiles(self, sample: _Sample) -> dict[str, float] | None:
-        """From the broker's timestamp to the acknowledged classification, over the last minute [ms]; None: nothing."""
-        earlier = self._earlier(sample, LATENCY_S)
-        counts = [now - then for now, then in zip(sample.latency, earlier.latency, strict=True)]
-        if not counts or counts[-1] <= 0:
-            return None
-        return {name: round(1000 * _quantile(counts, q), 1) for name, q in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))}
-
-    def _earlier(self, sample: _Sample, seconds: float) -> _Sample:
-        """The oldest sample that is not older than `seconds`, with a beat's tolerance."""
-        return next(each for each in self._samples if each.when >= sample.when - seconds - 0.5 * BEAT_S)
 
     def _ask_store(self) -> None:
         try:
@@ -206,6 +182,27 @@ async def running(pulse: Pulse) -> AsyncIterator[None]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def _rate(samples: Sequence[_Sample], seconds: float) -> float:
+    """Alerts per second over the last `seconds`."""
+    now, then = samples[-1], _oldest(samples, seconds)
+    passed = now.when - then.when
+    return (now.published - then.published) / passed if passed > 0 else 0.0
+
+
+def _percentiles(samples: Sequence[_Sample]) -> dict[str, float] | None:
+    """From the broker's timestamp to the acknowledged classification, over the last minute [ms]; None: nothing."""
+    now, then = samples[-1], _oldest(samples, LATENCY_S)
+    counts = [new - old for new, old in zip(now.latency, then.latency, strict=True)]
+    if counts[-1] <= 0:
+        return None
+    return {name: round(1000 * _quantile(counts, q), 1) for name, q in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))}
+
+
+def _oldest(samples: Sequence[_Sample], seconds: float) -> _Sample:
+    """The oldest sample that is not older than `seconds`, with a beat's tolerance."""
+    return next(each for each in samples if each.when >= samples[-1].when - seconds - 0.5 * BEAT_S)
 
 
 def _total(metric: Counter | Gauge) -> int:

@@ -167,3 +167,10 @@ def test_events_flow_over_a_socket_and_end_with_the_server(models: Any, store: S
     assert ended is not None
     assert time.monotonic() - ended < 5, "a follower must not hold up the end"
     assert 0.5 < times[2] - times[1] < 2.0
+
+
+def test_more_followers_than_can_be_told_are_refused(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.api.pulse.MOST_FOLLOWERS", 0)
+    refused = make_client().get("/v1/events")
+    assert refused.status_code == 503
+    assert refused.json()["type"].endswith("too-many-followers")
