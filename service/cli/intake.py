@@ -15,7 +15,7 @@ from service.config import QualitySettings
 from service.photometry import LightCurve
 from service.photometry.table import TableError, light_curves, read_points_table
 from service.stream.archives import ArchiveError, read_archive
-from service.stream.quality import LOW_QUALITY, failed_cuts
+from service.stream.quality import failed_cuts, quality_flags
 
 TABLE_SUFFIXES: Final = (".parquet", ".csv")
 
@@ -85,11 +85,7 @@ class Intake:
         self.packets += 1
         self._add(alert.object_id, alert.light_curve)
         if alert.mjd >= self._newest.get(alert.object_id, (0.0, ()))[0]:
-            failed = failed_cuts(alert.quality, self.cuts)
-            self._newest[alert.object_id] = (
-                alert.mjd,
-                (LOW_QUALITY, *(f"{LOW_QUALITY}:{cut}" for cut in failed)) if failed else (),
-            )
+            self._newest[alert.object_id] = (alert.mjd, quality_flags(failed_cuts(alert.quality, self.cuts)))
 
     def _add(self, object_id: str, light_curve: LightCurve) -> None:
         known = self._curves.get(object_id)

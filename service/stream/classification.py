@@ -10,7 +10,7 @@ from service.inference.prediction import Prediction
 from service.store.interface import StoredClassification
 from service.stream.avro import SingleObject
 from service.stream.message import Item
-from service.stream.quality import LOW_QUALITY
+from service.stream.quality import quality_flags
 
 CLASSIFICATION: Final = SingleObject("classification")
 
@@ -47,7 +47,7 @@ def document(item: Item, prediction: Prediction) -> dict[str, Any]:
         "ood_score": None if math.isnan(prediction.ood_score) else float(prediction.ood_score),
         "n_detections": prediction.n_detections,
         "n_upper_limits": prediction.n_upper_limits,
-        "flags": [*prediction.flags, *_quality_flags(item.flags)],
+        "flags": [*prediction.flags, *quality_flags(item.flags)],
         "observed": round(unix_seconds(alert.mjd) * MICROSECONDS),
         "broker_timestamp": None if message.timestamp is None else round(message.timestamp * MICROSECONDS),
         "received": round(message.received * MICROSECONDS),
@@ -74,7 +74,3 @@ def stored(document: dict[str, Any], prediction: Prediction, *, active: bool = T
 
 def unix_seconds(mjd: float) -> float:
     return (mjd - MJD_UNIX_EPOCH) * SECONDS_PER_DAY
-
-
-def _quality_flags(failed: tuple[str, ...]) -> tuple[str, ...]:
-    return (LOW_QUALITY, *(f"{LOW_QUALITY}:{cut}" for cut in failed)) if failed else ()

@@ -29,3 +29,8 @@ def failed_cuts(quality: Quality, cuts: QualitySettings) -> tuple[str, ...]:
     if cuts.max_ssdistnr is not None and 0 <= quality.ssdistnr < cuts.max_ssdistnr:
         failed.append(SOLAR_SYSTEM)
     return tuple(failed)
+
+
+def quality_flags(failed: tuple[str, ...]) -> tuple[str, ...]:
+    """The flags of a classification whose alert failed these cuts."""
+    return (LOW_QUALITY, *(f"{LOW_QUALITY}:{cut}" for cut in failed)) if failed else ()
