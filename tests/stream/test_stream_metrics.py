@@ -26,13 +26,14 @@ def test_every_count_and_clock_moves(pipeline: Pipeline, alerts: list[SimulatedA
     batches, observed = value("batch_alerts_sum"), value("observation_to_publication_seconds_count")
     classes = sum(sample.value for metric in metrics.CLASSIFIED.collect() for sample in metric.samples
                   if sample.name.endswith("_total"))  # fmt: skip
+    under_way = value("in_flight_alerts")  # other tests give up with alerts under way
     replay_archive([tmp_path], pipeline, FileSink())
 
     place = {"topic": str(tmp_path), "partition": "0"}
     assert value("consumed_total", **place) == len(alerts) + 1
     assert value("published_total", **place) == len(alerts)
     assert value("dead_lettered_total", **place, reason="bad_magic") == 1
-    assert value("in_flight_alerts") == 0
+    assert value("in_flight_alerts") == under_way
     assert value("accounting_gap") == 0
     assert value("batch_alerts_sum") - batches == len(alerts) + 1
     assert value("observation_to_publication_seconds_count") - observed == len(alerts)
