@@ -238,7 +238,7 @@ def _baseline(servers: str, topic: str, output: str, alerts: int) -> float:
             continue
         begin = begin or time.perf_counter()
         record: Any = next(iter(fastavro.reader(io.BytesIO(message.value()))))
-        curve = _plain_light_curve(record)
+        curve = plain_light_curve(record)
         name = record["objectId"]
         store[name] = curve = store[name].merge(curve) if name in store else curve
         (prediction,) = classifier.classify([curve])
@@ -254,7 +254,7 @@ def _baseline(servers: str, topic: str, output: str, alerts: int) -> float:
     return done / seconds
 
 
-def _plain_light_curve(record: dict[str, Any]) -> LightCurve:
+def plain_light_curve(record: dict[str, Any]) -> LightCurve:
     points = [record["candidate"], *(record.get("prv_candidates") or [])]
     detected = [point.get("magpsf") is not None for point in points]
 
