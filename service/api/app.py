@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -22,7 +23,7 @@ from service.inference.registry import ModelRegistry
 from service.store.interface import Store
 
 # Below this a response travels in one packet anyway.
-COMPRESSED_ABOVE_BYTES = 1500
+COMPRESSED_ABOVE_BYTES: Final = 1500
 
 
 def create_app(
@@ -57,19 +58,11 @@ def create_app(
     app.state.pulse = pulse
     problems.install(app)
     openapi.install(app, keys_needed=bool(keys))
-    for router in (
-        classify.router,
-        objects.router,
-        models.router,
-        oip.router,
-        events.router,
-        operations.router,
-        operations.health_router,
-    ):  # fmt: skip
-        app.include_router(router)
-    page.install(app, docs=api.docs)
+    for room in (classify, objects, models, oip, events, operations):
+        app.include_router(room.router)
     if api.metrics:
         app.include_router(operations.metrics_router)
+    page.install(app, docs=api.docs)
 
     # The last added is the outermost: every answer gets an id and safe headers, also a refusal.
     app.add_middleware(BodyLimit, limit=api.max_body_bytes)

@@ -122,7 +122,8 @@ async def classify_alert(
     The answer has the fields of the message that the stream would publish for it, by the same code. Without
     `stored_history` the packet's own history is all that is looked at.
     """
-    content_type(request, PACKET_TYPES) if "content-type" in request.headers else None
+    if "content-type" in request.headers:
+        content_type(request, PACKET_TYPES)
     received = time()
     raw = await read_body(request, here.settings.api.max_body_bytes)
     # a packet takes 0.05 ms, but a writer schema that is new takes some 50 ms, and a registry may have to be asked

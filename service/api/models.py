@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -64,8 +65,6 @@ async def activate(name: str, version: str, request: Request, here: Here) -> Res
     """Make a resident model (a shadow, or the previous one) the active one, without a gap. Needs a write key."""
     require_write(request.scope)
     info = _resident(here, name, version)
-    from pathlib import Path
-
     try:
         await in_thread(here.models.activate, Path(info.folder))
     except BundleError as error:

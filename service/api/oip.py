@@ -188,7 +188,8 @@ async def model_ready(name: str, here: Here, version: str = "") -> Response:
 async def infer(name: str, request: Request, here: Here, version: str = "") -> Response:
     """Classify light curves given as columns; see the model's metadata for names and types."""
     classifier = _find(here, name, version)
-    content_type(request, (JSON, OCTETS)) if "content-type" in request.headers else None
+    if "content-type" in request.headers:
+        content_type(request, (JSON, OCTETS))
     body = await read_body(request, here.settings.api.max_body_bytes)
     try:
         asked, light_curves = await in_thread(_read, body, request.headers.get(HEADER_LENGTH), here.settings.api)

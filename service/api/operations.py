@@ -17,7 +17,6 @@ from service.store.interface import StoreUnavailableError
 from service.stream.classification import CLASSIFICATION
 from service.stream.dead_letters import DEAD_LETTER
 
-health_router: Final = APIRouter(tags=["operations"])
 router: Final = APIRouter(tags=["operations"])
 metrics_router: Final = APIRouter(tags=["operations"])
 
@@ -69,13 +68,13 @@ class Accounts(BaseModel):
     partitions: list[dict[str, Any]] = Field(default_factory=list)
 
 
-@health_router.get("/health/live", response_model=Live)
+@router.get("/health/live", response_model=Live)
 async def live() -> Response:
     """Answers as long as the process does."""
     return json_response({"alive": True, "version": __version__})
 
 
-@health_router.get("/health/ready", response_model=Ready, responses=responses(503))
+@router.get("/health/ready", response_model=Ready, responses=responses(503))
 async def ready(here: Here) -> Response:
     """200 when the model is warm, the store can be written and, if streaming, alerts can flow; else 503 and why not."""
     checks, failures = await in_thread(check_readiness, here)
