@@ -24,7 +24,7 @@ KEY_HEADER: Final = "x-api-key"
 
 # Open whatever the settings: probes and the page's own files tell nothing. The page asks for a key where one is needed.
 OPEN_PATHS: Final = ("/health/", "/static/", "/v2/health/")
-OPEN_EXACTLY: Final = ("/", "/favicon.ico")
+OPEN_EXACTLY: Final = ("/", "/docs", "/favicon.ico")
 
 # A client may save up this much of its rate, so that a page that loads its parts at once is not refused.
 BURST_S: Final = 2.0

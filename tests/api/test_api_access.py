@@ -39,7 +39,7 @@ def test_without_keys_reading_is_open_and_changing_is_not(client: TestClient) ->
 def test_with_keys_only_health_and_the_page_are_open(make_client: MakeClient, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     client = make_client(api={"api_keys": KEYS})
-    for path in ("/health/live", "/health/ready", "/", "/static/main.js"):
+    for path in ("/health/live", "/health/ready", "/", "/docs", "/static/main.js"):
         assert client.get(path).status_code == 200
     for path in ("/metrics", "/v1/models", "/openapi.json", "/v1/objects", "/nowhere"):
         refused = client.get(path)
