@@ -36,6 +36,9 @@ REVOKE_DRAIN_S: Final = 10.0
 # Questions to the broker within a rebalance.
 QUERY_TIMEOUT_S: Final = 10.0
 LAG_INTERVAL_S: Final = 2.0
+# The proof of membership that a transaction carries is renewed at every rebalance; in between it may change only under
+# KIP-848, and a stale one costs a transaction that is tried again. Asking holds up every other thread for 0.2 ms.
+MEMBERSHIP_INTERVAL_S: Final = 0.2
 
 
 @dataclass(slots=True)
@@ -89,7 +92,7 @@ class KafkaSource:
         self._lock = threading.Condition()
         self._epochs = count(1)
         self._paused = False
-        self._next_commit = self._next_lag = 0.0
+        self._next_commit = self._next_lag = self._next_membership = 0.0
         self._fatal: KafkaError | None = None
         self._closed = False
         self._watch.start()
@@ -112,7 +115,6 @@ class KafkaSource:
             return []
         first = self._consume(1, IDLE_POLL_S)
         messages = self._accept(first)
-        self._membership = self._consumer.consumer_group_metadata()
         if messages and maximum > 1:
             messages += self._accept(self._consume(maximum - 1, linger_s))
         if self._fatal is not None:
@@ -121,6 +123,9 @@ class KafkaSource:
         if now >= self._next_commit:
             self._commit()
             self._next_commit = now + COMMIT_INTERVAL_S
+        if not self._commits and now >= self._next_membership:
+            self._membership = self._consumer.consumer_group_metadata()
+            self._next_membership = now + MEMBERSHIP_INTERVAL_S
         if now >= self._next_lag:
             self._measure_lag()
             self._next_lag = now + LAG_INTERVAL_S

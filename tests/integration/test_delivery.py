@@ -162,6 +162,22 @@ def test_a_replica_whose_name_is_taken_over_stops(cluster: Cluster, models: Mode
     assert cluster.published_candids() == {alert.candid: 1 for alert in alerts + more}
 
 
+@pytest.mark.faults
+def test_a_replica_whose_group_instance_is_taken_over_stops(
+    cluster: Cluster, models: ModelRegistry, store_url: str
+) -> None:
+    """Given two processes with one kafka.group_instance_id, then the older ends with an error that names it."""
+    filled(cluster, 50)
+    settings = cluster.settings(store_url, group_instance_id="same")
+    with streaming(settings, models) as (older, _):
+        eventually(lambda: older.health().ready)
+        with streaming(settings, models) as (newer, _):
+            eventually(lambda: older.failure is not None)
+            with pytest.raises(StreamError, match="group_instance_id 'same'"):
+                older.wait(1)
+            eventually(lambda: newer.health().ready)
+
+
 def test_without_a_broker_it_waits_and_says_so(models: ModelRegistry, store_url: str) -> None:
     """Given no broker at the address, then the service is not ready, says why, and stops when asked."""
     nowhere = Cluster("127.0.0.1:9", "nowhere")
