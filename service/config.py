@@ -113,9 +113,11 @@ class QualitySettings(_Group):
 
 
 class PipelineSettings(_Group):
-    max_batch: int = Field(default=512, ge=1, le=10_000, description="alerts per batch at most, when draining")
+    max_batch: int = Field(
+        default=256, ge=1, le=10_000, description="alerts per batch at most, when draining; 20 MB of packets"
+    )
     linger_s: float = Field(
-        default=0.005, ge=0, le=1, description="how long a batch waits for more once it has an alert: latency when idle"
+        default=0.01, ge=0, le=1, description="how long a batch waits for more once it has an alert: latency when idle"
     )
     queue_depth: int = Field(default=2, ge=1, le=16, description="batches that may wait between two stages")
     max_message_bytes: int = Field(default=8_000_000, ge=10_000, description="larger messages are dead-lettered unread")
