@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service.store.interface import Store, StoredClassification
 
-# 10^5 embeddings of 96 are 40 MB in single precision; to compare with all of them takes 2.5 ms, so that an index that is
+# 10^5 embeddings of 96 are 40 MB in single precision; comparing with all of them takes 2.5 ms, so an index that is
 # approximate and has to be maintained would buy nothing.
 MOST_COMPARED: Final = 100_000
 # New alerts show among the neighbours after a minute; reading 10^5 takes 0.25 s.
