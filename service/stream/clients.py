@@ -8,6 +8,8 @@ import socket
 from time import monotonic
 from typing import Any, Final
 
+from confluent_kafka import KafkaError
+
 from service.config import Delivery, KafkaSettings
 
 # librdkafka repeats itself with every attempt to connect, up to twenty times a second; once in this time is enough.
@@ -42,6 +44,11 @@ class _OnceInAWhile(logging.Filter):
 
 KAFKA_LOG: Final = logging.getLogger("service.stream.librdkafka")
 KAFKA_LOG.addFilter(_OnceInAWhile())
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Whether a client is of no use any more. What is told by callback has a code of its own for it."""
+    return error.fatal() or error.code() in (KafkaError._FATAL, KafkaError._FENCED, KafkaError.FENCED_INSTANCE_ID)
 
 
 def client_config(settings: KafkaSettings) -> dict[str, Any]:

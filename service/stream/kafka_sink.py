@@ -16,7 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from service import metrics
 from service.config import KafkaSettings
-from service.stream.clients import KAFKA_LOG, MAX_MESSAGE_BYTES, client_config, producer_config
+from service.stream.clients import KAFKA_LOG, MAX_MESSAGE_BYTES, client_config, is_fatal, producer_config
 from service.stream.corridor import StreamError
 from service.stream.dead_letters import DeadLetter
 from service.stream.message import Batch, DeadLettered, Item, Published
@@ -165,7 +165,7 @@ class KafkaSink:
             self._produce(sent, (record.shortened() if is_too_large(error) else None) or record)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
+        if is_fatal(error):
             self._fatal = error
         elif error.code() != KafkaError._ALL_BROKERS_DOWN:  # `trouble` tells when it lasts
             KAFKA_LOG.warning("producer: %s", error.str())

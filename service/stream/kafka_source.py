@@ -20,7 +20,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Kafka
 
 from service import metrics
 from service.config import Delivery, KafkaSettings
-from service.stream.clients import KAFKA_LOG, client_config, consumer_config, is_cooperative
+from service.stream.clients import KAFKA_LOG, client_config, consumer_config, is_cooperative, is_fatal
 from service.stream.corridor import StreamError
 from service.stream.message import Batch, Message, Place
 from service.stream.topics import Span, TopicWatch
@@ -271,7 +271,7 @@ class KafkaSource:
             self._on_error(error)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError.UNSUPPORTED_VERSION):
+        if is_fatal(error):
             self._fatal = error
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._watch.look_again()
@@ -408,7 +408,7 @@ def backfill_group(group_id: str, span: Span) -> str:
 
 
 def _explain(error: KafkaError, settings: KafkaSettings) -> str:
-    if error.code() == KafkaError.FENCED_INSTANCE_ID:
+    if error.code() == KafkaError.FENCED_INSTANCE_ID or "group.instance.id" in error.str():
         return (
             f"another process joined as kafka.group_instance_id {settings.group_instance_id!r}:"
             " give every replica its own"

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from service import metrics
 from service.config import KafkaSettings
-from service.stream.clients import KAFKA_LOG, producer_config, transactional_id
+from service.stream.clients import KAFKA_LOG, is_fatal, producer_config, transactional_id
 from service.stream.corridor import StreamError
 from service.stream.kafka_sink import Record, ensure_topics, is_too_large, records
 from service.stream.message import Batch, Message, Returned
@@ -156,7 +156,7 @@ class TransactionalSink:
 
     def _abort(self, error: KafkaError) -> None:
         """Undo the open transaction so that it can be tried again. Raises StreamError where this replica was fenced."""
-        if error.fatal() or error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED):
+        if is_fatal(error) or error.code() == KafkaError.PRODUCER_FENCED:
             raise StreamError(
                 f"this replica's transactional id {transactional_id(self._settings)!r} was taken over ({error}):"
                 " nothing of its open transaction is visible. Give every replica its own kafka.transactional_id,"
@@ -177,7 +177,7 @@ class TransactionalSink:
             except KafkaException as error:
                 if error.args[0].code() == KafkaError._STATE:
                     return  # there is no transaction to abort
-                if error.args[0].fatal():
+                if is_fatal(error.args[0]):
                     raise StreamError(f"the transactional producer failed for good: {error.args[0]}") from error
                 self.trouble = f"the transaction coordinator does not answer: {error.args[0]}"
                 log.warning(self.trouble)

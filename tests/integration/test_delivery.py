@@ -162,7 +162,6 @@ def test_a_replica_whose_name_is_taken_over_stops(cluster: Cluster, models: Mode
     assert cluster.published_candids() == {alert.candid: 1 for alert in alerts + more}
 
 
-@pytest.mark.faults
 def test_a_replica_whose_group_instance_is_taken_over_stops(
     cluster: Cluster, models: ModelRegistry, store_url: str
 ) -> None:
