@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from confluent_kafka import KafkaException
+
 from service.alerts.decode import Decoder
 from service.alerts.schemas import SchemaFolder, SchemaRegistry, SchemaSource
 from service.config import Delivery, KafkaSettings, Settings
@@ -68,8 +70,11 @@ class StreamService:
         decoder = Decoder(_schemas(kafka))
         decoder.warm_up()
         pipeline = Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes)
-        self._source = KafkaSource(kafka, span, exit_at_end)
-        self._sink = _sink(settings, self._source)
+        try:
+            self._source = KafkaSource(kafka, span, exit_at_end)
+            self._sink = _sink(settings, self._source)
+        except KafkaException as error:
+            raise StreamError(f"kafka.librdkafka: {error.args[0].str()}") from error
         self._corridor = Corridor(self._source, pipeline, self._sink, settings.pipeline, self.accounting, on_settled)
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
         self._ended = threading.Event()

@@ -190,3 +190,9 @@ def test_without_a_broker_it_waits_and_says_so(models: ModelRegistry, store_url:
 def test_an_address_is_needed(models: ModelRegistry, store_url: str) -> None:
     with pytest.raises(StreamError, match=r"kafka\.bootstrap_servers"):
         StreamService(Cluster("", "none").settings(store_url), models, store=None)  # type: ignore[arg-type]
+
+
+def test_a_property_that_librdkafka_does_not_know_is_named(models: ModelRegistry, store_url: str) -> None:
+    settings = Cluster("127.0.0.1:9", "none").settings(store_url, librdkafka={"no.such.property": "1"})
+    with pytest.raises(StreamError, match=r"no\.such\.property"):
+        StreamService(settings, models, store=None)  # type: ignore[arg-type]
