@@ -1,4 +1,4 @@
-"""A Python client of the service: `Client` and `AsyncClient`, typed, with retries. Needs the extra `client` (httpx).
+"""A Python client of the service: `Client` and `AsyncClient`, typed, with retries.
 
 from service.client import Client
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from service.alerts import Decoder
 from service.api.access import ApiKeyError
 from service.api.app import create_app
 from service.cli.errors import explains
@@ -20,7 +21,7 @@ from service.inference.session import DeviceError
 from service.log import configure_logging
 from service.store import StoreUnavailableError, StoreVersionError, open_store
 from service.stream.corridor import StreamError
-from service.stream.service import StreamService
+from service.stream.service import StreamService, schema_source
 from service.stream.topics import Span
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ def serve(
             stream = StreamService(settings, models, store, span=span, exit_at_end=exit_at_end)
         elif start is not None or exit_at_end or topics:
             raise ConfigError("there is nothing to stream from: set kafka.bootstrap_servers or --bootstrap-servers")
-        app = create_app(settings, models, store, stream)
+        app = create_app(settings, models, store, stream, Decoder(schema_source(settings.kafka)))
         server = HttpServer(app, settings.api, listening)
         with slow_gauges(app, models, store):
             if stream is not None:

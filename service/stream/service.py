@@ -67,7 +67,7 @@ class StreamService:
         if not kafka.bootstrap_servers:
             raise StreamError("kafka.bootstrap_servers is empty: there is nothing to stream from")
         self.accounting = Accounting()
-        decoder = Decoder(_schemas(kafka))
+        decoder = Decoder(schema_source(kafka))
         decoder.warm_up()
         pipeline = Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes)
         try:
@@ -150,7 +150,8 @@ def _sink(settings: Settings, source: KafkaSource) -> Sink:
     return KafkaSink(settings.kafka, settings.pipeline.retry_s)
 
 
-def _schemas(kafka: KafkaSettings) -> SchemaSource | None:
+def schema_source(kafka: KafkaSettings) -> SchemaSource | None:
+    """Where the writer schemas of framed messages are, if settings say so."""
     if kafka.schema_registry_url:
         return SchemaRegistry(kafka.schema_registry_url)
     return SchemaFolder(kafka.schema_folder) if kafka.schema_folder is not None else None
