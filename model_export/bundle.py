@@ -13,7 +13,7 @@ from model_export.calibrate import read_calibration
 from model_export.configuration import build
 from model_export.data import Dataset, data_digest, load_difference
 from model_export.encoder import AlertClassifier
-from model_export.export import OPSET, PARITY, export_alert_clr, latency, parity, sha256, write_manifest
+from model_export.export import OPSET, PARITY, Publication, export_alert_clr, latency, parity, sha256, write_manifest
 from model_export.finetune import FinetuneConfig
 from model_export.prior import published_prior
 from service.inference.manifest import Manifest
@@ -33,11 +33,12 @@ def export_run(data: Path, run: Path, bundle: Path, version: str) -> Manifest:
     model, config = load_run(run)
     real = load_difference(data)
     prior = published_prior(real.where((real.objects["split"] == "train").to_numpy()), config.alert_share)
-    export_alert_clr(model, prior, bundle / "model.onnx")
-    worst = parity(bundle / "model.onnx", model, prior, example_inputs(real, config))
+    softening, calibration, out_of_distribution = read_calibration(run / "calibration.json")
+    publication = Publication(prior, softening)
+    export_alert_clr(model, publication, bundle / "model.onnx")
+    worst = parity(bundle / "model.onnx", model, publication, example_inputs(real, config))
     if worst > PARITY:
         raise ValueError(f"ONNX Runtime and torch differ by {worst:.1e}, more than {PARITY:.0e}")
-    calibration, out_of_distribution = read_calibration(run / "calibration.json")
     return write_manifest(
         bundle,
         name="alert-clr",
@@ -62,7 +63,8 @@ def verify_bundle(bundle: Path, run: Path | None, data: Path | None) -> Iterator
     if run:
         model, config = load_run(run)
         inputs = example_inputs(load_difference(data) if data else None, config)
-        worst = parity(bundle / "model.onnx", model, np.array(manifest.prior), inputs)
+        publication = Publication(np.array(manifest.prior), read_calibration(run / "calibration.json")[0])
+        worst = parity(bundle / "model.onnx", model, publication, inputs)
         if worst > PARITY:
             raise ValueError(f"ONNX Runtime and torch differ by {worst:.1e}, more than {PARITY:.0e}")
         yield f"ONNX Runtime and torch agree to {worst:.1e} on {len(inputs)} inputs"

@@ -6,7 +6,7 @@ All of it is fitted on the validation split, seen at every number of first detec
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,7 @@ from scipy.optimize import minimize_scalar
 from model_export.data import CLASSES, load_difference
 from model_export.predict import ALL, Predictions, predict
 from model_export.prior import published_prior
-from model_export.scores import SUPERCLASS_OF, softmax
+from model_export.scores import IS_TRANSIENT, SUPERCLASS_OF, softmax
 from service.inference.manifest import Calibration, OutOfDistribution
 
 EDGES: Final = (1, 2, 3, 5, 8, 12, 20)  # detection-count bins
@@ -49,6 +49,35 @@ def examples(predictions: dict[int, Predictions], prior: NDArray[np.float64]) ->
 def bin_of(n_seen: NDArray[np.int64]) -> NDArray[np.int64]:
     """Index of the detection-count bin (n,)."""
     return np.searchsorted(EDGES, n_seen, side="right") - 1
+
+
+def soften(logits: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """Logits (n, C) times 1 where the object is surely a transient, times `scale` where it surely is not.
+
+    Variable stars and active nuclei were learnt from a few hundred real objects, transients from thousands: the
+    network is too sure of the former, and no temperature per detection count could be right for both. The top class
+    stays the top class.
+    """
+    transient = softmax(logits)[:, IS_TRANSIENT].sum(axis=1, keepdims=True)
+    return logits * (transient + (1.0 - transient) * scale)
+
+
+def fit_softening(found: Examples) -> float:
+    """The scale of least negative log-likelihood of the alert objects, temperatures refitted on everything for each."""
+    which, alerts = bin_of(found.n_seen), found.table == "alert_objects"
+    if not alerts.any():
+        return 1.0
+
+    def loss(scale: float) -> float:
+        softened, total = soften(found.logits, scale), 0.0
+        for b in np.unique(which[alerts]):
+            mine = which == b
+            temperature = fit_temperature(softened[mine], found.labels[mine])
+            p = softmax(softened[mine & alerts] / temperature)
+            total -= float(np.log(np.maximum(p[np.arange(len(p)), found.labels[mine & alerts]], 1e-12)).sum())
+        return total
+
+    return float(minimize_scalar(loss, bounds=(0.3, 1.0), method="bounded", options={"xatol": 0.01}).x)
 
 
 def calibrate(found: Examples) -> Calibration:
@@ -152,13 +181,19 @@ def calibrate_run(data: Path, run: Path) -> None:
     validation = real.where((split == "validation") & (real.labels >= 0))
     prior = published_prior(train, config.alert_share)
     found = predict(model, validation, config.parameters, PREFIXES)
-    calibration = calibrate(examples(found, prior))
+    seen = examples(found, prior)
+    scale = fit_softening(seen)
+    calibration = calibrate(replace(seen, logits=soften(seen.logits, scale)))
     ood = out_of_distribution(predict(model, train, config.parameters, (ALL,))[ALL], found[ALL])
-    stored = {"calibration": calibration.model_dump(), "out_of_distribution": ood.model_dump()}
+    stored = {"softening": scale, "calibration": calibration.model_dump(), "out_of_distribution": ood.model_dump()}
     (run / "calibration.json").write_text(json.dumps(stored))
 
 
-def read_calibration(path: Path) -> tuple[Calibration, OutOfDistribution]:
-    """What `calibrate_run` wrote."""
+def read_calibration(path: Path) -> tuple[float, Calibration, OutOfDistribution]:
+    """What `calibrate_run` wrote: softening scale, calibration, out-of-distribution statistics."""
     stored = json.loads(path.read_text())
-    return Calibration(**stored["calibration"]), OutOfDistribution(**stored["out_of_distribution"])
+    return (
+        float(stored["softening"]),
+        Calibration(**stored["calibration"]),
+        OutOfDistribution(**stored["out_of_distribution"]),
+    )

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import warnings
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -19,47 +20,55 @@ from torch import Tensor, nn
 
 from model_export.data import TAXONOMY
 from model_export.encoder import AlertClassifier
+from model_export.scores import IS_TRANSIENT
 from service.inference.manifest import Calibration, Manifest, OutOfDistribution, Preprocessing
 
 OPSET: Final = 18
 PARITY: Final = 1e-5
 
 
-class _Served(nn.Module):
-    """(logits, embedding) with the published prior in the head's bias; `half`: the blocks in float16."""
+@dataclass(frozen=True)
+class Publication:
+    """How logits are published: the prior (C,) they carry, and the softening of `calibrate.soften`."""
 
-    def __init__(self, model: AlertClassifier, prior: NDArray[np.float64], half: bool = False) -> None:
+    prior: NDArray[np.float64]
+    softening: float = 1.0
+
+
+class _Served(nn.Module):
+    """(logits, embedding) as published; `half`: the blocks in float16."""
+
+    is_transient: Tensor
+
+    def __init__(self, model: AlertClassifier, publication: Publication, half: bool = False) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval()
+        self.softening = publication.softening
+        self.register_buffer("is_transient", torch.from_numpy(IS_TRANSIENT).float()[:, None])
         if half:
             self.model.encoder.blocks.half()
         with torch.no_grad():
-            self.model.head.bias += torch.from_numpy(np.log(prior)).float()
+            self.model.head.bias += torch.from_numpy(np.log(publication.prior)).float()
 
     def forward(self, points: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         logits, embedding = self.model(points, context)
-        return logits, embedding
+        transient = logits.softmax(-1) @ self.is_transient  # (B, 1)
+        return logits * (self.softening + (1.0 - self.softening) * transient), embedding
 
 
-def export_alert_clr(model: AlertClassifier, prior: NDArray[np.float64], path: Path, half: bool = False) -> None:
+def export_alert_clr(model: AlertClassifier, publication: Publication, path: Path, half: bool = False) -> None:
     """One graph: points (batch, windows, length, F), context (batch, C) -> logits, embedding; every axis dynamic.
 
     `half` makes the variant for GPUs: attention and feed-forward in float16, times, pooling and head in float32.
     """
-    served = _Served(model, prior, half)
+    served = _Served(model, publication, half)
     batch, count, length = (torch.export.Dim(name, min=1) for name in ("batch", "windows", "length"))
     example = (
         torch.randn(3, 2, 11, model.config.point_features),
         torch.randn(3, model.config.context_features),
     )
-    export_graph(
-        served,
-        example,
-        path,
-        ["points", "context"],
-        ({0: batch, 1: count, 2: length}, {0: batch}),
-        ["logits", "embedding"],
-    )
+    dynamic = ({0: batch, 1: count, 2: length}, {0: batch})
+    export_graph(served, example, path, ["points", "context"], dynamic, ["logits", "embedding"])
 
 
 def export_graph(
@@ -146,16 +155,20 @@ def write_manifest(
 
 
 def parity(
-    path: Path, model: AlertClassifier, prior: NDArray[np.float64], inputs: list[tuple[NDArray[Any], NDArray[Any]]]
+    path: Path, model: AlertClassifier, publication: Publication, inputs: list[tuple[NDArray[Any], NDArray[Any]]]
 ) -> float:
-    """Largest difference of logits and embeddings between ONNX Runtime and torch over (points, context) inputs."""
-    served, run, worst = _Served(model, prior), session(path), 0.0
+    """Largest difference of logits and embeddings between ONNX Runtime and torch over (points, context) inputs.
+
+    Relative where a value exceeds one.
+    """
+    served, run, worst = _Served(model, publication), session(path), 0.0
     for points, context in inputs:
         answers = run.run(["logits", "embedding"], {"points": points, "context": context})
         with torch.no_grad():
             expected = served(torch.from_numpy(points), torch.from_numpy(context))
         for ours, theirs in zip(answers, expected, strict=True):
-            worst = max(worst, float(np.abs(ours - theirs.numpy()).max()))
+            size = np.maximum(np.abs(theirs.numpy()), 1.0)  # float32 rounds a logit of 15 by 1e-6 at every step
+            worst = max(worst, float((np.abs(ours - theirs.numpy()) / size).max()))
     return worst
 
 

@@ -12,6 +12,7 @@ from model_export.data import CLASSES, SUPERNOVAE, TAXONOMY
 
 SUPERCLASSES: Final = tuple(dict.fromkeys(TAXONOMY.values()))
 SUPERCLASS_OF: Final = np.array([SUPERCLASSES.index(parent) for parent in TAXONOMY.values()])
+IS_TRANSIENT: Final = np.array([parent == "Transient" for parent in TAXONOMY.values()])
 SUPERNOVA_INDEX: Final = np.array([CLASSES.index(name) for name in SUPERNOVAE])
 
 Floats = NDArray[np.float64]

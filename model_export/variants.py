@@ -17,9 +17,10 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from model_export.bundle import load_run
+from model_export.calibrate import read_calibration
 from model_export.data import load_difference
 from model_export.evaluate import ENOUGH, judge
-from model_export.export import export_alert_clr, latency, sha256
+from model_export.export import Publication, export_alert_clr, latency, sha256
 from model_export.predict import ALL
 from model_export.scores import expected_calibration_error, supernova_scores
 from service.inference.manifest import Manifest
@@ -46,7 +47,8 @@ def write_variant(kind: str, data: Path, bundle: Path, out: Path, run: Path | No
         elif run is None:
             raise VariantError("the float16 variant is exported anew and needs the run's weights: --run")
         else:
-            export_alert_clr(load_run(run)[0], np.array(manifest["prior"]), made / "model.onnx", half=True)
+            publication = Publication(np.array(manifest["prior"]), read_calibration(run / "calibration.json")[0])
+            export_alert_clr(load_run(run)[0], publication, made / "model.onnx", half=True)
         manifest["version"] += f"+{kind}"
         manifest["sha256"] = sha256(made / "model.onnx")
         Manifest.model_validate(manifest)

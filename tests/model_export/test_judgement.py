@@ -12,8 +12,10 @@ from model_export.calibrate import (  # noqa: E402
     bin_of,
     calibrate,
     conformal_sets,
+    fit_softening,
     fit_temperature,
     out_of_distribution,
+    soften,
     squared_distance,
 )
 from model_export.calibrate import apply as publish  # noqa: E402
@@ -97,6 +99,21 @@ def test_conformal_sets_cover_new_objects_of_every_class_and_bin(rng):
         assert covered[labels[~half] == label].mean() == pytest.approx(0.9, abs=0.04)
     for b in range(len(EDGES)):
         assert covered[bin_of(n_seen[~half]) == b].mean() == pytest.approx(0.9, abs=0.03)
+
+
+def test_softening_finds_overconfidence_that_only_variable_stars_have(rng):
+    logits, labels = honest(rng, 6000)
+    sure = rng.random(6000) < 0.5
+    logits[sure, 5:] -= 20  # transients, and honest
+    labels[sure] = [rng.choice(C, p=p) for p in softmax(logits[sure])]
+    logits[~sure, :5] -= 20
+    labels[~sure] = [rng.choice(C, p=p) for p in softmax(logits[~sure])]
+    logits[~sure] /= 0.6  # boastful
+    table = np.where(sure, "transients", "alert_objects").astype(object)
+    found = Examples(logits, labels, np.full(6000, 9), table)
+    assert fit_softening(found) == pytest.approx(0.6, abs=0.04)
+    assert np.array_equal(soften(logits, 0.6).argmax(axis=1), logits.argmax(axis=1))
+    assert np.allclose(soften(logits[sure], 0.6), logits[sure], atol=1e-4)
 
 
 def test_what_lies_far_from_every_class_is_out_of_distribution(rng):

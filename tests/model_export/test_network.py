@@ -14,7 +14,7 @@ from model_export.configuration import CONFIGS, read_config  # noqa: E402
 from model_export.contrastive import PretrainConfig, pretrain  # noqa: E402
 from model_export.data import CLASSES, Dataset  # noqa: E402
 from model_export.encoder import AlertClassifier, EncoderConfig  # noqa: E402
-from model_export.export import export_alert_clr, latency, parity  # noqa: E402
+from model_export.export import Publication, export_alert_clr, latency, parity  # noqa: E402
 from model_export.finetune import FinetuneConfig, finetune  # noqa: E402
 from model_export.predict import ALL, predict  # noqa: E402
 from service.inference.tensors import alert_tokens  # noqa: E402
@@ -99,14 +99,15 @@ def test_the_order_of_points_does_not_matter_only_their_times(model, rng):
 def test_the_exported_graph_agrees_with_torch_for_every_shape_and_carries_the_prior(model, rng, tmp_path: Path):
     prior = np.linspace(1, 2, len(CLASSES)) / np.linspace(1, 2, len(CLASSES)).sum()
     path = tmp_path / "model.onnx"
-    export_alert_clr(model, prior, path)
+    publication = Publication(prior, softening=0.6)
+    export_alert_clr(model, publication, path)
     shapes = [(1, 1, 1), (1, 1, 50), (5, 1, 17), (2, 4, 128)]
     days = np.array([900.0] + [1.0] * 15)
     inputs = [
         ((rng.standard_normal((*s, 16)) * days).astype(np.float32), rng.standard_normal((s[0], 12)).astype(np.float32))
         for s in shapes
     ]
-    assert parity(path, model, prior, inputs) < 1e-5
+    assert parity(path, model, publication, inputs) < 1e-5
     assert 0 < latency(path, 20, repeats=20) < 50
     text = path.read_bytes()
     assert b".py" not in text  # no file names of the machine it was made on
