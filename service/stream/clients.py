@@ -115,6 +115,9 @@ def producer_config(settings: KafkaSettings) -> dict[str, Any]:
         config["transactional.id"] = transactional_id(settings)
         config["transaction.timeout.ms"] = TRANSACTION_TIMEOUT_MS
         config["message.timeout.ms"] = TRANSACTION_TIMEOUT_MS - 1000  # must end before its transaction does
+        # A new transaction is refused for the few milliseconds in which the last one is being written down; at the
+        # default of 100 ms between tries, every batch would take that long.
+        config["retry.backoff.ms"] = 10
     return {**config, **settings.librdkafka, **settings.librdkafka_producer}
 
 
