@@ -13,9 +13,9 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIRouter
 
-from service.api.operations import health_router
+from service.api import operations
 from service.config import Delivery, load_settings
 
 CHART = Path("deploy/kubernetes/alert-classifier")
@@ -116,7 +116,8 @@ def test_pods_have_no_rights_and_no_writable_root(render: Render, case: str) -> 
 
 def test_probes_ask_what_the_service_answers(render: Render, root: Path) -> None:
     container = kinds(render("smallest"))["StatefulSet"]["spec"]["template"]["spec"]["containers"][0]
-    served = {route.path for route in health_router.routes if isinstance(route, APIRoute)}
+    routers = [thing for thing in vars(operations).values() if isinstance(thing, APIRouter)]
+    served = {route.path for router in routers for route in router.routes if isinstance(route, APIRoute)}
     probes = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
     assert probes == {"startup": "/health/live", "liveness": "/health/live", "readiness": "/health/ready"}
     assert set(probes.values()) <= served
