@@ -212,17 +212,15 @@ class Corridor:
         coming = True
         while coming or self._sink.pending:
             self._check_given_up()
-            pending = self._sink.pending
-            may_take = coming and pending <= self._settings.queue_depth
-            if may_take:
+            # everything that waits is sent before anything is awaited: a transaction takes as long for one as for three
+            while coming and self._sink.pending <= self._settings.queue_depth:
                 try:
-                    batch = self._classified.get(timeout=0 if pending else TICK_S)
+                    batch = self._classified.get(timeout=0 if self._sink.pending else TICK_S)
                 except Empty:
-                    pass
+                    break
+                if batch is None:
+                    coming = False
                 else:
-                    if batch is None:
-                        coming = False
-                        continue
                     self._send(batch)
             for arrived in self._sink.acknowledged(ACKNOWLEDGEMENT_TICK_S if self._sink.pending else 0):
                 self._settle(arrived)

@@ -1,4 +1,4 @@
-"""Exactly once: classifications, dead letters and offsets of a batch in one Kafka transaction.
+"""Exactly once: classifications, dead letters and offsets of some batches in one Kafka transaction.
 
 Whoever reads the output at isolation level read_committed sees every alert's classification once, whatever happened.
 A transaction that fails is aborted and tried again with the same records, less those whose partitions have gone to
@@ -21,7 +21,7 @@ from service.config import KafkaSettings
 from service.stream.clients import KAFKA_LOG, is_fatal, producer_config, transactional_id
 from service.stream.corridor import StreamError
 from service.stream.kafka_sink import Record, ensure_topics, is_too_large, records
-from service.stream.message import Batch, Message, Returned
+from service.stream.message import Batch, Item, Message, Returned
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Owner(Protocol):
 
 
 class TransactionalSink:
-    """Publishes one batch per transaction; the batch has arrived when its transaction is committed."""
+    """Publishes all batches that wait in one transaction; they have arrived when it is committed."""
 
     def __init__(self, settings: KafkaSettings, owner: Owner, retry_s: float = 1.0) -> None:
         self._settings = settings
@@ -51,13 +51,13 @@ class TransactionalSink:
         self._retry_s = retry_s
         self._producer = self._new_producer()
         self._given_up: Callable[[], bool] = lambda: False
-        self._arrived: list[Batch] = []
+        self._waiting: list[Batch] = []
         self._shorten = False
         self.trouble: str | None = "the transactional producer is not registered yet"
 
     @property
     def pending(self) -> int:
-        return len(self._arrived)
+        return len(self._waiting)
 
     def open(self, given_up: Callable[[], bool]) -> None:
         """Register the transactional id: what an earlier process of this name left open is ended."""
@@ -66,36 +66,37 @@ class TransactionalSink:
         self._until_done(lambda: self._producer.init_transactions(CALL_TIMEOUT_S))
 
     def send(self, batch: Batch) -> None:
-        """Returns when the transaction is committed, or the corridor has given up."""
-        while not self._given_up():
+        self._waiting.append(batch)
+
+    def acknowledged(self, timeout_s: float) -> list[Batch]:
+        """Returns when a transaction of all that waits is committed; nothing, when the corridor has given up."""
+        self._producer.poll(0)  # what the client has to say
+        while self._waiting and not self._given_up():
             # Membership first, ownership second: a rebalance in between makes the membership stale, and the broker
             # refuses the transaction. The other way round it could take offsets of partitions that have gone.
             membership = self._owner.group_metadata()
-            for item in batch.items:
+            items = [item for batch in self._waiting for item in batch.items]
+            for item in items:
                 if not self._owner.owns(item.message):
                     item.outcome = Returned()
+            ours = [item for item in items if not isinstance(item.outcome, Returned)]
             try:
-                if any(not isinstance(item.outcome, Returned) for item in batch.items):
-                    self._transact(batch, membership)
+                if ours:
+                    self._transact(ours, membership)
             except KafkaException as error:
                 self._abort(error.args[0])
             except _StuckClientError:
                 self._replace_producer()
             else:
                 self.trouble = None
-                self._arrived.append(batch)
-                return
-
-    def acknowledged(self, timeout_s: float) -> list[Batch]:
-        self._producer.poll(0)  # what the client has to say
-        arrived, self._arrived = self._arrived, []
-        return arrived
+                arrived, self._waiting = self._waiting, []
+                return arrived
+        return []
 
     def close(self) -> None:
         """An open transaction is left to the broker's timeout or to the next process of this name."""
 
-    def _transact(self, batch: Batch, membership: Any) -> None:
-        ours = [item for item in batch.items if not isinstance(item.outcome, Returned)]
+    def _transact(self, ours: list[Item], membership: Any) -> None:
         failed: list[KafkaError] = []
 
         def report(error: KafkaError | None, _: Any) -> None:
