@@ -5,10 +5,10 @@ TRAIN := .venv-train
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults test-model lint format bench docs model clean
+.PHONY: help install demo test test-faults test-model lint format bench bench-million bench-check docs model clean
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: pyproject.toml
 	@echo "installing the service into $(VENV) (a minute or two, once)"
@@ -52,10 +52,27 @@ format: $(VENV)/.installed-dev  ## put the code into its style
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-bench: $(VENV)/.installed-dev  ## every benchmark; results under benchmarks/results
-	@for name in decode classify store api stream memory; do \
-		echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name | tee /dev/stderr | tail -n 1 > benchmarks/results/$$name.json; \
+# PACKETS: a folder of real packets for the decoder. A result is kept only where its benchmark came to its end.
+bench: $(VENV)/.installed-dev  ## every benchmark, some 8 minutes; results and docs/performance.md are written anew
+	@set -e; mkdir -p .cache/bench; for name in decode classify store api stream memory; do \
+		echo "== $$name"; python=$(VENV)/bin/python; arguments=; \
+		case $$name in \
+			decode) arguments="$(PACKETS)";; \
+			classify) test -x $(TRAIN)/bin/python && python=$(TRAIN)/bin/python;; \
+			api) arguments=--pin;; \
+		esac; \
+		$$python -m benchmarks.$$name $$arguments > .cache/bench/$$name.txt; \
+		sed '$$d' .cache/bench/$$name.txt; tail -n 1 .cache/bench/$$name.txt > benchmarks/results/$$name.json; \
 	done
+	@$(VENV)/bin/python -m benchmarks.report
+
+bench-million: $(VENV)/.installed-dev  ## memory and disk up to a million objects, some 15 minutes
+	@mkdir -p .cache/bench; $(VENV)/bin/python -m benchmarks.memory --objects 1000000 > .cache/bench/million.txt
+	@tail -n 1 .cache/bench/million.txt > benchmarks/results/million.json
+	@$(VENV)/bin/python -m benchmarks.report
+
+bench-check: $(VENV)/.installed-dev  ## fail where something has become a fifth slower than what it is compared with
+	$(VENV)/bin/python -m pytest -m bench
 
 docs: $(VENV)/.installed-dev  ## the documentation site, under site/
 	$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[docs]'

@@ -1,0 +1,220 @@
+"""Write the tables of docs/performance.md from the results under benchmarks/results.
+
+    python -m benchmarks.report               (with --check it writes nothing and fails where the page is out of date)
+
+A table stands between `<!-- figures: NAME -->` and `<!-- end of figures -->`; NAME is a function below. Where a result
+is missing the page says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGE: Final = ROOT / "docs" / "performance.md"
+RESULTS: Final = ROOT / "benchmarks" / "results"
+
+_BLOCK: Final = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+
+# BOOM's published drain, 7 to 25 workers on 32 cores: no gain beyond (see the page for the source)
+BOOM_ALERTS_PER_SECOND: Final = 883
+
+Results = dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args(arguments)
+    text = PAGE.read_text()
+    rendered = render(text, results())
+    if rendered != text and options.check:
+        sys.exit(f"out of date: {PAGE.name}; run python -m benchmarks.report")
+    PAGE.write_text(rendered)
+
+
+def results(folder: Path = RESULTS) -> Results:
+    """What each benchmark said last, by the name of its file."""
+    return {file.stem: json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))}
+
+
+def render(text: str, found: Results) -> str:
+    """The page with its tables written anew. Raises KeyError where it asks for a table that there is not."""
+
+    def fill(block: re.Match[str]) -> str:
+        make, needed = TABLES[block[2]]
+        missing = [name for name in needed if name not in found]
+        table = f"Not measured yet: {', '.join(missing)}.\n" if missing else make(found)
+        return f"{block[1]}{table}{block[3]}"
+
+    return _BLOCK.sub(fill, text)
+
+
+def machine(found: Results) -> str:
+    told = found["stream"]["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
+    return (
+        f"{told['cpu']}, {told['cores']} cores, {told['memory_gib']:.0f} GiB of memory; Python {told['python']};"
+        f" {versions}.\n"
+    )
+
+
+def goals(found: Results) -> str:
+    stream, api, million, decode = found["stream"], found["api"], found["million"], found["decode"]
+    rows = [
+        ("drain, alerts/s", "1,333 (aim 2,000)", f"{stream['alerts_per_second']:,.0f}"),
+        ("paced at 250/s, p50", "50 ms", f"{stream['p50_ms']:.0f} ms"),
+        ("paced at 250/s, p99", "250 ms", f"{stream['p99_ms']:.0f} ms"),
+        ("decode, times faster than `fastavro.reader`", "20", f"{decode['ratio_to_fastavro_reader']:.1f}"),
+        ("decode, per packet", "0.07 ms", f"{decode['ms_per_packet']:.3f} ms"),
+        (f"memory at {million['objects']:,} objects", "1 GB", f"{million['rss_end_mb'] / 1000:.2f} GB"),
+        ("its growth over the last half", "none", f"{million['rss_last_half_mb']:+.1f} MB"),
+        ("disk per object", "3 KB", f"{million['store_bytes_per_object'] / 1000:.2f} KB"),
+        ("`POST /v1/classify`, 50 points, 200/s, one core, p99", "20 ms", f"{api['p99_ms']:.1f} ms"),
+    ]
+    return _table(("what", "goal", "measured"), rows)
+
+
+def stream(found: Results) -> str:
+    s = found["stream"]
+    rows = [
+        ("drain", f"{s['alerts_per_second']:,.0f} alerts/s"),
+        ("the plain loop, same packets and broker", f"{s['baseline_alerts_per_second']:,.0f} alerts/s"),
+        ("drain over plain loop", f"{s['ratio_to_baseline']:.1f}"),
+        ("drain over BOOM's plateau on 32 cores", f"{s['alerts_per_second'] / BOOM_ALERTS_PER_SECOND:.1f}"),
+        ("processor time per alert, drain", f"{s['cpu_ms_per_alert']:.2f} ms"),
+        (f"latency at {s['rate']:.0f}/s: p50, p99, longest", _milliseconds(s, "p50_ms", "p99_ms", "max_ms")),
+        (f"processor time per alert at {s['rate']:.0f}/s", f"{s['paced_cpu_ms_per_alert']:.2f} ms"),
+        ("largest resident memory", f"{s['rss_mb']:.0f} MB"),
+        ("alerts, size of each", f"{s['alerts']:,}, {s['packet_bytes'] / 1000:.0f} kB"),
+    ]
+    return _table(("", "measured"), rows)
+
+
+def stages(found: Results) -> str:
+    each = found["stream"]["stage_ms_per_alert"]
+    rows = [(name, f"{milliseconds:.3f}") for name, milliseconds in each.items()]
+    return _table(("stage", "ms per alert, wall clock"), rows)
+
+
+def decode(found: Results) -> str:
+    d = found["decode"]
+    rows = [
+        (
+            version,
+            row["n"],
+            f"{row['ms_per_packet']:.4f}",
+            f"{row['slowest_ms']:.4f}",
+            f"{row['fastavro_reader_ms']:.3f}",
+            f"{row['ratio_to_fastavro_reader']:.1f}",
+        )
+        for version, row in [*d["by_schema_version"].items(), ("all", d)]
+    ]
+    return _table(("schema", "packets", "ms each", "slowest, ms", "`fastavro.reader`, ms", "times faster"), rows)
+
+
+def classify(found: Results) -> str:
+    c = found["classify"]
+    eager = c["torch_eager"].get("milliseconds", {})
+    columns = ("tensors_ms", "graph_ms", "graph_stacked_ms", "one_call_each_ms", "one_thread_ms", "two_threads_ms")
+    rows = [
+        (
+            length,
+            *(f"{row[name]:.3f}" for name in columns),
+            f"{eager[f'torch_{length}']:.2f}" if f"torch_{length}" in eager else "",
+        )
+        for length, row in c["by_length"].items()
+    ]
+    head = ("points", "tensors", "graph, alone", "graph, of 8", "`classify` of 1", "`classify` of 64", "on two threads",
+            "torch eager")  # fmt: skip
+    return _table(head, rows)
+
+
+def mixed(found: Results) -> str:
+    m = found["classify"]["mixed"]
+    names = {
+        "graph_padded_ms": "padded to the longest of 32, as they come",
+        "graph_sorted_and_padded_ms": "sorted by length, then padded",
+        "graph_one_by_one_ms": "one by one, exact length",
+        "graph_stacked_ms": "equal lengths together, up to 8 (ours)",
+        "one_thread_ms": "ours with everything around the graph, one thread",
+        "two_threads_ms": "the same, two threads",
+    }
+    return _table(("way", "ms per light curve"), [(words, f"{m[name]:.3f}") for name, words in names.items()])
+
+
+def store(found: Results) -> str:
+    rows = []
+    for engine, figures in found["store"]["engines"].items():
+        for step in ("merge_new", "merge_known", "record_new", "record_known", "merge_one_by_one", "record_one_by_one"):
+            row = figures[step]
+            rows.append(
+                (
+                    engine,
+                    step.replace("_", " "),
+                    f"{row['alerts_per_second']:,.0f}",
+                    f"{row['cpu_ms_per_alert']:.3f}",
+                    f"{row['batch_p99_ms']:.1f}",
+                )
+            )
+    return _table(("engine", "step", "alerts/s", "our ms of processor per alert", "batch p99, ms"), rows)
+
+
+def api(found: Results) -> str:
+    a = found["api"]
+    rows = [
+        (name.removesuffix("_ms"), f"{a[name]:.1f}") for name in ("p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms")
+    ]
+    return _table((f"{a['requests']:,} requests, {a['rate_per_s']:.0f}/s", "ms"), rows)
+
+
+def memory(found: Results) -> str:
+    m = found["million"]
+    samples = m["samples"]
+    chosen = [samples[round(place * (len(samples) - 1) / 10)] for place in range(11)]
+    rows = [(f"{s['objects']:,}", f"{s['alerts']:,}", f"{s['rss_mb']:.0f}", f"{s['store_mb']:,.0f}") for s in chosen]
+    each = m["cpu_ms_per_alert_first_tenth"], m["cpu_ms_per_alert_last_tenth"]
+    return _table(("objects", "alerts", "resident memory, MB", "store, MB"), rows) + (
+        f"\nProcessor time per alert: {each[0]:.2f} ms over the first tenth of the objects, {each[1]:.2f} ms over the"
+        f" last. An object takes {m['store_bytes_per_object']:.0f} bytes on disk; its last packet as fastavro's Python"
+        f" objects, without images, takes {m['baseline_bytes_per_object']:,.0f} bytes of memory.\n"
+    )
+
+
+def ratios(found: Results) -> str:
+    return _table(("ratio", "kept"), [(f"`{name}`", f"{r:.2f}") for name, r in found["regression"]["ratios"].items()])
+
+
+# name in the page -> how to make it, and the results that it needs
+TABLES: Final[dict[str, tuple[Callable[[Results], str], tuple[str, ...]]]] = {
+    "machine": (machine, ("stream",)),
+    "goals": (goals, ("stream", "api", "million", "decode")),
+    "stream": (stream, ("stream",)),
+    "stages": (stages, ("stream",)),
+    "decode": (decode, ("decode",)),
+    "classify": (classify, ("classify",)),
+    "mixed": (mixed, ("classify",)),
+    "store": (store, ("store",)),
+    "api": (api, ("api",)),
+    "memory": (memory, ("million",)),
+    "ratios": (ratios, ("regression",)),
+}
+
+
+def _milliseconds(figures: dict[str, float], *names: str) -> str:
+    return ", ".join(f"{figures[name]:.0f} ms" for name in names)
+
+
+def _table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---" for _ in head], *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
