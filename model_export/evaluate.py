@@ -33,7 +33,7 @@ from model_export.scores import (
 )
 from model_export.views import prefix
 from service.inference.manifest import Manifest
-from service.inference.tensors import alert_tokens, windows
+from service.inference.tensors import OPTIONAL_CONTEXT, alert_tokens, windows
 
 BOOTSTRAPS: Final = 500
 ENOUGH: Final = 5  # detections of an object to be counted in the headline figures
@@ -59,11 +59,16 @@ class Judged:
         return Judged(**{name: getattr(self, name)[mask] for name in self.__dataclass_fields__})
 
 
-def judge(bundle: Path, data: Dataset, ks: tuple[int, ...] = PREFIXES) -> dict[int, Judged]:
-    """Run the bundle over the first k detections of each object, for each k (ALL: everything)."""
+def judge(
+    bundle: Path, data: Dataset, ks: tuple[int, ...] = PREFIXES, switches: dict[str, bool] | None = None
+) -> dict[int, Judged]:
+    """Run the bundle over the first k detections of each object, for each k (ALL: everything).
+
+    `switches` turn optional context off, e.g. {"reference": False}.
+    """
     manifest = Manifest.model_validate_json((bundle / "manifest.json").read_text())
     run = session(bundle / "model.onnx")
-    parameters = manifest.preprocessing.parameters
+    parameters = manifest.preprocessing.parameters | (switches or {})
     temperature = np.array(manifest.calibration.temperature)
     thresholds = np.array(manifest.calibration.conformal_thresholds)
     total = data.objects["n_detections"].to_numpy(dtype=np.int64)
@@ -132,11 +137,26 @@ def evaluate(bundle: Path, data: Dataset) -> Figures:
         figures["calibration"][f"{low}+"] = _calibration(pooled.where(bin_of(pooled.n_seen) == b))
     for table in ("transients", "alert_objects"):
         figures["calibration"][table] = _calibration(everything.where(everything.table == table))
+    figures["optional_context"] = _optional_context(bundle, data)
     if manifest.out_of_distribution:
         figures["out_of_distribution"] = {
             "flagged_in_distribution": float(np.mean(everything.ood[main] > manifest.out_of_distribution.threshold))
         }
     return figures
+
+
+def _optional_context(bundle: Path, data: Dataset) -> Figures:
+    """What each optional context is worth: validation alert objects with it withheld."""
+    alerts = (data.objects["table"] == "alert_objects").to_numpy() & (data.labels >= 0)
+    validation = data.where(alerts & (data.objects["split"] == "validation").to_numpy())
+    found: Figures = {}
+    for name in (None, *OPTIONAL_CONTEXT):
+        judged = judge(bundle, validation, (1, 3, ALL), {name: False} if name else None)
+        found[f"without {name}" if name else "everything"] = {
+            "all" if k == ALL else str(k): _ratio(superclass_decision(j.probabilities) == SUPERCLASS_OF[j.labels])
+            for k, j in judged.items()
+        }
+    return found
 
 
 def with_intervals(

@@ -45,6 +45,8 @@ def model_card(figures: Figures, manifest: Manifest) -> str:
         _table_calibration(figures),
         _table_classes(figures),
     ]
+    if "optional_context" in figures:
+        parts.append(_table_context(figures["optional_context"]))
     if "baselines" in figures:
         parts.append(_table_baselines(figures))
     if "label_curve" in figures:
@@ -60,17 +62,17 @@ _WHAT: Final = """A transformer over the points of one object's partial ZTF ligh
 signs, the upper limits next to its detections, and the magnitude of the reference source. It answers from the first
 detection up, with calibrated probabilities of 14 classes: {classes}.
 
-About 370,000 parameters, 3 layers of width 96; exact length, no padding; more than 128 tokens are up to four windows,
-fused by the mean of their embeddings. Trained from scratch, supervised, for 20,000 steps of 128 views on one CPU core: on
-real labelled light curves and, for variable stars, dwarf novae and active nuclei, on simulated alert histories (template
-and data-release light curves on the real cadence with the real threshold). Each view is a prefix, a 30-day history or all
-of a light curve, thinned and moved away at random; finest published type and redshift steer training and are not
-published. The last 6,000 steps had stronger augmentation and dropout 0.2 while the learning rate fell. The weights are an
-exponential moving average.
+About 370,000 parameters, 3 layers of width 96; exact length, no padding; more than 128 tokens are up to four
+windows, fused by the mean of their embeddings. Trained from scratch, supervised, for 20,000 steps of 128 views on one
+CPU core: on real labelled light curves and, for variable stars, dwarf novae and active nuclei, on simulated alert
+histories (template and data-release light curves on the real cadence with the real threshold). Each view is a prefix, a
+30-day history or all of a light curve, thinned and moved away at random; finest published type and redshift steer
+training and are not published. The last 6,000 steps had stronger augmentation and dropout 0.2 while the learning rate
+fell. The weights are an exponential moving average.
 
-Calibration, all on the validation split: a temperature per detection-count bin; one factor in the graph that softens the
-logits where the object is not a transient (few real objects were there to learn from); class-conditional 90 % conformal
-thresholds per bin.
+Calibration, all on the validation split: a temperature per detection-count bin; one factor in the graph that softens
+the logits where the object is not a transient (few real objects were there to learn from); class-conditional 90 %
+conformal thresholds per bin.
 """
 
 _HOW: Final = """Test split by object: never trained, tuned or calibrated on; real objects only, with at least five
@@ -151,6 +153,17 @@ def _table_classes(figures: Figures) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _table_context(rows: Figures) -> str:
+    lines = [
+        "### What the optional context is worth\n",
+        "Superclass accuracy on the alert objects of the validation split, by detections shown.\n",
+        "| context | 1 | 3 | all |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| {name} | {row['1']:.3f} | {row['3']:.3f} | {row['all']:.3f} |" for name, row in rows.items()]
+    return "\n".join(lines) + "\n"
+
+
 def _table_baselines(figures: Figures) -> str:
     lines = [
         "### Baselines on the same split: hand-crafted features\n",
@@ -173,7 +186,7 @@ def _table_label_curve(curve: Figures) -> str:
     ways = ("finetune_pretrained", "finetune_scratch", "probe_pretrained", "probe_random")
     lines = [
         "### Contrastive pre-training against training from scratch, few labels\n",
-        "Balanced accuracy on the test split, mean +- spread over three draws of labels; same network and steps.\n",
+        "Balanced accuracy on the test split, mean +- spread over draws of labels; same network, same steps.\n",
         "| labels per class | " + " | ".join(way.replace("_", ", ") for way in ways) + " |",
         "|---|---|---|---|---|",
     ]
