@@ -127,7 +127,10 @@ def probe(data: Path, run: Path, steps: int, out: Path | None) -> None:
     curve = label_curve(encoder, load_difference(data), config, steps)
     (out or run / "label_curve.json").write_text(json.dumps(curve, indent=1))
     for size, row in curve.items():
-        click.echo(f"{size:>4} labels: " + ", ".join(f"{k} {v['balanced_accuracy'][0]:.3f}" for k, v in row.items()))
+        click.echo(
+            f"{size:>4} labels: "
+            + ", ".join(f"{k} {v['balanced_accuracy'][0]:.3f}" for k, v in row.items() if isinstance(v, dict))
+        )
 
 
 @main.command()

@@ -102,7 +102,8 @@ def label_curve(
         row.setdefault("finetune_pretrained", []).append(finetune_few(encoder, few, test, config, steps, seed))
         row.setdefault("finetune_scratch", []).append(finetune_few(None, few, test, config, steps, seed))
     return {
-        size: {
+        size: {"steps": steps, "draws": len(seeds)}
+        | {
             way: {
                 key: [round(float(np.mean([r[key] for r in runs])), 4), round(float(np.std([r[key] for r in runs])), 4)]
                 for key in runs[0]

@@ -186,7 +186,8 @@ def _table_label_curve(curve: Figures) -> str:
     ways = ("finetune_pretrained", "finetune_scratch", "probe_pretrained", "probe_random")
     lines = [
         "### Contrastive pre-training against training from scratch, few labels\n",
-        "Balanced accuracy on the test split, mean +- spread over draws of labels; same network, same steps.\n",
+        "Balanced accuracy on the test split, mean +- spread over {draws} draws of labels; the same network, {steps} "
+        "steps of 64 views either way.\n".format(**next(iter(curve.values()))),
         "| labels per class | " + " | ".join(way.replace("_", ", ") for way in ways) + " |",
         "|---|---|---|---|---|",
     ]
