@@ -58,7 +58,7 @@ bench: $(VENV)/.installed-dev  ## every benchmark, some 8 minutes; results and d
 		echo "== $$name"; python=$(VENV)/bin/python; arguments=; \
 		case $$name in \
 			decode) arguments="$(PACKETS)";; \
-			classify) test -x $(TRAIN)/bin/python && python=$(TRAIN)/bin/python;; \
+			classify) if test -x $(TRAIN)/bin/python; then python=$(TRAIN)/bin/python; fi;; \
 			api) arguments=--pin;; \
 		esac; \
 		$$python -m benchmarks.$$name $$arguments > .cache/bench/$$name.txt; \

@@ -32,6 +32,7 @@ import numpy as np
 from benchmarks.machine import machine
 from service.alerts import Alert, Decoder
 from service.api.app import create_app
+from service.cli.hosting import spare_collector
 from service.config import Settings
 from service.inference.bundle import default_bundle
 from service.inference.registry import ModelRegistry
@@ -152,6 +153,7 @@ def measure(url: str, kin: list[list[Template]], objects: int) -> dict[str, Any]
     decoder = Decoder()
     decoder.warm_up()
     create_app(settings, models, store)  # as in `serve`: what it takes is the service's
+    spare_collector()
     source = Sky(kin, objects)
     samples: list[dict[str, float]] = [_sample(store, 0, 0)]
 

@@ -14,7 +14,15 @@ from service.alerts import Decoder
 from service.api.access import ApiKeyError
 from service.api.app import create_app
 from service.cli.errors import explains
-from service.cli.hosting import HttpServer, listen, open_models, reload_on_hangup, slow_gauges, store_folder
+from service.cli.hosting import (
+    HttpServer,
+    listen,
+    open_models,
+    reload_on_hangup,
+    slow_gauges,
+    spare_collector,
+    store_folder,
+)
 from service.config import ConfigError, load_settings
 from service.inference.bundle import BundleError
 from service.inference.session import DeviceError
@@ -106,6 +114,7 @@ def serve(
             raise ConfigError("there is nothing to stream from: set kafka.bootstrap_servers or --bootstrap-servers")
         app = create_app(settings, models, store, stream, Decoder(schema_source(settings.kafka)))
         server = HttpServer(app, settings.api, listening)
+        spare_collector()
         with slow_gauges(app, models, store):
             if stream is not None:
                 stream.start()
