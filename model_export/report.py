@@ -15,6 +15,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 Figures = dict[str, Any]
+_WAYS: Final = ("finetune_pretrained", "finetune_scratch", "probe_pretrained", "probe_random")
 _INK: Final = ("#1b6ca8", "#c8553d", "#588b3a", "#7a5195")
 
 
@@ -49,8 +50,7 @@ def model_card(figures: Figures, manifest: Manifest) -> str:
         parts.append(_table_context(figures["optional_context"]))
     if "baselines" in figures:
         parts.append(_table_baselines(figures))
-    if "label_curve" in figures:
-        parts.append(_table_label_curve(figures["label_curve"]))
+    parts += [_table_label_curve(figures[name]) for name in ("label_curve", "label_curve_longer") if name in figures]
     parts += [
         _PRIOR.format(prior=", ".join(f"{c} {p:.3f}" for c, p in zip(manifest.classes, manifest.prior, strict=True)))
     ]
@@ -183,18 +183,23 @@ def _table_baselines(figures: Figures) -> str:
 
 
 def _table_label_curve(curve: Figures) -> str:
-    ways = ("finetune_pretrained", "finetune_scratch", "probe_pretrained", "probe_random")
+    first = next(iter(curve.values()))
+    ways = [way for way in _WAYS if way in first]
     lines = [
-        "### Contrastive pre-training against training from scratch, few labels\n",
-        "Balanced accuracy on the test split, mean +- spread over {draws} draws of labels; the same network, {steps} "
-        "steps of 64 views either way.\n".format(**next(iter(curve.values()))),
+        f"### Contrastive pre-training against training from scratch, few labels, {first['steps']} steps\n",
+        f"Balanced accuracy / macro-F1 on the test split, mean +- spread over draws of labels ({first['draws']}); the "
+        "same network and steps either way.\n",
         "| labels per class | " + " | ".join(way.replace("_", ", ") for way in ways) + " |",
-        "|---|---|---|---|---|",
+        "|---" * (len(ways) + 1) + "|",
     ]
     for size, row in curve.items():
-        values = (row[way]["balanced_accuracy"] for way in ways)
-        lines.append(f"| {size} | " + " | ".join(f"{m:.3f} +- {s:.3f}" for m, s in values) + " |")
+        told = [" / ".join(_with_spread(row[way][key]) for key in ("balanced_accuracy", "macro_f1")) for way in ways]
+        lines.append(f"| {size} | " + " | ".join(told) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _with_spread(value: list[float]) -> str:
+    return f"{value[0]:.3f} +- {value[1]:.3f}"
 
 
 def _with_interval(value: list[float]) -> str:
