@@ -82,6 +82,12 @@ def fallen_below(kept: Mapping[str, float], found: Mapping[str, float]) -> list[
     return [name for name, ratio in kept.items() if not found.get(name, 0.0) >= (1 - ALLOWED_FALL) * ratio]
 
 
+def kept_on() -> str:
+    """The processor on which the ratios were kept: on another one they are others, by more than a fifth."""
+    processor: str = json.loads(KEPT.read_text())["machine"]["cpu"]
+    return processor
+
+
 def kept_ratios() -> dict[str, float]:
     ratios: dict[str, float] = json.loads(KEPT.read_text())["ratios"]
     return ratios
