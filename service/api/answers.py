@@ -5,7 +5,6 @@ The dicts are written to JSON as they are: validating what the service itself ma
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Annotated, Any, Final
 
@@ -131,22 +130,7 @@ def json_response(content: Any, status: int = 200, headers: dict[str, str] | Non
 
 def of_prediction(object_id: str, prediction: Prediction) -> dict[str, Any]:
     """The fields of a classification that a light curve without an alert has."""
-    probabilities = prediction.probabilities.tolist()
-    top = max(range(len(probabilities)), key=probabilities.__getitem__)
-    return {
-        "object_id": object_id,
-        "classifier": prediction.classifier,
-        "version": prediction.version,
-        "top_class": prediction.classes[top],
-        "top_probability": probabilities[top],
-        "probabilities": dict(zip(prediction.classes, probabilities, strict=True)),
-        "superclass_probabilities": prediction.superclass_probabilities,
-        "conformal_set": list(prediction.conformal_set),
-        "ood_score": None if math.isnan(prediction.ood_score) else float(prediction.ood_score),
-        "n_detections": prediction.n_detections,
-        "n_upper_limits": prediction.n_upper_limits,
-        "flags": list(prediction.flags),
-    }
+    return {"object_id": object_id, **prediction.fields()}
 
 
 def extras(prediction: Prediction, light_curve: LightCurve, embedding: bool, with_light_curve: bool) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import sys
 from typing import Any, Final
 
@@ -68,20 +67,15 @@ class Report:
 
 def classification(object_id: str, prediction: Prediction, flags: tuple[str, ...]) -> dict[str, Any]:
     """The published fields of a classification that needs no stream."""
+    fields = prediction.fields()
     return {
         "object_id": object_id,
-        "top_class": prediction.top_class,
-        "top_probability": round(prediction.top_probability, 6),
-        "probabilities": dict(zip(prediction.classes, prediction.probabilities.astype(float).tolist(), strict=True)),
-        "superclass_probabilities": prediction.superclass_probabilities,
-        "conformal_set": list(prediction.conformal_set),
-        "ood_score": None if math.isnan(prediction.ood_score) else prediction.ood_score,
+        **fields,
         "n_detections": sum(prediction.n_detections.values()),
         "n_detections_per_band": prediction.n_detections,
+        "n_upper_limits": sum(prediction.n_upper_limits.values()),
         "n_upper_limits_per_band": prediction.n_upper_limits,
-        "flags": [*prediction.flags, *flags],
-        "classifier": prediction.classifier,
-        "version": prediction.version,
+        "flags": [*fields["flags"], *flags],
     }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,3 +50,21 @@ class Prediction:
     @property
     def top_probability(self) -> float:
         return float(self.probabilities.max())
+
+    def fields(self) -> dict[str, Any]:
+        """What a published classification says of the light curve itself, JSON-able, named as in the output schema."""
+        probabilities = self.probabilities.tolist()
+        top = max(range(len(probabilities)), key=probabilities.__getitem__)
+        return {
+            "classifier": self.classifier,
+            "version": self.version,
+            "top_class": self.classes[top],
+            "top_probability": probabilities[top],
+            "probabilities": dict(zip(self.classes, probabilities, strict=True)),
+            "superclass_probabilities": self.superclass_probabilities,
+            "conformal_set": list(self.conformal_set),
+            "ood_score": None if math.isnan(self.ood_score) else float(self.ood_score),
+            "n_detections": self.n_detections,
+            "n_upper_limits": self.n_upper_limits,
+            "flags": list(self.flags),
+        }

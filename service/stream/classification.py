@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from time import time
 from typing import Any, Final
 
@@ -28,8 +27,6 @@ def document(item: Item, prediction: Prediction) -> dict[str, Any]:
     """`prediction` for the alert of `item` as the schema's fields, JSON-able; timestamps in microseconds since 1970."""
     alert, message = item.alert, item.message
     assert alert is not None
-    probabilities = prediction.probabilities.tolist()
-    top = max(range(len(probabilities)), key=probabilities.__getitem__)
     return {
         "object_id": alert.object_id,
         "candid": alert.candid,
@@ -37,16 +34,7 @@ def document(item: Item, prediction: Prediction) -> dict[str, Any]:
         "mjd": alert.mjd,
         "ra": alert.ra,
         "dec": alert.dec,
-        "classifier": prediction.classifier,
-        "version": prediction.version,
-        "top_class": prediction.classes[top],
-        "top_probability": probabilities[top],
-        "probabilities": dict(zip(prediction.classes, probabilities, strict=True)),
-        "superclass_probabilities": prediction.superclass_probabilities,
-        "conformal_set": list(prediction.conformal_set),
-        "ood_score": None if math.isnan(prediction.ood_score) else float(prediction.ood_score),
-        "n_detections": prediction.n_detections,
-        "n_upper_limits": prediction.n_upper_limits,
+        **prediction.fields(),
         "flags": [*prediction.flags, *quality_flags(item.flags)],
         "observed": round(unix_seconds(alert.mjd) * MICROSECONDS),
         "broker_timestamp": None if message.timestamp is None else round(message.timestamp * MICROSECONDS),
