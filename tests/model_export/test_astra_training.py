@@ -44,10 +44,10 @@ def stars(rng) -> Dataset:
     return Dataset(np.concatenate(points), np.array([len(p) for p in points]), objects)
 
 
-def test_a_star_needs_points_in_both_bands(stars):
+def test_a_star_needs_points_in_both_bands(stars, tmp_path: Path):
     assert len(well_sampled(stars, 50)) == 11
     with pytest.raises(ValueError, match="0 stars have 200 points"):
-        pretrain_astra(stars, AstraPretrainConfig(encoder=SMALL), Path("unused"))
+        pretrain_astra(stars, AstraPretrainConfig(encoder=SMALL), tmp_path)
 
 
 def test_from_stars_to_a_head_that_can_be_imported(stars, tmp_path: Path):
