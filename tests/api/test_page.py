@@ -157,8 +157,8 @@ def test_an_object_is_drawn_point_by_point_and_can_be_looked_into(
     page.keyboard.press("0")
     assert marks.count() == everything
 
-    page.click("summary")
-    assert page.locator("details tbody tr").count() == everything
+    page.click("summary")  # the table is filled by the toggle event, which the browser sends later
+    sync_api.expect(page.locator("details tbody tr")).to_have_count(everything)
     assert page.locator("polyline").count() > 0, "the history of several alerts is drawn"
     assert page.locator("a[href*='alerce']").get_attribute("href").endswith(object_id)
     page.click("section:has-text('Most similar objects') tbody a >> nth=0")
