@@ -100,15 +100,10 @@ function summary(points, bands) {
 
 function table(points) {
   const fixed = (value, digits) => (value === null || value === undefined ? "" : value.toFixed(digits));
-  const body = html("tbody");
-  const details = html("details", { toggle: () => {
-    if (details.open && !body.children.length) {
-      body.append(...points.map((each) => html("tr", {}, html("td", { class: "number" }, fixed(each.mjd, 5)), html("td", {}, each.band),
-        html("td", { class: "number" }, each.kind === "upper_limit" ? "" : fixed(each.mag, 3)), html("td", { class: "number" }, fixed(each.magerr, 3)),
-        html("td", { class: "number" }, fixed(each.limit, 2)), html("td", {}, each.sign < 0 ? "−" : each.sign > 0 ? "+" : ""), html("td", {}, each.kind.replace("_", " ")))));
-    }
-  } }, html("summary", {}, "The points as a table"),
+  const rows = points.map((each) => html("tr", {}, html("td", { class: "number" }, fixed(each.mjd, 5)), html("td", {}, each.band),
+    html("td", { class: "number" }, each.kind === "upper_limit" ? "" : fixed(each.mag, 3)), html("td", { class: "number" }, fixed(each.magerr, 3)),
+    html("td", { class: "number" }, fixed(each.limit, 2)), html("td", {}, each.sign < 0 ? "−" : each.sign > 0 ? "+" : ""), html("td", {}, each.kind.replace("_", " "))));
+  return html("details", {}, html("summary", {}, "The points as a table"),
   html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Points" }, html("table", {}, html("thead", {}, html("tr", {},
-    ["MJD", "Band", "mag", "± mag", "limit", "sign", "kind"].map((name) => html("th", { scope: "col" }, name)))), body)));
-  return details;
+    ["MJD", "Band", "mag", "± mag", "limit", "sign", "kind"].map((name) => html("th", { scope: "col" }, name)))), html("tbody", {}, rows))));
 }
