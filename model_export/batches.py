@@ -31,8 +31,13 @@ class Batch:
     rows: NDArray[np.int64]
 
 
-def sampling_weights(data: Dataset, class_power: float, simulated_share: float) -> NDArray[np.float64]:
-    """Probability of each object (M,): classes by count^class_power, tables by TABLE_WEIGHT, simulated by share."""
+def sampling_weights(
+    data: Dataset, class_power: float, simulated_share: float, unlabelled_share: float = 0.0
+) -> NDArray[np.float64]:
+    """Probability of each object (M,): classes by count^class_power, tables by TABLE_WEIGHT, simulated by share.
+
+    `unlabelled_share` of the stream are objects without a label, where there are any.
+    """
     weights = np.zeros(len(data))
     simulated = (data.objects["table"] == "simulated").to_numpy()
     table = data.objects["table"].map(TABLE_WEIGHT).fillna(1.0).to_numpy()
@@ -46,7 +51,12 @@ def sampling_weights(data: Dataset, class_power: float, simulated_share: float) 
         weights[made] = share / max(made.sum(), 1)
         effective = real.sum() + 0.1 * made.sum()
         weights[mine] *= max(effective, 30.0) ** class_power
-    return weights / weights.sum()
+    weights /= weights.sum()
+    unknown = data.labels < 0
+    if unlabelled_share and unknown.any():
+        weights *= 1 - unlabelled_share
+        weights[unknown] = unlabelled_share / unknown.sum()
+    return weights
 
 
 class ReferencePool:

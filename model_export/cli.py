@@ -81,6 +81,13 @@ def pretrain(data: Path, simulated: Path | None, config: Path | None, run: Path,
 @RUN
 @click.option("--model", type=click.Choice(["alert-clr", "astra-clr"]), default="alert-clr", show_default=True)
 @click.option("--start", type=click.Path(path_type=Path, exists=True), help="encoder.pt of a pre-training run.")
+@click.option(
+    "--teacher",
+    "teachers",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="Finished run to learn from, besides the labels; several make an ensemble.",
+)
 @click.option("--steps", type=int, help="Overrides the config.")
 def finetune(
     data: Path,
@@ -89,6 +96,7 @@ def finetune(
     run: Path,
     model: str,
     start: Path | None,
+    teachers: tuple[Path, ...],
     steps: int | None,
 ) -> None:
     """Supervised training; without --start from scratch. Resumes where the run has a checkpoint."""
@@ -104,7 +112,8 @@ def finetune(
     from model_export.finetune import FinetuneConfig
     from model_export.finetune import finetune as train
 
-    train(load_difference(data), _simulated(simulated), read_config(FinetuneConfig, config, steps=steps), run, start)
+    settings = read_config(FinetuneConfig, config, steps=steps)
+    train(load_difference(data), _simulated(simulated), settings, run, start, teachers)
 
 
 @main.command()

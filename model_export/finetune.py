@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from model_export.batches import BatchStream, ReferencePool, sampling_weights
-from model_export.data import Dataset
+from model_export.data import Dataset, concatenate
+from model_export.distill import Teachers, classification_loss
 from model_export.encoder import AlertClassifier, EncoderConfig
 from model_export.predict import Predictions, predict
 from model_export.prior import published_prior, sampled_shares
@@ -40,6 +42,8 @@ class FinetuneConfig:
     fine_weight: float = 0.3
     redshift_weight: float = 0.1
     alert_share: float = 0.3  # of alert objects in the published prior
+    teacher_share: float = 0.7  # of the loss of a labelled object, where there are teachers
+    unlabelled_share: float = 0.1  # of the stream, where there are teachers to say what they are
     validate_every: int = 1000
     threads: int = 1
     window: int = 128
@@ -54,9 +58,16 @@ class FinetuneConfig:
 
 
 def finetune(
-    data: Dataset, simulated: Dataset | None, config: FinetuneConfig, run: Path, start: Path | None = None
+    data: Dataset,
+    simulated: Dataset | None,
+    config: FinetuneConfig,
+    run: Path,
+    start: Path | None = None,
+    teachers: Sequence[Path] = (),
 ) -> AlertClassifier:
     """Train on the train split (and simulated objects); returns the averaged model, also saved in `run/model.pt`.
+
+    `start` is the encoder of a pre-training run, `teachers` are finished runs whose mean answer is followed too.
 
     The loss is the cross-entropy of logits + log(sampled class frequency): the logits themselves carry no prior
     (balanced softmax, Ren et al. 2020, arXiv:2007.10740). Resumes from `run/checkpoint.pt` where there is one.
@@ -65,8 +76,10 @@ def finetune(
     torch.manual_seed(config.seed)
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.json").write_text(json.dumps(asdict(config), indent=2))
-    train = training_set(data, simulated)
-    weights = sampling_weights(train, config.class_power, config.simulated_share)
+    ensemble = Teachers(teachers) if teachers else None
+    train = training_set(data, simulated, unlabelled=ensemble is not None)
+    unlabelled_share = config.unlabelled_share if ensemble else 0.0
+    weights = sampling_weights(train, config.class_power, config.simulated_share, unlabelled_share)
     shift = torch.from_numpy(np.log(sampled_shares(weights, train.labels))).float()
     references = ReferencePool(data.where((data.objects["split"] == "train").to_numpy()))
     model = AlertClassifier(config.encoder)
@@ -92,7 +105,8 @@ def finetune(
     for step, batch in progress:
         model.train()
         embedding = model.dropout(model.encoder(batch.points, batch.context, batch.bias))
-        loss = functional.cross_entropy(model.head(embedding) + shift, labels[batch.rows])
+        soft = ensemble(batch, shift) if ensemble else None
+        loss = classification_loss(model.head(embedding) + shift, labels[batch.rows], soft, config.teacher_share)
         known = fine[batch.rows] >= 0
         if known.any():
             loss = loss + config.fine_weight * known.float().mean() * functional.cross_entropy(
@@ -129,11 +143,9 @@ def finetune(
     return average
 
 
-def training_set(data: Dataset, simulated: Dataset | None) -> Dataset:
-    """Labelled objects of the train split, and the simulated ones."""
-    from model_export.data import concatenate
-
-    train = data.where((data.objects["split"] == "train").to_numpy() & (data.labels >= 0))
+def training_set(data: Dataset, simulated: Dataset | None, unlabelled: bool = False) -> Dataset:
+    """Labelled objects of the train split, on demand those without a label too, and the simulated ones."""
+    train = data.where((data.objects["split"] == "train").to_numpy() & ((data.labels >= 0) | unlabelled))
     return concatenate([train, simulated]) if simulated is not None else train
 
 

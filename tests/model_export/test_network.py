@@ -9,49 +9,24 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
+from two_kinds import TINY, two_kinds  # noqa: E402
+
 from model_export.batches import PADDING_BIAS, length_batches, sampling_weights  # noqa: E402
 from model_export.configuration import CONFIGS, read_config  # noqa: E402
 from model_export.contrastive import PretrainConfig, pretrain  # noqa: E402
 from model_export.data import CLASSES, Dataset  # noqa: E402
-from model_export.encoder import AlertClassifier, EncoderConfig  # noqa: E402
+from model_export.encoder import AlertClassifier  # noqa: E402
 from model_export.export import Publication, export_alert_clr, latency, parity  # noqa: E402
 from model_export.finetune import FinetuneConfig, finetune  # noqa: E402
 from model_export.predict import ALL, predict  # noqa: E402
 from service.inference.tensors import alert_tokens  # noqa: E402
-from service.photometry import POINT, Kind  # noqa: E402
-
-TINY = EncoderConfig(width=16, layers=1, heads=2, feed_forward=32, periods=4, embedding=16)
+from service.photometry import POINT  # noqa: E402
 
 
 @pytest.fixture
 def model():
     torch.manual_seed(0)
     return AlertClassifier(TINY).eval()
-
-
-def two_kinds(rng: np.random.Generator, n: int) -> Dataset:
-    """Positive rises called SNIa and flickering of both signs called RR: a child could tell."""
-    points, labels = [], rng.choice([CLASSES.index("SNIa"), CLASSES.index("RR")], n)
-    for label in labels:
-        count = int(rng.integers(5, 15))
-        own = np.zeros(count, dtype=POINT)
-        own["mjd"] = 59000 + np.sort(rng.uniform(0, 30, count))
-        own["band"] = rng.integers(0, 2, count)
-        own["mag"] = 18 + rng.normal(0, 0.3, count)
-        own["magerr"] = 0.1
-        own["limit"] = 20.5
-        own["magnr"] = np.nan
-        own["kind"] = Kind.DETECTION
-        own["sign"] = 1 if label == 0 else rng.choice([-1, 1], count)
-        points.append(own)
-    split = np.where(np.arange(n) % 4 == 0, "validation", np.where(np.arange(n) % 4 == 1, "test", "train"))
-    objects = pd.DataFrame(
-        {
-            "object_id": [f"o{i}" for i in range(n)], "table": "transients", "label": labels, "fine": -1,
-            "redshift": np.nan, "split": split, "n_detections": [len(p) for p in points], "source": "",
-        }
-    )  # fmt: skip
-    return Dataset(np.concatenate(points), np.array([len(p) for p in points]), objects)
 
 
 def test_padding_changes_no_embedding(model, end_to_end):

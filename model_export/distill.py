@@ -1,0 +1,52 @@
+"""What an ensemble of finished runs says of a view: the soft labels that a single served network learns from.
+
+Several networks from different seeds agree on what the light curves hold and differ in what each has learnt by heart;
+their mean is better calibrated than any of them, and one network of the same size can follow it (Hinton, Vinyals & Dean
+2015, arXiv:1503.02531). Objects without a label teach too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model_export.batches import Batch
+from model_export.encoder import AlertClassifier
+
+
+class Teachers:
+    """The averaged models of finished runs, asked together."""
+
+    def __init__(self, runs: Sequence[Path]) -> None:
+        """Raises FileNotFoundError for a run that has no `model.pt` or `config.json`."""
+        from model_export.bundle import load_run
+
+        self.models: list[AlertClassifier] = [load_run(run)[0] for run in runs]
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, shift: Tensor) -> Tensor:
+        """Mean probabilities (B, C) under the class frequencies exp(shift) (C,) of the student's own stream."""
+        answers = [
+            functional.softmax(model.head(model.encoder(batch.points, batch.context, batch.bias)) + shift, dim=1)
+            for model in self.models
+        ]
+        return torch.stack(answers).mean(dim=0)
+
+
+def classification_loss(logits: Tensor, labels: Tensor, soft: Tensor | None, share: float) -> Tensor:
+    """Cross-entropy with the labels and, where there are teachers, with their probabilities `soft` (B, C).
+
+    logits (B, C) carry the stream's class frequencies. `share` is the weight of the teachers on labelled objects
+    (-1 marks the others: they have the teachers alone, or nothing).
+    """
+    known = labels >= 0
+    hard = functional.cross_entropy(logits, labels, ignore_index=-1, reduction="none")  # 0 where unknown
+    if soft is None:
+        return hard.sum() / known.sum().clamp(min=1)
+    following = -(soft * functional.log_softmax(logits, dim=1)).sum(dim=1)
+    weight = torch.where(known, share, 1.0)
+    return ((1.0 - weight) * hard + weight * following).mean()
