@@ -29,9 +29,12 @@ OOD_PERCENTILE: Final = 99.0
 
 @dataclass(frozen=True)
 class Examples:
-    """What the model said of each validation object at each prefix: logits (n, C) with the published prior."""
+    """What the model said of each validation object at each prefix: logits (n, C) with the published prior, embedding
+    (n, D).
+    """
 
     logits: NDArray[np.float64]
+    embedding: NDArray[np.float64]
     labels: NDArray[np.int64]
     n_seen: NDArray[np.int64]
     table: NDArray[np.object_]
@@ -42,7 +45,7 @@ def examples(predictions: dict[int, Predictions], prior: NDArray[np.float64]) ->
     parts = []
     for k, p in predictions.items():
         new = (p.n_detections > k) & (p.labels >= 0) if k != ALL else p.labels >= 0
-        parts.append((p.logits[new] + np.log(prior), p.labels[new], p.n_seen[new], p.table[new]))
+        parts.append((p.logits[new] + np.log(prior), p.embedding[new], p.labels[new], p.n_seen[new], p.table[new]))
     return Examples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -123,8 +126,13 @@ def conformal_sets(
     return 1.0 - probabilities <= np.array(calibration.conformal_thresholds)[bin_of(n_seen)]
 
 
-def out_of_distribution(train: Predictions, validation: Predictions) -> OutOfDistribution:
-    """Class means and shared whitening of training embeddings; scale and threshold from the validation split."""
+def out_of_distribution(train: Predictions, found: Examples, alert_share: float) -> OutOfDistribution:
+    """Class means and shared whitening of training embeddings; scale and thresholds from the validation split.
+
+    A threshold per detection-count bin: one detection lies further from the means of whole light curves than a hundred.
+    In each, alert objects weigh `alert_share` as in the published prior, or the thousands of transients would declare
+    the few stars odd.
+    """
     known = train.labels >= 0
     embedding, labels = train.embedding[known], train.labels[known]
     means = np.stack([embedding[labels == c].mean(axis=0) for c in range(len(CLASSES))])
@@ -134,14 +142,17 @@ def out_of_distribution(train: Predictions, validation: Predictions) -> OutOfDis
     covariance = centred.T @ centred
     covariance += np.eye(len(covariance)) * 1e-2 * np.trace(covariance) / len(covariance)
     whitening = np.linalg.inv(np.linalg.cholesky(covariance))  # (D, D) with precision = W^T W
-    distance = squared_distance(validation.embedding[validation.labels >= 0], means, whitening)
-    scale = float(np.median(distance))
-    return OutOfDistribution(
-        means=_rounded(means),
-        whitening=_rounded(whitening),
-        scale=scale,
-        threshold=float(np.percentile(distance, OOD_PERCENTILE) / scale),
-    )
+    distance = squared_distance(found.embedding, means, whitening)
+    which, alerts = bin_of(found.n_seen), found.table == "alert_objects"
+    scale = float(np.median(distance[which == len(EDGES) - 1]))
+    thresholds = []
+    for b in range(len(EDGES)):
+        mine = which == b
+        weight = np.where(
+            alerts, alert_share / max((mine & alerts).sum(), 1), (1 - alert_share) / (mine & ~alerts).sum()
+        )
+        thresholds.append(float(f"{_quantile(distance[mine], weight[mine], OOD_PERCENTILE / 100) / scale:.5g}"))
+    return OutOfDistribution(means=_rounded(means), whitening=_rounded(whitening), scale=scale, threshold=thresholds)
 
 
 def squared_distance(
@@ -166,6 +177,13 @@ def _thresholds(score: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArra
     return np.array(found)
 
 
+def _quantile(values: NDArray[np.float64], weights: NDArray[np.float64], share: float) -> float:
+    """The smallest value that at least `share` of the weight does not exceed."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order]) / weights.sum()
+    return float(values[order][min(int(np.searchsorted(reached, share)), len(values) - 1)])
+
+
 def _rounded(matrix: NDArray[np.float64]) -> list[list[float]]:
     return [[float(f"{x:.5g}") for x in row] for row in matrix]
 
@@ -184,7 +202,7 @@ def calibrate_run(data: Path, run: Path) -> None:
     seen = examples(found, prior)
     scale = fit_softening(seen)
     calibration = calibrate(replace(seen, logits=soften(seen.logits, scale)))
-    ood = out_of_distribution(predict(model, train, config.parameters, (ALL,))[ALL], found[ALL])
+    ood = out_of_distribution(predict(model, train, config.parameters, (ALL,))[ALL], seen, config.alert_share)
     stored = {"softening": scale, "calibration": calibration.model_dump(), "out_of_distribution": ood.model_dump()}
     (run / "calibration.json").write_text(json.dumps(stored))
 

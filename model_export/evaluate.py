@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from model_export.calibrate import EDGES, PREFIXES, bin_of, squared_distance
+from model_export.calibrate import EDGES, PREFIXES, bin_of
 from model_export.data import CLASSES, Dataset
 from model_export.export import session
 from model_export.predict import ALL
@@ -27,11 +27,11 @@ from model_export.scores import (
     expected_calibration_error,
     f1_scores,
     half_prior_decision,
-    softmax,
     superclass_decision,
     supernova_scores,
 )
 from model_export.views import prefix
+from service.inference.calibration import Calibrator
 from service.inference.manifest import Manifest
 from service.inference.tensors import OPTIONAL_CONTEXT, alert_tokens, windows
 
@@ -43,11 +43,13 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Judged:
-    """What a bundle published of n objects at one prefix: probabilities (n, C), conformal membership (n, C)."""
+    """What a bundle published of n objects at one prefix: probabilities (n, C), conformal membership (n, C), and which
+    are flagged as out of distribution (n,).
+    """
 
     probabilities: NDArray[np.float64]
     sets: NDArray[np.bool_]
-    ood: NDArray[np.float64]
+    flagged: NDArray[np.bool_]
     labels: NDArray[np.int64]
     n_seen: NDArray[np.int64]
     n_detections: NDArray[np.int64]
@@ -69,8 +71,7 @@ def judge(
     manifest = Manifest.model_validate_json((bundle / "manifest.json").read_text())
     run = session(bundle / "model.onnx")
     parameters = manifest.preprocessing.parameters | (switches or {})
-    temperature = np.array(manifest.calibration.temperature)
-    thresholds = np.array(manifest.calibration.conformal_thresholds)
+    calibrator = Calibrator(manifest)
     total = data.objects["n_detections"].to_numpy(dtype=np.int64)
     detected_mjd = np.where(data.points["kind"] == 0, data.points["mjd"], np.inf)
     detected_mag = np.where(data.points["kind"] == 0, data.points["mag"], np.inf)
@@ -90,18 +91,13 @@ def judge(
             )
             for stop, n, context in zip(stops, tokens.counts, tokens.context, strict=True)
         ]
-        logits = np.concatenate([a[0] for a in answers]).astype(np.float64)
-        embedding = np.concatenate([a[1] for a in answers]).astype(np.float64)
         n_seen = total if k == ALL else np.minimum(total, k)
-        which = bin_of(n_seen)
-        probabilities = softmax(logits / temperature[which][:, None])
-        ood = np.zeros(len(data))
-        if manifest.out_of_distribution:
-            known = manifest.out_of_distribution
-            ood = squared_distance(embedding, np.array(known.means), np.array(known.whitening)) / known.scale
+        said = calibrator.judge(
+            np.concatenate([a[0] for a in answers]), np.concatenate([a[1] for a in answers]), n_seen
+        )
         found[k] = Judged(
-            probabilities, 1.0 - probabilities <= thresholds[which], ood, data.labels, n_seen, total,
-            data.objects["table"].to_numpy(), first, peak,
+            said.probabilities.astype(np.float64), said.in_conformal_set, said.is_out_of_distribution, data.labels,
+            n_seen, total, data.objects["table"].to_numpy(), first, peak,
         )  # fmt: skip
     return found
 
@@ -139,8 +135,11 @@ def evaluate(bundle: Path, data: Dataset) -> Figures:
         figures["calibration"][table] = _calibration(everything.where(everything.table == table))
     figures["optional_context"] = _optional_context(bundle, data)
     if manifest.out_of_distribution:
-        figures["out_of_distribution"] = {
-            "flagged_in_distribution": float(np.mean(everything.ood[main] > manifest.out_of_distribution.threshold))
+        figures["out_of_distribution"] = {"flagged_in_distribution": float(everything.flagged[main].mean())} | {
+            f"flagged {table} {low}+": float(mine.flagged.mean())
+            for table in ("transients", "alert_objects")
+            for b, low in enumerate(EDGES)
+            if len((mine := pooled.where((pooled.table == table) & (bin_of(pooled.n_seen) == b))).labels)
         }
     return figures
 

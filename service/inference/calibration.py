@@ -35,7 +35,8 @@ class Calibrator:
         self._thresholds = np.array(calibration.conformal_thresholds, dtype=np.float64)  # (bins, C)
         parents = [manifest.superclasses.index(parent) for parent in manifest.taxonomy.values()]
         self._membership = np.eye(len(manifest.superclasses))[parents]  # (C, S), a one per class
-        self._distance = _Distance(manifest.out_of_distribution) if manifest.out_of_distribution else None
+        known = manifest.out_of_distribution
+        self._distance = _Distance(known, len(calibration.edges)) if known else None
 
     def judge(
         self, logits: NDArray[np.floating], embedding: NDArray[np.floating], n_detections: NDArray[np.integer]
@@ -47,7 +48,7 @@ class Calibrator:
         beyond = np.zeros(len(logits), dtype=np.bool_)
         if self._distance:
             score = self._distance.score(embedding.astype(np.float64))
-            beyond = score > self._distance.threshold
+            beyond = score > self._distance.thresholds[bins]
         return Judgement(
             probabilities=probabilities.astype(np.float32),
             superclass_probabilities=self.superclasses(probabilities),
@@ -66,14 +67,14 @@ class Calibrator:
 class _Distance:
     """Squared Mahalanobis distance to the nearest class mean, in units of its median on the calibration split."""
 
-    def __init__(self, statistics: OutOfDistribution) -> None:
+    def __init__(self, statistics: OutOfDistribution, bins: int) -> None:
         means = np.array(statistics.means, dtype=np.float64)  # (C, D)
         # The origin is moved between the means: |z - m|^2 is expanded below, and far from the origin that cancels.
         self._origin = means.mean(axis=0)
         self._whitening = np.array(statistics.whitening, dtype=np.float64).T  # (D, k)
         self._means = (means - self._origin) @ self._whitening  # (C, k)
         self._scale = statistics.scale
-        self.threshold = statistics.threshold
+        self.thresholds = np.broadcast_to(np.array(statistics.thresholds, dtype=np.float64), bins)
 
     def score(self, embedding: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n,) of embeddings (n, D)."""

@@ -51,14 +51,24 @@ class OutOfDistribution(_Strict):
     means: list[list[float]] = Field(description="(classes, D)")
     whitening: list[list[float]] = Field(description="(k, D): W with W^T W the inverse of the shared covariance")
     scale: float = Field(gt=0, description="median squared distance on the calibration split")
-    threshold: float = Field(gt=0, description="scaled score above which the flag is set (99th percentile)")
+    threshold: float | list[float] = Field(
+        description="scaled score above which the flag is set (99th percentile): one, or one per detection-count bin,"
+        " for with few detections everything lies far from the class means"
+    )
 
     @model_validator(mode="after")
     def _shapes_agree(self) -> OutOfDistribution:
         widths = {len(row) for row in (*self.means, *self.whitening)}
         if len(widths) != 1:
             raise ValueError("means and whitening must have D columns each")
+        if min(self.thresholds, default=0) <= 0:
+            raise ValueError("threshold must be positive")
         return self
+
+    @property
+    def thresholds(self) -> list[float]:
+        """One for all bins, or one per bin."""
+        return self.threshold if isinstance(self.threshold, list) else [self.threshold]
 
 
 class Manifest(_Strict):
@@ -114,4 +124,7 @@ class Manifest(_Strict):
             raise ValueError(f"conformal_thresholds must have {count} columns, one per class")
         if self.out_of_distribution and len(self.out_of_distribution.means) != count:
             raise ValueError(f"out_of_distribution.means must have {count} rows, one per class")
+        bins = len(self.calibration.edges)
+        if self.out_of_distribution and len(self.out_of_distribution.thresholds) not in (1, bins):
+            raise ValueError(f"out_of_distribution.threshold must be one number or {bins}, one per detection-count bin")
         return self

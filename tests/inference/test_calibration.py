@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from tiny_bundle import EMBEDDING_SIZE, TAXONOMY, manifest_values
 
 from service.inference.calibration import Calibrator
@@ -45,6 +46,29 @@ def test_a_batch_is_judged_as_each_light_curve_would_be(seed: int, counts: list[
         score = min(float(d @ d) for d in away) / ood.scale
         assert judgement.ood_score[row] == pytest.approx(score, rel=1e-9)
         assert judgement.is_out_of_distribution[row] == (score > ood.threshold)
+
+
+def test_each_bin_may_have_its_own_threshold_of_the_unknown() -> None:
+    known = manifest()
+    assert known.out_of_distribution is not None
+    everywhere = known.out_of_distribution.model_dump() | {"threshold": [1e9, 1.5, 1e-9]}
+    embedding = np.random.default_rng(2).normal(0, 2, (30, EMBEDDING_SIZE)).astype(np.float32)
+    counts = np.repeat([2, 5, 40], 10)
+    logits = np.zeros((30, len(CLASSES)), dtype=np.float32)
+    judgement = Calibrator(manifest(out_of_distribution=everywhere)).judge(logits, embedding, counts)
+    flagged = judgement.is_out_of_distribution
+    assert not flagged[:10].any()
+    assert flagged[10:20].tolist() == (judgement.ood_score[10:20] > 1.5).tolist()
+    assert flagged[20:].all()
+
+
+def test_thresholds_that_do_not_fit_the_bins_are_refused() -> None:
+    known = manifest().out_of_distribution
+    assert known is not None
+    with pytest.raises(ValidationError, match="must be one number or 3"):
+        manifest(out_of_distribution=known.model_dump() | {"threshold": [1.0, 2.0]})
+    with pytest.raises(ValidationError, match="must be positive"):
+        manifest(out_of_distribution=known.model_dump() | {"threshold": [1.0, 0.0, 2.0]})
 
 
 def test_bins_change_exactly_at_their_edges() -> None:

@@ -9,6 +9,7 @@ pytestmark = pytest.mark.torch
 from model_export.calibrate import (  # noqa: E402
     EDGES,
     Examples,
+    _quantile,
     bin_of,
     calibrate,
     conformal_sets,
@@ -89,7 +90,7 @@ def test_conformal_sets_cover_new_objects_of_every_class_and_bin(rng):
     n_seen = rng.choice([1, 2, 3, 6, 9, 15, 40], len(labels))
     half = np.arange(len(labels)) < 30000
     table = np.full(len(labels), "transients", dtype=object)
-    calibration = calibrate(Examples(2 * logits[half], labels[half], n_seen[half], table[half]))
+    calibration = calibrate(Examples(2 * logits[half], logits[half], labels[half], n_seen[half], table[half]))
     assert np.allclose(calibration.temperature, 2, rtol=0.06)
     p = publish(calibration, 2 * logits[~half], n_seen[~half])
     inside = conformal_sets(calibration, p, n_seen[~half])
@@ -110,7 +111,7 @@ def test_softening_finds_overconfidence_that_only_variable_stars_have(rng):
     labels[~sure] = [rng.choice(C, p=p) for p in softmax(logits[~sure])]
     logits[~sure] /= 0.6  # boastful
     table = np.where(sure, "transients", "alert_objects").astype(object)
-    found = Examples(logits, labels, np.full(6000, 9), table)
+    found = Examples(logits, logits, labels, np.full(6000, 9), table)
     assert fit_softening(found) == pytest.approx(0.6, abs=0.04)
     assert np.array_equal(soften(logits, 0.6).argmax(axis=1), logits.argmax(axis=1))
     assert np.allclose(soften(logits[sure], 0.6), logits[sure], atol=1e-4)
@@ -120,16 +121,35 @@ def test_what_lies_far_from_every_class_is_out_of_distribution(rng):
     centres = rng.standard_normal((C, 8)) * 4
     labels = np.repeat(np.arange(C), 60)
 
-    def made(noise: float) -> Predictions:
-        embedding = centres[labels] + rng.standard_normal((len(labels), 8)) * noise
-        n = np.full(len(labels), 9)
-        name = np.full(len(labels), "transients", dtype=object)
-        return Predictions(np.zeros((len(labels), C)), embedding, labels, n, n, name, name)
+    def embeddings(noise: float) -> np.ndarray:
+        return centres[labels] + rng.standard_normal((len(labels), 8)) * noise
 
-    ood = out_of_distribution(made(1.0), made(1.0))
+    n = np.full(len(labels), 50)
+    name = np.full(len(labels), "transients", dtype=object)
+    name[::20] = "alert_objects"
+    logits = np.zeros((len(labels), C))
+    train = Predictions(logits, embeddings(1.0), labels, n, n, name, name)
+    # with three detections all is vaguer, with whole light curves as in training
+    early, late = embeddings(3.0), embeddings(1.0)
+    n_seen = np.concatenate([np.full(len(labels), k) for k in (1, 2, 3, 5, 8, 12, 50)])
+    found = Examples(
+        np.tile(logits, (7, 1)), np.concatenate([early] * 6 + [late]), np.tile(labels, 7), n_seen, np.tile(name, 7)
+    )
+    ood = out_of_distribution(train, found, 0.3)
     means, whitening = np.array(ood.means), np.array(ood.whitening)
-    near = squared_distance(made(1.0).embedding, means, whitening) / ood.scale
-    far = squared_distance(made(1.0).embedding + 60, means, whitening) / ood.scale
-    assert np.median(near) == pytest.approx(1, abs=0.15)
-    assert np.mean(near > ood.threshold) < 0.04
-    assert np.all(far > ood.threshold)
+
+    def flagged(embedding: np.ndarray, b: int) -> float:
+        return float(np.mean(squared_distance(embedding, means, whitening) / ood.scale > ood.thresholds[b]))
+
+    assert ood.thresholds[0] > 2 * ood.thresholds[-1]
+    assert flagged(embeddings(3.0), 0) < 0.04
+    assert flagged(embeddings(1.0), 6) < 0.04
+    assert flagged(embeddings(3.0), 6) > 0.5  # what is common early would be odd late
+    assert flagged(embeddings(1.0) + 60, 0) == flagged(embeddings(1.0) + 60, 6) == 1.0
+
+
+def test_a_quantile_by_weight_counts_a_heavy_object_as_many_light_ones():
+    values = np.array([4.0, 1.0, 3.0, 2.0])
+    assert _quantile(values, np.ones(4), 0.5) == 2.0
+    assert _quantile(values, np.array([5.0, 1.0, 1.0, 1.0]), 0.5) == 4.0
+    assert _quantile(np.repeat(values, [2, 1, 3, 1]), np.ones(7), 0.6) == _quantile(values, np.array([2, 1, 3, 1]), 0.6)
