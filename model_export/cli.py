@@ -89,6 +89,7 @@ def pretrain(data: Path, simulated: Path | None, config: Path | None, run: Path,
     help="Finished run to learn from, besides the labels; several make an ensemble.",
 )
 @click.option("--steps", type=int, help="Overrides the config.")
+@click.option("--seed", type=int, help="Overrides the config: members of an ensemble differ by it.")
 def finetune(
     data: Path,
     simulated: Path | None,
@@ -98,6 +99,7 @@ def finetune(
     start: Path | None,
     teachers: tuple[Path, ...],
     steps: int | None,
+    seed: int | None,
 ) -> None:
     """Supervised training; without --start from scratch. Resumes where the run has a checkpoint."""
     from model_export.configuration import read_config
@@ -112,7 +114,7 @@ def finetune(
     from model_export.finetune import FinetuneConfig
     from model_export.finetune import finetune as train
 
-    settings = read_config(FinetuneConfig, config, steps=steps)
+    settings = read_config(FinetuneConfig, config, steps=steps, seed=seed)
     train(load_difference(data), _simulated(simulated), settings, run, start, teachers)
 
 
@@ -256,17 +258,27 @@ def import_astra_command(encoder: Path, head: Path, out: Path, version: str) -> 
 @click.option("--version", default="0.0.1", show_default=True)
 @click.pass_context
 def run(context: click.Context, data: Path, out: Path, small: bool, version: str) -> None:
-    """The whole chain: simulate, pre-train, probe, fine-tune, calibrate, export, evaluate, report."""
+    """The whole chain: simulate, pre-train, probe, an ensemble and its student, calibrate, export, evaluate, report."""
     from model_export.configuration import CONFIGS
 
     simulated, bundle, steps = out / "simulated", out / "bundle", 100 if small else None
+    members = [out / f"member{seed}" for seed in range(1, 2 if small else 4)]
     context.invoke(simulate_data, data=data, out=simulated, scale=0.05 if small else 1.0)
     context.invoke(
         pretrain, data=data, simulated=simulated, config=CONFIGS / "pretrain.toml", run=out / "pretrain", steps=steps
     )
     context.invoke(probe, data=data, run=out / "pretrain", steps=steps or 400)
-    name = "finetune-small.toml" if small else "finetune.toml"
-    context.invoke(finetune, data=data, simulated=simulated, config=CONFIGS / name, run=out / "finetune", steps=steps)
+    supervised = {"data": data, "simulated": simulated, "steps": steps}
+    for seed, member in enumerate(members, start=101):
+        context.invoke(finetune, config=CONFIGS / "member.toml", run=member, seed=seed, **supervised)
+    context.invoke(
+        finetune,
+        config=CONFIGS / "finetune.toml",
+        run=out / "finetune",
+        start=out / "pretrain" / "encoder.pt",
+        teachers=tuple(members),
+        **supervised,
+    )
     context.invoke(calibrate, data=data, run=out / "finetune")
     context.invoke(export, data=data, run=out / "finetune", bundle=bundle, version=version)
     curve = out / "pretrain" / "label_curve.json"
