@@ -219,6 +219,23 @@ def evaluate(data: Path, bundle: Path, baselines: bool, label_curve: Path | None
     click.echo(f"wrote {bundle / 'metrics.json'}")
 
 
+@main.command("later-years")
+@DATA
+@RUN
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file; by default later_years.json in the run.")
+def later_years_command(data: Path, run: Path, out: Path | None) -> None:
+    """Judge a run that was kept from later years (seen_before in its config) on what was found in them."""
+    from model_export.data import load_difference
+    from model_export.later_years import later_years
+
+    figures = later_years(load_difference(data), run)
+    (out or run / "later_years.json").write_text(json.dumps(figures, indent=1) + "\n")
+    for name in ("later", "same_years"):
+        for shown, row in figures[name].items():
+            accuracy, macro = (f"{v:.3f} ({low:.3f}-{high:.3f})" for v, low, high in (row["accuracy"], row["macro_f1"]))
+            click.echo(f"{name}, {shown} detections, {row['objects']} objects: accuracy {accuracy}, macro-F1 {macro}")
+
+
 @main.command()
 @BUNDLE
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/report"), show_default=True)

@@ -72,6 +72,12 @@ class Dataset:
     def labels(self) -> NDArray[np.int64]:
         return self.objects["label"].to_numpy()
 
+    def first_detection(self) -> NDArray[np.float64]:
+        """mjd of the first detection of each object (M,)."""
+        mjd = np.where(self.points["kind"] == Kind.DETECTION, self.points["mjd"], np.inf)
+        first: NDArray[np.float64] = np.minimum.reduceat(mjd, np.cumsum(self.counts) - self.counts)
+        return first
+
     def take(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.void], NDArray[np.int64]]:
         """Points of the given rows (repeats allowed) end to end, and their counts."""
         counts = self.counts[rows]

@@ -73,10 +73,9 @@ def judge(
     parameters = manifest.preprocessing.parameters | (switches or {})
     calibrator = Calibrator(manifest)
     total = data.objects["n_detections"].to_numpy(dtype=np.int64)
-    detected_mjd = np.where(data.points["kind"] == 0, data.points["mjd"], np.inf)
     detected_mag = np.where(data.points["kind"] == 0, data.points["mag"], np.inf)
-    starts = np.cumsum(data.counts) - data.counts
-    first, peak = np.minimum.reduceat(detected_mjd, starts), np.minimum.reduceat(detected_mag, starts)
+    first = data.first_detection()
+    peak = np.minimum.reduceat(detected_mag, np.cumsum(data.counts) - data.counts)
     found = {}
     for k in ks:
         points, counts = (
@@ -115,14 +114,16 @@ def evaluate(bundle: Path, data: Dataset) -> Figures:
         "supernovae": {}, "supernovae_2025": {}, "alert_objects": {},
     }  # fmt: skip
     for k, j in judged.items():
-        name = "all" if k == ALL else str(k)
         enough = j.n_detections >= ENOUGH
         transients = (j.table == "transients") & enough
-        alerts = (j.table == "alert_objects") & enough
-        figures["supernovae"][name] = with_intervals(j.where(transients), prior, supernova_scores)
-        late = transients & (j.first_mjd >= YEAR_2025)
-        figures["supernovae_2025"][name] = with_intervals(j.where(late), prior, supernova_scores)
-        figures["alert_objects"][name] = with_intervals(j.where(alerts), prior, alert_scores)
+        for group, mine, score in (
+            ("supernovae", transients, supernova_scores),
+            ("supernovae_2025", transients & (j.first_mjd >= YEAR_2025), supernova_scores),
+            ("alert_objects", (j.table == "alert_objects") & enough, alert_scores),
+        ):
+            figures[group]["all" if k == ALL else str(k)] = with_intervals(
+                j.probabilities[mine], j.labels[mine], prior, score
+            )
     everything = judged[ALL]
     main = everything.table != "forced_tde"
     figures["per_class"] = _per_class(everything.where(main), prior)
@@ -159,16 +160,20 @@ def _optional_context(bundle: Path, data: Dataset) -> Figures:
 
 
 def with_intervals(
-    judged: Judged, prior: NDArray[np.float64], score: Callable[..., dict[str, float]], seed: int = 0
+    probabilities: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    prior: NDArray[np.float64],
+    score: Callable[..., dict[str, float]],
+    seed: int = 0,
 ) -> Figures:
     """Each figure as [value, low, high], 95 % by bootstrap over objects; and the number of objects."""
-    size = len(judged.labels)
+    size = len(labels)
     if size < 10:
         return {"objects": size}
-    value = score(judged.probabilities, judged.labels, prior)
+    value = score(probabilities, labels, prior)
     rng = np.random.default_rng(seed)
     draws = [rng.integers(0, size, size) for _ in range(BOOTSTRAPS)]
-    samples = [score(judged.probabilities[d], judged.labels[d], prior) for d in draws]
+    samples = [score(probabilities[d], labels[d], prior) for d in draws]
     return {
         "objects": size,
         **{

@@ -44,6 +44,7 @@ class FinetuneConfig:
     alert_share: float = 0.3  # of alert objects in the published prior
     teacher_share: float = 0.7  # of the loss of a labelled object, where there are teachers
     unlabelled_share: float = 0.1  # of the stream, where there are teachers to say what they are
+    seen_before: float | None = None  # mjd: real objects first detected later are kept from training, for `later_years`
     validate_every: int = 1000
     threads: int = 1
     window: int = 128
@@ -76,6 +77,8 @@ def finetune(
     torch.manual_seed(config.seed)
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.json").write_text(json.dumps(asdict(config), indent=2))
+    if config.seen_before is not None:
+        data = data.where(data.first_detection() < config.seen_before)
     ensemble = Teachers(teachers) if teachers else None
     train = training_set(data, simulated, unlabelled=ensemble is not None)
     unlabelled_share = config.unlabelled_share if ensemble else 0.0
