@@ -80,7 +80,12 @@ def pretrain(data: Path, simulated: Path | None, config: Path | None, run: Path,
 @CONFIG
 @RUN
 @click.option("--model", type=click.Choice(["alert-clr", "astra-clr"]), default="alert-clr", show_default=True)
-@click.option("--start", type=click.Path(path_type=Path, exists=True), help="encoder.pt of a pre-training run.")
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path, exists=True),
+    help="encoder.pt of a pre-training run, or the folder of a finished run: then its whole network is taken on, with"
+    " stochastic attention where the config has centroids.",
+)
 @click.option(
     "--teacher",
     "teachers",
@@ -114,8 +119,13 @@ def finetune(
     from model_export.finetune import FinetuneConfig
     from model_export.finetune import finetune as train
 
-    settings = read_config(FinetuneConfig, config, steps=steps, seed=seed)
-    train(load_difference(data), _simulated(simulated), settings, run, start, teachers)
+    settings, real = read_config(FinetuneConfig, config, steps=steps, seed=seed), load_difference(data)
+    first: Any = start
+    if start is not None and start.is_dir():
+        from model_export.centroids import taken_on
+
+        first = taken_on(start, settings.encoder, real, settings.parameters)
+    train(real, _simulated(simulated), settings, run, first, teachers)
 
 
 @main.command()
@@ -170,6 +180,21 @@ def export(data: Path, run: Path, bundle: Path, version: str) -> None:
 
 @main.command()
 @BUNDLE
+@RUN
+@click.option("--dropout", default=0.1, show_default=True, help="Rate that training had: a graph does not keep it.")
+def recover(bundle: Path, run: Path, dropout: float) -> None:
+    """Read torch weights back from a bundle into a run folder, for commands that take one."""
+    from model_export.recover import RecoveryError, recover_run
+
+    try:
+        recover_run(bundle, run, dropout)
+    except RecoveryError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"wrote {run}")
+
+
+@main.command()
+@BUNDLE
 @click.option("--run", type=click.Path(path_type=Path, exists=True), help="Also compare with this run's torch weights.")
 @click.option("--data", type=click.Path(path_type=Path, exists=True), help="Compare on real light curves too.")
 def verify(bundle: Path, run: Path | None, data: Path | None) -> None:
@@ -200,8 +225,20 @@ def variant(data: Path, bundle: Path, kind: str, run: Path | None, out: Path) ->
 @DATA
 @BUNDLE
 @click.option("--baselines/--no-baselines", default=True, show_default=True)
-@click.option("--label-curve", type=click.Path(path_type=Path, exists=True), help="label_curve.json to include.")
-def evaluate(data: Path, bundle: Path, baselines: bool, label_curve: Path | None) -> None:
+@click.option(
+    "--run", type=click.Path(path_type=Path, exists=True), help="The run behind it: tells how it was trained."
+)
+@click.option(
+    "--label-curve",
+    "curves",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="label_curve.json to include; several where the numbers of steps differ.",
+)
+@click.option("--later-years", type=click.Path(path_type=Path, exists=True), help="later_years.json to include.")
+def evaluate(
+    data: Path, bundle: Path, baselines: bool, run: Path | None, curves: tuple[Path, ...], later_years: Path | None
+) -> None:
     """Judge a bundle on the test split; writes metrics.json into it."""
     from model_export.data import load_difference
     from model_export.evaluate import evaluate as figures_of
@@ -213,8 +250,11 @@ def evaluate(data: Path, bundle: Path, baselines: bool, label_curve: Path | None
         from model_export.baselines import baseline_figures
 
         figures["baselines"] = baseline_figures(real)
-    if label_curve:
-        figures["label_curve"] = json.loads(label_curve.read_text())
+    if run:
+        figures["training"] = {name: json.loads((run / f"{name}.json").read_text()) for name in ("config", "lineage")}
+    figures["label_curves"] = [json.loads(path.read_text()) for path in curves]
+    if later_years:
+        figures["later_years"] = json.loads(later_years.read_text())
     write_metrics(figures, bundle / "metrics.json")
     click.echo(f"wrote {bundle / 'metrics.json'}")
 
@@ -299,7 +339,7 @@ def run(context: click.Context, data: Path, out: Path, small: bool, version: str
     context.invoke(calibrate, data=data, run=out / "finetune")
     context.invoke(export, data=data, run=out / "finetune", bundle=bundle, version=version)
     curve = out / "pretrain" / "label_curve.json"
-    context.invoke(evaluate, data=data, bundle=bundle, baselines=not small, label_curve=curve)
+    context.invoke(evaluate, data=data, bundle=bundle, baselines=not small, run=out / "finetune", curves=(curve,))
     context.invoke(report, bundle=bundle, out=out / "report")
 
 

@@ -63,12 +63,13 @@ def finetune(
     simulated: Dataset | None,
     config: FinetuneConfig,
     run: Path,
-    start: Path | None = None,
+    start: Path | AlertClassifier | None = None,
     teachers: Sequence[Path] = (),
 ) -> AlertClassifier:
     """Train on the train split (and simulated objects); returns the averaged model, also saved in `run/model.pt`.
 
-    `start` is the encoder of a pre-training run, `teachers` are finished runs whose mean answer is followed too.
+    `start` is the encoder of a pre-training run or a whole network to go on with, `teachers` are finished runs whose
+    mean answer is followed too.
 
     The loss is the cross-entropy of logits + log(sampled class frequency): the logits themselves carry no prior
     (balanced softmax, Ren et al. 2020, arXiv:2007.10740). Resumes from `run/checkpoint.pt` where there is one.
@@ -82,11 +83,12 @@ def finetune(
     ensemble = Teachers(teachers) if teachers else None
     train = training_set(data, simulated, unlabelled=ensemble is not None)
     unlabelled_share = config.unlabelled_share if ensemble else 0.0
+    (run / "lineage.json").write_text(json.dumps(_lineage(train, start, teachers), indent=2))
     weights = sampling_weights(train, config.class_power, config.simulated_share, unlabelled_share)
     shift = torch.from_numpy(np.log(sampled_shares(weights, train.labels))).float()
     references = ReferencePool(data.where((data.objects["split"] == "train").to_numpy()))
-    model = AlertClassifier(config.encoder)
-    if start is not None:
+    model = start if isinstance(start, AlertClassifier) else AlertClassifier(config.encoder)
+    if isinstance(start, Path):
         model.encoder.load_state_dict(torch.load(start, weights_only=True))
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(
@@ -166,6 +168,22 @@ def validation_figures(predictions: dict[int, Predictions], prior: np.ndarray) -
                 for key, value in score(probabilities[mine], p.labels[mine], prior).items():
                     figures[f"{kind}_{key}@{name}"] = value
     return figures
+
+
+def _lineage(train: Dataset, start: Path | AlertClassifier | None, teachers: Sequence[Path]) -> dict[str, Any]:
+    """What a run learns from, for its report: objects of each table, pre-training steps and teachers' steps."""
+
+    def steps(folder: Path) -> int | None:
+        path = folder / "config.json"
+        return int(json.loads(path.read_text())["steps"]) if path.exists() else None
+
+    labelled = train.objects[train.labels >= 0]
+    return {
+        "labelled": labelled["table"].value_counts().to_dict(),
+        "unlabelled": int(np.sum(train.labels < 0)),
+        "pretraining_steps": steps(start.parent) if isinstance(start, Path) else None,
+        "teachers": [{"name": teacher.name, "steps": steps(teacher)} for teacher in teachers],
+    }
 
 
 def _learning_rate(step: int, config: FinetuneConfig) -> float:

@@ -22,7 +22,10 @@ def test_the_whole_chain_makes_a_bundle_that_beats_chance(real_data: Path, tmp_p
     assert len(manifest.classes) == 14
     figures = json.loads((tmp_path / "bundle" / "metrics.json").read_text())
     assert figures["alert_objects"]["all"]["superclass_accuracy"][0] > 0.6
-    assert set(figures["label_curve"]) == {"10", "50", "200"}
+    assert set(figures["label_curves"][0]) == {"10", "50", "200"}
+    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    assert "pre-trained contrastively for 100 steps" in card
+    assert "mean answer of 1 networks" in card
     assert (tmp_path / "report" / "report.md").exists()
     verified = CliRunner().invoke(
         main, ["verify", "--bundle", str(tmp_path / "bundle"), "--run", str(tmp_path / "finetune")]

@@ -1,5 +1,6 @@
 """A student follows its teachers where labels are missing, and the labels where nobody teaches."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,11 @@ def test_a_student_learns_objects_without_labels_from_its_teachers(rng, tmp_path
     hidden[train[6:]] = UNLABELLED  # a handful of labels is left
     poor = type(data)(data.points, data.counts, data.objects.assign(label=hidden))
     student = finetune(poor, None, config, tmp_path / "student", teachers=[tmp_path / "teacher"])
+    lineage = json.loads((tmp_path / "student" / "lineage.json").read_text())
+    assert lineage["labelled"] == {"transients": 6}
+    assert lineage["unlabelled"] == len(train) - 6
+    assert lineage["teachers"] == [{"name": "teacher", "steps": 120}]
+    assert lineage["pretraining_steps"] is None
     test = data.where((data.objects["split"] == "test").to_numpy())
     found = predict(student, test, config.parameters, (ALL,))[ALL]
     assert np.mean(found.logits.argmax(axis=1) == test.labels) > 0.85
