@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model_export.data import CLASSES, Dataset
+from model_export.predict import ALL, shown
 from model_export.scores import SUPERNOVA_INDEX, alert_scores, supernova_scores
-from model_export.views import prefix
 from service.photometry import Kind
 from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitude
 
@@ -46,12 +46,8 @@ def baseline_figures(data: Dataset, seed: int = 0) -> dict[str, Any]:
     split, table = real.objects["split"].to_numpy(), real.objects["table"].to_numpy()
     enough = (real.objects["n_detections"] >= 5).to_numpy()
     found: dict[str, Any] = {}
-    for name, k in (("all", 0), ("3", 3)):
-        seen = real
-        if k:
-            points, counts = prefix(real.points, real.counts, np.full(len(real), k))
-            seen = Dataset(points, counts, real.objects)
-        x = features(seen)
+    for name, k in (("all", ALL), ("3", 3)):
+        x = features(shown(real, k))
         for which, score in (("transients", supernova_scores), ("alert_objects", alert_scores)):
             # Each baseline is made for its own question: the four types, or the classes of alert objects.
             train = (split == "train") & (table == which)

@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from model_export.calibrate import EDGES, PREFIXES, bin_of
 from model_export.data import CLASSES, Dataset
 from model_export.export import session
-from model_export.predict import ALL
+from model_export.predict import ALL, shown
 from model_export.scores import (
     SUPERCLASS_OF,
     alert_scores,
@@ -30,7 +30,6 @@ from model_export.scores import (
     superclass_decision,
     supernova_scores,
 )
-from model_export.views import prefix
 from service.inference.calibration import Calibrator
 from service.inference.manifest import Manifest
 from service.inference.tensors import OPTIONAL_CONTEXT, alert_tokens, windows
@@ -78,10 +77,8 @@ def judge(
     peak = np.minimum.reduceat(detected_mag, np.cumsum(data.counts) - data.counts)
     found = {}
     for k in ks:
-        points, counts = (
-            (data.points, data.counts) if k == ALL else prefix(data.points, data.counts, np.full(len(data), k))
-        )
-        tokens = alert_tokens(points, counts, parameters)
+        seen = shown(data, k)
+        tokens = alert_tokens(seen.points, seen.counts, parameters)
         stops = np.cumsum(tokens.counts)
         answers = [
             run.run(

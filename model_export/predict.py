@@ -32,6 +32,13 @@ class Predictions:
     object_id: NDArray[np.object_]
 
 
+def shown(data: Dataset, k: int) -> Dataset:
+    """What is known of each object at its k-th detection (ALL: everything)."""
+    if k == ALL:
+        return data
+    return Dataset(*prefix(data.points, data.counts, np.full(len(data), k)), data.objects)
+
+
 @torch.no_grad()
 def predict(
     model: AlertClassifier, data: Dataset, parameters: dict[str, Any], ks: Sequence[int] = (ALL, 3, 1)
@@ -41,10 +48,8 @@ def predict(
     found = {}
     total = data.objects["n_detections"].to_numpy(dtype=np.int64)
     for k in ks:
-        points, counts = data.points, data.counts
-        if k != ALL:
-            points, counts = prefix(points, counts, np.full(len(data), k))
-        tokens = alert_tokens(points, counts, parameters)
+        seen = shown(data, k)
+        tokens = alert_tokens(seen.points, seen.counts, parameters)
         embedding = torch.empty(len(data), model.config.embedding)
         stops = np.cumsum(tokens.counts)
         long = np.flatnonzero(tokens.counts > parameters["window"])
