@@ -1,10 +1,10 @@
 """One object, several surveys: a branch that all surveys share, a head per survey, a head on all of them together.
 
-The architecture is that of arXiv:2507.11711: the same branch (shared weights) embeds what each survey saw; a linear head
-per survey classifies its embedding; a joint head, linear or with a hidden layer, classifies the concatenation; the loss
-is the sum of the heads' cross-entropies. What is added: any subset of the surveys may be there. A missing survey's place
-in the concatenation is taken by a learnt vector, and training hides surveys at random from the joint head, so that it
-has met every subset.
+The architecture is that of arXiv:2507.11711: the same branch (shared weights) embeds what each survey saw; a linear
+head per survey classifies its embedding; a joint head, linear or with a hidden layer, classifies the concatenation; the
+loss is the sum of the heads' cross-entropies. What is added: any subset of the surveys may be there. A missing survey's
+place in the concatenation is taken by a learnt vector, and training hides surveys at random from the joint head, so
+that it has met every subset.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ JOINT_HEADS: Final = ("linear", "mlp")
 
 
 class Branch(Protocol):
-    """What all surveys share: any `torch.nn.Module` with an `embedding_size` D whose forward embeds what one survey saw.
+    """What all surveys share: any `torch.nn.Module` with an `embedding_size` D that embeds what one survey saw.
 
     Its arguments are whatever it needs, each with the batch in front: the light-curve branch takes points (B, W, L, F)
     and context (B, C), an image branch an image (B, 3, height, width). It returns (B, D). It must say the same of an

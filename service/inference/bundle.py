@@ -14,8 +14,8 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from service.inference import tensors
 from service.inference.manifest import Manifest
+from service.inference.preprocessings import BATCHED, PREPROCESSINGS
 from service.photometry import LightCurve
 
 MODEL: Final = "model.onnx"
@@ -48,9 +48,9 @@ class Bundle:
     def tensors(self, light_curves: Sequence[LightCurve]) -> list[dict[str, NDArray[np.float32]]]:
         """The graph's inputs for each light curve, without a batch axis. Raises ValueError where one has none."""
         preprocessing = self.manifest.preprocessing
-        if preprocessing.id in tensors.BATCHED:
-            return tensors.BATCHED[preprocessing.id](light_curves, preprocessing.parameters)
-        prepare = tensors.PREPROCESSINGS[preprocessing.id]
+        if preprocessing.id in BATCHED:
+            return BATCHED[preprocessing.id](light_curves, preprocessing.parameters)
+        prepare = PREPROCESSINGS[preprocessing.id]
         return [prepare(light_curve, preprocessing.parameters) for light_curve in light_curves]
 
 
@@ -63,10 +63,10 @@ def load_bundle(folder: Path) -> Bundle:
     if not folder.is_dir():
         raise BundleError(f"the model bundle {folder} is not a folder")
     manifest = _manifest(folder)
-    if manifest.preprocessing.id not in tensors.PREPROCESSINGS:
+    if manifest.preprocessing.id not in PREPROCESSINGS:
         raise BundleError(
             f"{MANIFEST} of {folder}: preprocessing.id {manifest.preprocessing.id!r} is unknown;"
-            f" known are {', '.join(tensors.PREPROCESSINGS)}"
+            f" known are {', '.join(PREPROCESSINGS)}"
         )
     graph = _read(folder, MODEL)
     digest = hashlib.sha256(graph).hexdigest()

@@ -1,14 +1,13 @@
 """Light curve -> the arrays a graph takes: the one preprocessing, used in training and in serving alike.
 
-A preprocessing is a function `(light_curve, parameters) -> {input name: array}`, float32 without a batch axis; arrays
-of equal shape may be stacked along a new first axis. `PREPROCESSINGS` lists them by the id that stands in a bundle's
-manifest. A light curve without a detection in the bands g, r, i raises ValueError: there is nothing to classify.
-`BATCHED` does the same for many light curves at a time, at a fraction of the cost of each.
+The functions `(light_curve, parameters) -> {input name: array}` give float32 arrays without a batch axis. A light curve
+without a detection in the bands g, r, i raises ValueError: there is nothing to classify. `preprocessings` lists them by
+the id that stands in a bundle's manifest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -160,12 +159,3 @@ def astra_sequence(mjd: NDArray[np.float64], magnitude: NDArray[np.float64], ban
         mask[rows] = 0.0
         offset += length
     return {"input": sequence[0], "times": sequence[1], "band_info": sequence[2], "mask": mask}
-
-
-PREPROCESSINGS: Final[dict[str, Callable[[LightCurve, Mapping[str, Any]], Arrays]]] = {
-    "alert-clr/1": alert_clr,
-    "astra-clr/1": astra_clr,
-}
-BATCHED: Final[dict[str, Callable[[Sequence[LightCurve], Mapping[str, Any]], list[Arrays]]]] = {
-    "alert-clr/1": alert_clr_batch,
-}

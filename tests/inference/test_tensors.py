@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from reference_tokens import reference_tokens
 
+from service.inference.preprocessings import PREPROCESSINGS
 from service.inference.tensors import (
     CONTEXT_FEATURES,
     POINT_FEATURES,
-    PREPROCESSINGS,
     alert_clr,
     alert_clr_batch,
     alert_tokens,

@@ -1,0 +1,25 @@
+"""The preprocessings that a bundle's manifest may name.
+
+A preprocessing is a function `(light_curve, parameters) -> {input name: array}`, without a batch axis; arrays of equal
+shape may be stacked along a new first axis. A light curve with nothing to classify raises ValueError. `BATCHED` does
+the same for many light curves at a time, at a fraction of the cost of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from service.inference.tensors import Arrays, alert_clr, alert_clr_batch, astra_clr
+from service.inference.two_survey_tensors import two_survey, two_survey_batch
+from service.photometry import LightCurve
+
+PREPROCESSINGS: Final[dict[str, Callable[[LightCurve, Mapping[str, Any]], Arrays]]] = {
+    "alert-clr/1": alert_clr,
+    "astra-clr/1": astra_clr,
+    "two-survey/1": two_survey,
+}
+BATCHED: Final[dict[str, Callable[[Sequence[LightCurve], Mapping[str, Any]], list[Arrays]]]] = {
+    "alert-clr/1": alert_clr_batch,
+    "two-survey/1": two_survey_batch,
+}
