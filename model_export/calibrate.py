@@ -23,7 +23,7 @@ from service.inference.manifest import Calibration, OutOfDistribution
 EDGES: Final = (1, 2, 3, 5, 8, 12, 20)  # detection-count bins
 PREFIXES: Final = (*EDGES, ALL)
 COVERAGE: Final = 0.9
-FEWEST: Final = 20  # objects of a class in a bin, below which the threshold of its superclass stands in
+FEWEST: Final = 9  # objects of a class in a bin; of fewer, no rank covers 90 % of new ones: ceil(0.9 (n + 1)) > n
 OOD_PERCENTILE: Final = 99.0
 
 
@@ -87,7 +87,8 @@ def calibrate(found: Examples) -> Calibration:
     """Temperature and class-conditional conformal thresholds per detection-count bin.
 
     A class belongs to the set where 1 - p <= threshold, its threshold being the 90 % quantile of 1 - p(true class) over
-    validation objects of that class and bin (Vovk 2012); with fewer than 20 such objects, of its superclass and bin.
+    validation objects of that class and bin (Vovk 2012). With fewer than 9 such objects it is the quantile of its
+    superclass and bin, in which every class weighs the same: by number, the many SNIa would rule out every TDE.
     """
     which = bin_of(found.n_seen)
     temperatures, thresholds = [], []
@@ -164,16 +165,18 @@ def squared_distance(
 
 
 def _thresholds(score: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    parent = SUPERCLASS_OF[labels]
+    number = np.bincount(labels, minlength=len(CLASSES))
     found = []
     for label in range(len(CLASSES)):
         mine = labels == label
-        if mine.sum() < FEWEST:
-            mine = parent == SUPERCLASS_OF[label]
-        if mine.sum() < FEWEST:
-            mine = np.ones(len(labels), dtype=bool)
-        rank = min(int(np.ceil((mine.sum() + 1) * COVERAGE)), int(mine.sum()))  # covers at least 90 % of new objects
-        found.append(np.sort(score[mine])[rank - 1])
+        if mine.sum() >= FEWEST:
+            rank = int(np.ceil((mine.sum() + 1) * COVERAGE))  # covers at least 90 % of new objects
+            found.append(float(np.sort(score[mine])[rank - 1]))
+            continue
+        family = SUPERCLASS_OF[labels] == SUPERCLASS_OF[label]
+        if not family.any():
+            family = np.ones(len(labels), dtype=bool)
+        found.append(_quantile(score[family], 1.0 / number[labels[family]], COVERAGE))
     return np.array(found)
 
 

@@ -102,6 +102,23 @@ def test_conformal_sets_cover_new_objects_of_every_class_and_bin(rng):
         assert covered[bin_of(n_seen[~half]) == b].mean() == pytest.approx(0.9, abs=0.03)
 
 
+def test_a_rare_class_is_not_ruled_out_by_the_confidence_of_a_common_one(rng):
+    """Too few for a threshold of their own, TDEs may not be given that of the thousand SNIa beside them."""
+    common, rare = CLASSES.index("SNIa"), CLASSES.index("TDE")
+    labels = np.array([common] * 1000 + [rare] * 6)
+    logits = rng.normal(0, 0.5, (1006, C))
+    logits[np.arange(1000), common] += 6.0
+    logits[1000:, rare] += 2.0  # found with far less confidence
+    every_bin, times = np.repeat(EDGES, 1006), len(EDGES)
+    table = np.full(1006 * times, "transients", dtype=object)
+    everywhere = np.tile(logits, (times, 1))
+    calibration = calibrate(Examples(everywhere, everywhere, np.tile(labels, times), every_bin, table))
+    nine = np.full(1006, 9)
+    inside = conformal_sets(calibration, publish(calibration, logits, nine), nine)
+    assert inside[1000:, rare].mean() >= 0.8
+    assert inside[:1000, common].mean() == pytest.approx(0.9, abs=0.02)
+
+
 def test_softening_finds_overconfidence_that_only_variable_stars_have(rng):
     logits, labels = honest(rng, 6000)
     sure = rng.random(6000) < 0.5
