@@ -6,6 +6,7 @@ All of it is fitted on the validation split, seen at every number of first detec
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -99,7 +100,7 @@ def calibrate(found: Examples) -> Calibration:
         probabilities = softmax(logits / temperature)
         score = 1.0 - probabilities[np.arange(len(labels)), labels]
         temperatures.append(round(temperature, 4))
-        thresholds.append([round(float(t), 5) for t in _thresholds(score, labels)])
+        thresholds.append([math.ceil(t * 1e6) / 1e6 for t in _thresholds(score, labels)])  # up: down loses coverage
     return Calibration(
         edges=list(EDGES), temperature=temperatures, conformal_coverage=COVERAGE, conformal_thresholds=thresholds
     )
