@@ -106,8 +106,8 @@ def test_a_rare_class_is_not_ruled_out_by_the_confidence_of_a_common_one(rng):
     """Too few for a threshold of their own, TDEs may not be given that of the thousand SNIa beside them."""
     common, rare = CLASSES.index("SNIa"), CLASSES.index("TDE")
     labels = np.array([common] * 1000 + [rare] * 6)
-    logits = rng.normal(0, 0.5, (1006, C))
-    logits[np.arange(1000), common] += 6.0
+    logits = rng.normal(0, 1.0, (1006, C))
+    logits[np.arange(1000), common] += 4.0
     logits[1000:, rare] += 2.0  # found with far less confidence
     every_bin, times = np.repeat(EDGES, 1006), len(EDGES)
     table = np.full(1006 * times, "transients", dtype=object)
