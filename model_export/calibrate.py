@@ -96,10 +96,10 @@ def calibrate(found: Examples) -> Calibration:
     for b in range(len(EDGES)):
         mine = which == b
         logits, labels = found.logits[mine], found.labels[mine]
-        temperature = fit_temperature(logits, labels)
+        temperature = round(fit_temperature(logits, labels), 4)  # as published, or thresholds miss by a hair
         probabilities = softmax(logits / temperature)
         score = 1.0 - probabilities[np.arange(len(labels)), labels]
-        temperatures.append(round(temperature, 4))
+        temperatures.append(temperature)
         thresholds.append([math.ceil(t * 1e6) / 1e6 for t in _thresholds(score, labels)])  # up: down loses coverage
     return Calibration(
         edges=list(EDGES), temperature=temperatures, conformal_coverage=COVERAGE, conformal_thresholds=thresholds
