@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model_export.data import CLASSES, FINE_LABELS
+from model_export.hsa import HierarchicalStochasticAttention
 from service.inference.tensors import CONTEXT_FEATURES, POINT_FEATURES
 
 
@@ -30,6 +31,9 @@ class EncoderConfig:
     shortest_period: float = 0.05  # days: pulsation of the fastest stars
     longest_period: float = 2000.0  # days: the length of a survey
     dropout: float = 0.1
+    centroids: int = 0  # per head, of hierarchical stochastic attention (model_export/hsa.py); 0: plain attention
+    centroid_temperature: float = 1.0
+    key_temperature: float = 0.0  # 0: the square root of d/H, with which the noiseless scores are the plain ones
     embedding: int = 96  # D
     classes: int = len(CLASSES)
     fine_labels: int = len(FINE_LABELS)
@@ -38,8 +42,18 @@ class EncoderConfig:
         return asdict(self)
 
 
+class Attention(nn.Module):
+    """softmax(Q K^T / sqrt(d/H) + bias) V; the plain kind: ONNX Runtime fuses it best."""
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:  # each (B, H, T, d/H)
+        scores = query @ key.transpose(-1, -2) * (1.0 / math.sqrt(query.shape[-1]))  # (B, H, T, T)
+        if bias is not None:
+            scores = scores + bias
+        return scores.softmax(-1) @ value
+
+
 class Block(nn.Module):
-    """Pre-norm attention and feed-forward, the plain kind: ONNX Runtime fuses it best."""
+    """Pre-norm attention and feed-forward."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -50,19 +64,27 @@ class Block(nn.Module):
         self.norm_feed_forward = nn.LayerNorm(config.width)
         self.expand = nn.Linear(config.width, config.feed_forward)
         self.contract = nn.Linear(config.feed_forward, config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.attend: nn.Module = Attention()
+        if config.centroids:
+            self.attend = HierarchicalStochasticAttention(
+                config.heads,
+                config.width // config.heads,
+                config.centroids,
+                config.centroid_temperature,
+                config.key_temperature,
+            )
+        self.dropout_attention = nn.Dropout(config.dropout)
+        self.dropout_feed_forward = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:  # x (B, T, d); bias (B, 1, 1, T), -50 on padding
         batch, length, width = x.shape
         size = width // self.heads
         qkv = self.query_key_value(self.norm_attention(x)).reshape(batch, length, 3 * self.heads, size)
         query, key, value = qkv.transpose(1, 2).chunk(3, dim=1)  # each (B, H, T, d/H)
-        scores = query @ key.transpose(-1, -2) * (1.0 / math.sqrt(size))  # (B, H, T, T)
-        if bias is not None:
-            scores = scores + bias
-        mixed = (scores.softmax(-1) @ value).transpose(1, 2).reshape(batch, length, width)
-        x = x + self.dropout(self.attention_out(mixed))
-        return x + self.dropout(self.contract(functional.relu(self.expand(self.norm_feed_forward(x)))))
+        mixed = self.attend(query, key, value, bias).transpose(1, 2).reshape(batch, length, width)
+        x = x + self.dropout_attention(self.attention_out(mixed))
+        expanded = functional.relu(self.expand(self.norm_feed_forward(x)))
+        return x + self.dropout_feed_forward(self.contract(expanded))
 
 
 class AlertEncoder(nn.Module):
@@ -82,7 +104,8 @@ class AlertEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.pool = nn.Linear(3 * config.width, config.embedding)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout_points = nn.Dropout(config.dropout)
+        self.dropout_pool = nn.Dropout(config.dropout)
 
     def forward(self, points: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
         days = points[..., :1]  # (B, T, 1) since the first detection
@@ -90,7 +113,7 @@ class AlertEncoder(nn.Module):
         phase = (phase - torch.floor(phase)) * (2.0 * math.pi)  # (B, T, P) in one turn: sine stays exact in float32
         x = self.embed_point(torch.cat((points[..., 1:], days * 1e-3, torch.sin(phase), torch.cos(phase)), dim=-1))
         token = self.embed_context(context)[:, None, :]  # (B, 1, d): what is known of the object as a whole
-        x = torch.cat((token, self.dropout(x)), dim=1)  # (B, 1 + T, d)
+        x = torch.cat((token, self.dropout_points(x)), dim=1)  # (B, 1 + T, d)
         if bias is not None:
             bias = functional.pad(bias, (1, 0))  # the context token is never padding
         x = x.to(self.blocks[0].expand.weight.dtype)  # the blocks may be half precision, times may not
@@ -104,7 +127,7 @@ class AlertEncoder(nn.Module):
             real = (bias[:, 0, 0, 1:, None] == 0).to(x.dtype)  # (B, T, 1)
             mean = (x * real).sum(dim=1) / real.sum(dim=1)
             peak = (x - (1.0 - real) * 1e4).amax(dim=1)
-        return functional.relu(self.pool(self.dropout(torch.cat((whole, mean, peak), dim=-1))))  # (B, D)
+        return functional.relu(self.pool(self.dropout_pool(torch.cat((whole, mean, peak), dim=-1))))  # (B, D)
 
 
 class AlertClassifier(nn.Module):
@@ -128,4 +151,4 @@ class AlertClassifier(nn.Module):
     def forward(self, points: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, classes) and embedding (B, D) of light curves in windows of equal length."""
         embedding = self.embed(points, context)
-        return self.head(embedding), embedding
+        return self.head(self.dropout(embedding)), embedding
