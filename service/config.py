@@ -119,6 +119,12 @@ class PipelineSettings(_Group):
     linger_s: float = Field(
         default=0.01, ge=0, le=1, description="how long a batch waits for more once it has an alert: latency when idle"
     )
+    batch_window_s: float | None = Field(
+        default=None,
+        ge=0,
+        le=0.1,
+        description="how long the model waits for more batches to run with one; unset: 0.004 on a GPU, else 0",
+    )
     queue_depth: int = Field(default=2, ge=1, le=16, description="batches that may wait between two stages")
     max_message_bytes: int = Field(default=8_000_000, ge=10_000, description="larger messages are dead-lettered unread")
     retry_s: float = Field(default=1.0, gt=0, description="pause between tries while the store or the broker is away")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import orjson
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from service.inference.batching import fill_up
 from service.inference.manifest import Manifest
 from service.inference.preprocessings import BATCHED, PREPROCESSINGS
 from service.photometry import LightCurve
@@ -45,13 +45,17 @@ class Bundle:
         """`name version`, as people call it."""
         return f"{self.manifest.name} {self.manifest.version}"
 
-    def tensors(self, light_curves: Sequence[LightCurve]) -> list[dict[str, NDArray[np.float32]]]:
+    def tensors(self, light_curves: Sequence[LightCurve]) -> list[dict[str, NDArray[Any]]]:
         """The graph's inputs for each light curve, without a batch axis. Raises ValueError where one has none."""
         preprocessing = self.manifest.preprocessing
+        exact: Sequence[Mapping[str, NDArray[Any]]]
         if preprocessing.id in BATCHED:
-            return BATCHED[preprocessing.id](light_curves, preprocessing.parameters)
-        prepare = PREPROCESSINGS[preprocessing.id]
-        return [prepare(light_curve, preprocessing.parameters) for light_curve in light_curves]
+            exact = BATCHED[preprocessing.id](light_curves, preprocessing.parameters)
+        else:
+            prepare = PREPROCESSINGS[preprocessing.id]
+            exact = [prepare(light_curve, preprocessing.parameters) for light_curve in light_curves]
+        padding = self.manifest.padding
+        return [dict(inputs) if padding is None else fill_up(inputs, padding) for inputs in exact]
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.config import Device
-from service.inference.batching import CPU_BATCH, CUDA_BATCH, equal_shapes, stack
+from service.inference.batching import CPU_BATCH, CUDA_BATCH, CUDA_WINDOW_S, equal_shapes, stack
 from service.inference.bundle import Bundle, BundleError
 from service.inference.calibration import Calibrator, Judgement
 from service.inference.prediction import (
@@ -37,7 +37,8 @@ WARM_UP_DETECTIONS: Final = (1, 2, 5, 10, 25, 50, 100)
 class Classifier:
     """A bundle ready to answer. Every method may be called from any thread.
 
-    `provider` is the ONNX Runtime execution provider in force; `threads` how many cores one call uses at most.
+    `provider` is the ONNX Runtime execution provider in force; `threads` how many cores one call uses at most;
+    `batch_window_s` how long it is worth to wait for more light curves before a call.
     """
 
     def __init__(self, bundle: Bundle, device: Device = Device.AUTO, threads: int = 0) -> None:
@@ -60,6 +61,7 @@ class Classifier:
         self.threads = threads or (1 if on_gpu else _usable_cores())
         # The caller is one of the threads.
         self._pool = ThreadPoolExecutor(self.threads - 1, "inference") if self.threads > 1 else None
+        self.batch_window_s = CUDA_WINDOW_S if on_gpu else 0.0
         self._largest_batch = (CUDA_BATCH if on_gpu else CPU_BATCH) if manifest.batch_invariant else 1
 
         self._calibrator = Calibrator(manifest)

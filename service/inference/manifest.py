@@ -71,6 +71,19 @@ class OutOfDistribution(_Strict):
         return self.threshold if isinstance(self.threshold, list) else [self.threshold]
 
 
+class Padding(_Strict):
+    """The graph takes `points` filled up with zeros, so that light curves of near lengths share a run: for GPUs."""
+
+    lengths: str = Field(description="the input that says how many points of a window are real: int64 (B,)")
+    buckets: list[int] = Field(min_length=1, description="lengths to fill up to, ascending; a longer one stays exact")
+
+    @model_validator(mode="after")
+    def _buckets_ascend(self) -> Padding:
+        if min(self.buckets) < 1 or sorted(set(self.buckets)) != self.buckets:
+            raise ValueError("buckets must ascend from at least 1")
+        return self
+
+
 class Manifest(_Strict):
     """See each field; `sha256` is of `model.onnx`, and the bundle is refused when it differs."""
 
@@ -84,6 +97,7 @@ class Manifest(_Strict):
     bands: list[str] = Field(
         default_factory=lambda: list(ZTF_WAVELENGTHS), min_length=1, description="the model knows; others are left out"
     )
+    padding: Padding | None = Field(default=None, description="how the graph takes padding; none: exact lengths only")
     batch_invariant: bool = Field(
         default=True,
         description="false where neighbours in a batch change an answer (dynamic quantisation): then one by one",

@@ -35,6 +35,8 @@ PATIENCE_S: Final = 0.25
 TICK_S: Final = 0.2
 # While acknowledgements are due, the sink is asked this often for them and the queue for new batches.
 ACKNOWLEDGEMENT_TICK_S: Final = 0.005
+# Alerts in batches that wait for one another to be classified together: four full batches, 80 MB of packets.
+ENOUGH_TOGETHER: Final = 1024
 # A stage that was told to give up and does not come back is stuck in a client library; the process must end anyway.
 STUCK_S: Final = 15.0
 # The books are checked this often; a check walks the batches under way.
@@ -202,10 +204,28 @@ class Corridor:
         self._hand_on(self._prepared, None)
 
     def _classify(self) -> None:
-        for batch in self._arriving(self._prepared):
-            self._pipeline.classify(batch)
-            self._hand_on(self._classified, batch)
+        for batches in self._together(self._arriving(self._prepared)):
+            self._pipeline.classify(*batches)
+            for batch in batches:
+                self._hand_on(self._classified, batch)
         self._hand_on(self._classified, None)
+
+    def _together(self, arriving: Iterable[Batch]) -> Iterable[list[Batch]]:
+        """Batches to be classified together: each alone, or with those that arrive within the batch window."""
+        for batch in arriving:
+            together = [batch]
+            window_s = self._settings.batch_window_s
+            end = monotonic() + (self._pipeline.batch_window_s if window_s is None else window_s)
+            while sum(map(len, together)) < ENOUGH_TOGETHER and (left := end - monotonic()) > 0:
+                try:
+                    following = self._prepared.get(timeout=left)
+                except Empty:
+                    break
+                if following is None:
+                    self._prepared.put(None)  # the end is for `arriving` to see, after these
+                    break
+                together.append(following)
+            yield together
 
     def _publish(self) -> None:
         self._sink.open(self._given_up.is_set)

@@ -97,10 +97,15 @@ class Pipeline:
                 else:
                     item.light_curve = curve
 
-    def classify(self, batch: Batch) -> None:
-        """Light curves -> predictions, all of a batch by the same models."""
+    @property
+    def batch_window_s(self) -> float:
+        """How long it is worth to wait for more batches before `classify`, on the device of the active model."""
+        return self._models.residents.active.batch_window_s
+
+    def classify(self, *batches: Batch) -> None:
+        """Light curves -> predictions, all of these batches together and by the same models."""
         residents = self._models.residents
-        items = batch.open()
+        items = [item for batch in batches for item in batch.open()]
         predictions = isolate(_opinion_of(residents.active), items)
         for item, prediction in zip(items, predictions, strict=True):
             if isinstance(prediction, Exception):
@@ -108,7 +113,7 @@ class Pipeline:
             else:
                 item.prediction = prediction
         for shadow in residents.shadows:
-            answered = batch.open()
+            answered = [item for item in items if item.outcome is None]
             opinions = isolate(_opinion_of(shadow), answered)
             for item, opinion in zip(answered, opinions, strict=True):
                 if isinstance(opinion, Exception):  # nobody waits for a shadow's answer

@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager
 
 import httpx
+import onnxruntime
 import pytest
 
 from service.inference.bundle import default_bundle_folder
@@ -55,6 +56,18 @@ def test_serve_without_a_broker_answers_http_and_ends_in_order(command, environm
         process.send_signal(number)
         assert process.wait(15) == 0
         assert "Traceback" not in process.stdout.read()
+
+
+def test_serve_does_not_start_on_a_device_that_is_not_there(command, environment):
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("CUDA is here")
+    done = subprocess.run(
+        [*command, "serve", "--port", "0"], env=environment | {"ALERT_CLASSIFIER_MODEL__DEVICE": "cuda"},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "model.device is cuda, but the installed onnxruntime has no CUDA provider" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_hangup_swaps_the_model_and_refuses_a_broken_one(command, environment, tmp_path):

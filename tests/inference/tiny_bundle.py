@@ -53,12 +53,24 @@ class TinyGraph:
         points_type: int = TensorProto.FLOAT,
         n_features: int = len(POINT_FEATURES),
         logits_name: str = "logits",
+        padded: bool = False,
     ) -> bytes:
-        """The ONNX model; the keywords make one that breaks the contract."""
+        """The ONNX model; `padded`: its points may be filled up with zeros, and `lengths` says how many are real. The
+        other keywords make one that breaks the contract.
+        """
+        mean = [helper.make_node("ReduceMean", ["as_float", "axes"], ["mean"], keepdims=0)]
+        if padded:
+            mean = [
+                helper.make_node("ReduceSum", ["as_float", "length_axis"], ["sum"], keepdims=0),
+                helper.make_node("Cast", ["lengths"], ["number"], to=TensorProto.FLOAT),
+                helper.make_node("Unsqueeze", ["number", "axes"], ["column"]),
+                helper.make_node("Div", ["sum", "column"], ["by_window"]),
+                helper.make_node("ReduceMean", ["by_window", "window_axis"], ["mean"], keepdims=0),
+            ]
         a = np.resize(self.a, (n_features + len(CONTEXT_FEATURES), EMBEDDING_SIZE))
         nodes = [
             helper.make_node("Cast", [points_name], ["as_float"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["as_float", "axes"], ["mean"], keepdims=0),
+            *mean,
             helper.make_node("Concat", ["mean", "context"], ["features"], axis=1),
             helper.make_node("MatMul", ["features", "a"], ["projected"]),
             helper.make_node("Tanh", ["projected"], ["embedding"]),
@@ -70,6 +82,7 @@ class TinyGraph:
             [
                 helper.make_tensor_value_info(points_name, points_type, [batch, "windows", "points", n_features]),
                 helper.make_tensor_value_info("context", TensorProto.FLOAT, [batch, len(CONTEXT_FEATURES)]),
+                *([helper.make_tensor_value_info("lengths", TensorProto.INT64, [batch])] if padded else []),
             ],
             [
                 helper.make_tensor_value_info(logits_name, TensorProto.FLOAT, ["batch", None]),
@@ -77,6 +90,8 @@ class TinyGraph:
             ],
             [
                 numpy_helper.from_array(np.array([1, 2]), "axes"),
+                numpy_helper.from_array(np.array([1]), "window_axis"),
+                numpy_helper.from_array(np.array([2]), "length_axis"),
                 numpy_helper.from_array(a, "a"),
                 numpy_helper.from_array(self.b, "b"),
             ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -143,6 +144,28 @@ def test_an_unforeseen_failure_hits_its_culprit_alone(
     Pipeline(decoder, store, fragile, QualitySettings()).run(batch)
     refused = [(n, i.outcome) for n, i in enumerate(batch.items) if not isinstance(i.outcome, Published)]
     assert refused == [(7, DeadLettered("classification_failed", "ZeroDivisionError: float division by zero"))]
+
+
+def test_batches_classified_together_get_the_answers_that_each_gets_alone(
+    decoder: Decoder, models: ModelRegistry, alerts: list[SimulatedAlert], batch_of: BatchOf, tmp_path: Path
+) -> None:
+    answers = []
+    for together in (False, True):
+        store = SqliteStore(tmp_path / f"{together}.db")
+        pipeline = Pipeline(decoder, store, models, QualitySettings())
+        batches = [batch_of(*(a.packet for a in alerts[:20]), b"broken"), batch_of(*(a.packet for a in alerts[20:]))]
+        for batch in batches:
+            pipeline.decode(batch)
+            pipeline.merge(batch)
+        for group in [batches] if together else [[batch] for batch in batches]:
+            pipeline.classify(*group)
+        answers.append([item.prediction for batch in batches for item in batch.items])
+        store.close()
+    for alone, other in zip(*answers, strict=True):
+        assert (alone is None) == (other is None)
+        if alone is not None and other is not None:
+            assert abs(alone.probabilities - other.probabilities).max() < 1e-6
+            assert alone.n_detections == other.n_detections
 
 
 def test_shadows_are_kept_and_not_published(

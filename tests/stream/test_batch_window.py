@@ -1,0 +1,92 @@
+"""Given a batch window, then batches that arrive close together are classified together, and nothing else changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from service.alerts.decode import Decoder
+from service.config import PipelineSettings, QualitySettings
+from service.inference.registry import ModelRegistry
+from service.simulate import SimulatedAlert, simulate
+from service.store import SqliteStore
+from service.stream.corridor import ENOUGH_TOGETHER, Corridor
+from service.stream.files import FileSink
+from service.stream.message import Batch, Message
+from service.stream.pipeline import Pipeline
+
+
+class Source:
+    """Small batches as fast as they are asked for; `acknowledged` tells in which order they came through."""
+
+    def __init__(self, alerts: Sequence[SimulatedAlert], size: int) -> None:
+        self._waiting = [
+            Message("alerts", 0, offset, alert.packet, timestamp=time.time()) for offset, alert in enumerate(alerts)
+        ]
+        self._size = size
+        self.acknowledged: list[int] = []
+
+    def poll(self, maximum: int, linger_s: float) -> list[Message]:
+        taken, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
+        return taken
+
+    @property
+    def exhausted(self) -> bool:
+        return not self._waiting
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def acknowledge(self, batch: Batch) -> None:
+        self.acknowledged += [item.message.offset for item in batch.items]
+
+    def close(self) -> None: ...
+
+
+class Counting(Pipeline):
+    """Remembers how many alerts each call of the model had."""
+
+    def classify(self, *batches: Batch) -> None:
+        self.calls = [*getattr(self, "calls", []), sum(map(len, batches))]
+        super().classify(*batches)
+
+
+def run(
+    alerts: Sequence[SimulatedAlert],
+    decoder: Decoder,
+    store: SqliteStore,
+    models: ModelRegistry,
+    window_s: float | None,
+) -> tuple[Source, Counting, Corridor]:
+    source = Source(alerts, size=4)
+    pipeline = Counting(decoder, store, models, QualitySettings())
+    corridor = Corridor(source, pipeline, FileSink(), PipelineSettings(batch_window_s=window_s))
+    corridor.run()
+    return source, pipeline, corridor
+
+
+@pytest.mark.parametrize("window_s", [None, 0.1], ids=["no window on a CPU", "100 ms"])
+def test_order_and_accounts_hold_with_and_without_a_window(
+    alerts: list[SimulatedAlert], decoder: Decoder, store: SqliteStore, models: ModelRegistry, window_s: float | None
+) -> None:
+    source, pipeline, corridor = run(alerts, decoder, store, models, window_s)
+    assert source.acknowledged == list(range(len(alerts)))
+    assert corridor.accounting.total().published == len(alerts)
+    assert corridor.accounting.closes()
+    assert sum(pipeline.calls) == len(alerts)
+    if window_s is None:
+        assert pipeline.calls == [4] * (len(alerts) // 4)
+    else:
+        assert len(pipeline.calls) < len(alerts) // 8
+
+
+def test_a_window_is_closed_when_enough_alerts_have_come(
+    decoder: Decoder, store: SqliteStore, models: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ENOUGH_TOGETHER > 256
+    monkeypatch.setattr("service.stream.corridor.ENOUGH_TOGETHER", 8)
+    _, pipeline, _ = run(list(simulate(48, seed=3)), decoder, store, models, window_s=0.1)
+    assert max(pipeline.calls) == 8
