@@ -208,8 +208,8 @@ def verify(bundle: Path, run: Path | None, data: Path | None) -> None:
 @main.command()
 @DATA
 @BUNDLE
-@click.option("--kind", type=click.Choice(["int8", "float16"]), required=True)
-@click.option("--run", type=click.Path(path_type=Path, exists=True), help="The run's torch weights, for float16.")
+@click.option("--kind", type=click.Choice(["int8", "float16", "float32"]), required=True)
+@click.option("--run", type=click.Path(path_type=Path, exists=True), help="The run's torch weights, for GPUs.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the variant's bundle.")
 def variant(data: Path, bundle: Path, kind: str, run: Path | None, out: Path) -> None:
     """Write a faster variant, if macro-F1 and calibration move by less than half a point."""
@@ -306,6 +306,57 @@ def import_astra_command(encoder: Path, head: Path, out: Path, version: str) -> 
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"wrote {out}: {manifest.name} {manifest.version}, {len(manifest.classes)} classes")
+
+
+@main.command("compare-surveys")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    envvar="ALERT_CLASSIFIER_DATA",
+    help="Folder of two_surveys_points.parquet and two_surveys_objects.parquet; of cadence.parquet alone: simulate on"
+    " ZTF's pointings; left out: simulate on a plain cadence.",
+)
+@CONFIG
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/two-surveys"), show_default=True)
+@click.option("--result", type=click.Path(path_type=Path), help="Also write the figures (JSON) here.")
+def compare_surveys(data: Path | None, config: Path | None, out: Path, result: Path | None) -> None:
+    """Train and judge every way of joining two surveys; resumes where --out holds some of the runs."""
+    from model_export.compare_judge import judge
+    from model_export.compare_report import write_report
+    from model_export.compare_surveys import CompareConfig, run_networks
+    from model_export.configuration import CONFIGS, read_config
+
+    settings = read_config(CompareConfig, config or CONFIGS / "compare-surveys.toml")
+    figures = judge(out, run_networks(out, data, settings, click.echo), settings)
+    for path in filter(None, (out / "results.json", result)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(figures, indent=1) + "\n")
+    write_report(figures, out / "report")
+    click.echo(f"wrote {out / 'results.json'} and {out / 'report'}")
+
+
+@main.command("export-two-surveys")
+@click.option(
+    "--run", type=click.Path(path_type=Path, exists=True), required=True, help="Folder that compare-surveys wrote."
+)
+@click.option("--seed", default=1, show_default=True, help="Which of its seeds; the joint model with a linear head.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True), help="Its tables, where they were not simulated.")
+@CONFIG
+@click.option("--bundle", type=click.Path(path_type=Path), default=Path("runs/two-survey"), show_default=True)
+@click.option("--version", required=True, help="Version of the bundle, e.g. 1.0.0.")
+def export_two_surveys(
+    run: Path, seed: int, data: Path | None, config: Path | None, bundle: Path, version: str
+) -> None:
+    """Write a two-survey model as a bundle, calibrated on its validation split."""
+    from model_export.compare_surveys import CompareConfig, Task, tables
+    from model_export.configuration import CONFIGS, read_config
+    from model_export.multisurvey_bundle import write_bundle
+    from model_export.two_surveys import load_two_surveys
+
+    settings = read_config(CompareConfig, config or CONFIGS / "compare-surveys.toml")
+    task = Task.of(load_two_surveys(tables(run, data, settings)), settings.training)
+    write_bundle(run, task, settings, seed, bundle, version)
+    click.echo(f"wrote {bundle}")
 
 
 @main.command()

@@ -118,7 +118,7 @@ class AlertEncoder(nn.Module):
             bias = functional.pad(bias, (1, 0))  # the context token is never padding
         x = x.to(self.blocks[0].expand.weight.dtype)  # the blocks may be half precision, times may not
         for block in self.blocks:
-            x = block(x, bias)
+            x = block(x, None if bias is None else bias.to(x.dtype))
         x = self.norm(x.to(self.norm.weight.dtype))
         whole, x = x[:, 0], x[:, 1:]
         if bias is None:
@@ -142,13 +142,16 @@ class AlertClassifier(nn.Module):
         self.fine_head = nn.Linear(config.embedding, config.fine_labels)
         self.redshift_head = nn.Linear(config.embedding, 1)
 
-    def embed(self, points: Tensor, context: Tensor) -> Tensor:  # points (B, W, L, F), context (B, C) -> (B, D)
+    def embed(self, points: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
+        """points (B, W, L, F), context (B, C), bias (B, 1, 1, L) of all windows alike -> (B, D)."""
         batch, count, length, features = points.shape
         flat = points.reshape(batch * count, length, features)
         repeated = context[:, None, :].expand(batch, count, context.shape[-1]).reshape(batch * count, -1)
-        return self.encoder(flat, repeated).reshape(batch, count, -1).mean(dim=1)
+        if bias is not None:
+            bias = bias.expand(batch, count, 1, length).reshape(batch * count, 1, 1, length)
+        return self.encoder(flat, repeated, bias).reshape(batch, count, -1).mean(dim=1)
 
-    def forward(self, points: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, points: Tensor, context: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits (B, classes) and embedding (B, D) of light curves in windows of equal length."""
-        embedding = self.embed(points, context)
+        embedding = self.embed(points, context, bias)
         return self.head(self.dropout(embedding)), embedding

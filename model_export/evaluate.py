@@ -30,6 +30,7 @@ from model_export.scores import (
     superclass_decision,
     supernova_scores,
 )
+from service.inference.batching import fill_up, stack
 from service.inference.calibration import Calibrator
 from service.inference.manifest import Manifest
 from service.inference.tensors import OPTIONAL_CONTEXT, alert_tokens, windows
@@ -80,13 +81,12 @@ def judge(
         seen = shown(data, k)
         tokens = alert_tokens(seen.points, seen.counts, parameters)
         stops = np.cumsum(tokens.counts)
-        answers = [
-            run.run(
-                ["logits", "embedding"],
-                {"points": windows(tokens.points[stop - n : stop], parameters)[None], "context": context[None]},
-            )
-            for stop, n, context in zip(stops, tokens.counts, tokens.context, strict=True)
-        ]
+        answers = []
+        for stop, n, context in zip(stops, tokens.counts, tokens.context, strict=True):
+            inputs = {"points": windows(tokens.points[stop - n : stop], parameters), "context": context}
+            if manifest.padding:
+                inputs = fill_up(inputs, manifest.padding)
+            answers.append(run.run(["logits", "embedding"], stack([inputs])))
         n_seen = total if k == ALL else np.minimum(total, k)
         said = calibrator.judge(
             np.concatenate([a[0] for a in answers]), np.concatenate([a[1] for a in answers]), n_seen

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model_export.batches import PADDING_BIAS
 from model_export.data import TAXONOMY
 from model_export.encoder import AlertClassifier
 from model_export.scores import IS_TRANSIENT
@@ -50,16 +52,23 @@ class _Served(nn.Module):
         with torch.no_grad():
             self.model.head.bias += torch.from_numpy(np.log(publication.prior)).float()
 
-    def forward(self, points: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        logits, embedding = self.model(points, context)
+    def forward(self, points: Tensor, context: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        bias = None
+        if lengths is not None:  # (B,): how many points of each window are real
+            real = torch.arange(points.shape[2], device=points.device) < lengths[:, None]  # (B, L)
+            bias = torch.where(real, 0.0, PADDING_BIAS)[:, None, None, :]  # (B, 1, 1, L)
+        logits, embedding = self.model(points, context, bias)
         transient = logits.softmax(-1) @ self.is_transient  # (B, 1)
         return logits * (self.softening + (1.0 - self.softening) * transient), embedding
 
 
-def export_alert_clr(model: AlertClassifier, publication: Publication, path: Path, half: bool = False) -> None:
+def export_alert_clr(
+    model: AlertClassifier, publication: Publication, path: Path, half: bool = False, padded: bool = False
+) -> None:
     """One graph: points (batch, windows, length, F), context (batch, C) -> logits, embedding; every axis dynamic.
 
-    `half` makes the variant for GPUs: attention and feed-forward in float16, times, pooling and head in float32.
+    For GPUs: `half` has attention and feed-forward in float16, times, pooling and head in float32; `padded` takes a
+    third input, `lengths` (batch,), and of each window only so many points.
     """
     served = _Served(model, publication, half)
     batch, count, length = (torch.export.Dim(name, min=1) for name in ("batch", "windows", "length"))
@@ -67,8 +76,10 @@ def export_alert_clr(model: AlertClassifier, publication: Publication, path: Pat
         torch.randn(3, 2, 11, model.config.point_features),
         torch.randn(3, model.config.context_features),
     )
-    dynamic = ({0: batch, 1: count, 2: length}, {0: batch})
-    export_graph(served, example, path, ["points", "context"], dynamic, ["logits", "embedding"])
+    inputs, dynamic = ["points", "context"], ({0: batch, 1: count, 2: length}, {0: batch})
+    if padded:
+        example, inputs, dynamic = (*example, torch.tensor([11, 4, 7])), [*inputs, "lengths"], (*dynamic, {0: batch})
+    export_graph(served, example, path, inputs, dynamic, ["logits", "embedding"])
 
 
 def export_graph(
@@ -132,6 +143,7 @@ def write_manifest(
     minimum_detections: int,
     opset: int = OPSET,
     taxonomy: dict[str, str] = TAXONOMY,
+    bands: Sequence[str] = ("g", "r", "i"),
 ) -> Manifest:
     """Write `manifest.json` beside `model.onnx`, with the graph's hash."""
     manifest = Manifest(
@@ -143,6 +155,7 @@ def write_manifest(
         preprocessing=Preprocessing(id=preprocessing[0], parameters=preprocessing[1]),
         outputs={"logits": "logits", "embedding": "embedding"},
         minimum_detections=minimum_detections,
+        bands=list(bands),
         calibration=calibration,
         out_of_distribution=out_of_distribution,
         sha256=sha256(folder / "model.onnx"),
@@ -163,13 +176,21 @@ def parity(
     """
     served, run, worst = _Served(model, publication), session(path), 0.0
     for points, context in inputs:
-        answers = run.run(["logits", "embedding"], {"points": points, "context": context})
+        answers = run.run(["logits", "embedding"], _feed(run, points, context))
         with torch.no_grad():
             expected = served(torch.from_numpy(points), torch.from_numpy(context))
         for ours, theirs in zip(answers, expected, strict=True):
             size = np.maximum(np.abs(theirs.numpy()), 1.0)  # float32 rounds a logit of 15 by 1e-6 at every step
             worst = max(worst, float((np.abs(ours - theirs.numpy()) / size).max()))
     return worst
+
+
+def _feed(run: onnxruntime.InferenceSession, points: NDArray[Any], context: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Inputs without any padding; where the graph wants to hear it, it is told."""
+    feed = {"points": points, "context": context}
+    if any(node.name == "lengths" for node in run.get_inputs()):
+        feed["lengths"] = np.full(len(points), points.shape[2])
+    return feed
 
 
 def latency(path: Path, length: int = 50, repeats: int = 400) -> float:
@@ -179,10 +200,11 @@ def latency(path: Path, length: int = 50, repeats: int = 400) -> float:
     run = session(path)
     features = {i.name: i.shape[-1] for i in run.get_inputs()}
     rng = np.random.default_rng(0)
-    feed = {
-        "points": rng.standard_normal((1, 1, length, features["points"])).astype(np.float32),
-        "context": rng.standard_normal((1, features["context"])).astype(np.float32),
-    }
+    feed = _feed(
+        run,
+        rng.standard_normal((1, 1, length, features["points"])).astype(np.float32),
+        rng.standard_normal((1, features["context"])).astype(np.float32),
+    )
     times = []
     for _ in range(repeats):
         start = time.perf_counter()

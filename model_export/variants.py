@@ -1,7 +1,8 @@
-"""Faster variants of a bundle, kept only where the science holds: int8 for CPUs, float16 for GPUs.
+"""Faster variants of a bundle, kept only where the science holds: int8 for CPUs, float16 and float32 for GPUs.
 
-A variant is a bundle of its own beside the first. It is written only if, on the validation split, macro-F1 of the
-supernova types and the calibration error each move by less than half a point.
+Those for GPUs take padding, so that light curves of near lengths share a run. A variant is a bundle of its own beside
+the first. It is written only if, on the validation split, macro-F1 of the supernova types and the calibration error
+each move by less than half a point.
 """
 
 from __future__ import annotations
@@ -33,9 +34,20 @@ class VariantError(ValueError):
     """A variant that would change the answers too much; the message has the figures."""
 
 
-def write_variant(kind: str, data: Path, bundle: Path, out: Path, run: Path | None = None) -> str:
-    """Write the `int8` or `float16` (which needs the torch weights of `run`) variant; returns what it costs and gains.
+def bucket_lengths(window: int) -> list[int]:
+    """Lengths that light curves are filled up to: in steps of 8 that grow with the length, so that above 16 points
+    at most a third of a window is padding, and few shapes suffice for all.
+    """
+    lengths = [8]
+    while lengths[-1] < window:
+        lengths.append(max(lengths[-1] + 8, int(1.5 * lengths[-1]) // 8 * 8))
+    return [*lengths[:-1], window]
 
+
+def write_variant(kind: str, data: Path, bundle: Path, out: Path, run: Path | None = None) -> str:
+    """Write a variant: `int8`, or `float16` or `float32` with padding, which need the torch weights of `run`.
+
+    Returns what it costs and gains.
     Raises VariantError where macro-F1 or the calibration error moves by half a point or more.
     """
     manifest = json.loads((bundle / "manifest.json").read_text())
@@ -45,10 +57,12 @@ def write_variant(kind: str, data: Path, bundle: Path, out: Path, run: Path | No
             _quantize(bundle / "model.onnx", made / "model.onnx")
             manifest["batch_invariant"] = False  # activations share one scale per batch
         elif run is None:
-            raise VariantError("the float16 variant is exported anew and needs the run's weights: --run")
+            raise VariantError(f"the {kind} variant is exported anew and needs the run's weights: --run")
         else:
             publication = Publication(np.array(manifest["prior"]), read_calibration(run / "calibration.json")[0])
-            export_alert_clr(load_run(run)[0], publication, made / "model.onnx", half=True)
+            model, config = load_run(run)
+            export_alert_clr(model, publication, made / "model.onnx", half=kind == "float16", padded=True)
+            manifest["padding"] = {"lengths": "lengths", "buckets": bucket_lengths(config.parameters["window"])}
         manifest["version"] += f"+{kind}"
         manifest["sha256"] = sha256(made / "model.onnx")
         Manifest.model_validate(manifest)
