@@ -28,8 +28,10 @@ from service.inference.session import CUDA, Session
 from service.metrics import stage
 from service.photometry import BAND_CODES, BANDS, Kind, LightCurve, end_to_end
 
-# Light curves prepared at a time: their tensors and embeddings are in memory together, some 10 kB each.
+# Light curves prepared at a time: their tensors and embeddings are in memory together, some 10 kB each. Images
+# have 200 kB each, so there are fewer at a time: no call should need more than some tens of megabytes.
 CHUNK: Final = 1024
+CHUNK_BYTES: Final = 32 * 2**20
 # Lengths run before the first alert arrives; ONNX Runtime allocates and numpy imports at first use.
 WARM_UP_DETECTIONS: Final = (1, 2, 5, 10, 25, 50, 100)
 
@@ -56,6 +58,7 @@ class Classifier:
                 f" {manifest.preprocessing.id} can't work with: {error!r}"
             ) from error
         self._session = Session(bundle, device, sample)
+        self._chunk = max(1, min(CHUNK, CHUNK_BYTES // sum(array.nbytes for array in sample.values())))
         self.provider = self._session.provider
         on_gpu = self.provider == CUDA
         self.threads = threads or (1 if on_gpu else _usable_cores())
@@ -84,8 +87,8 @@ class Classifier:
         What a light curve is classified with does not change its answer by more than rounding (1e-6).
         """
         predictions: list[Prediction] = []
-        for start in range(0, len(light_curves), CHUNK):
-            predictions += self._classify(light_curves[start : start + CHUNK])
+        for start in range(0, len(light_curves), self._chunk):
+            predictions += self._classify(light_curves[start : start + self._chunk])
         return predictions
 
     def warm_up(self) -> None:

@@ -10,16 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from service.inference.tensors import Arrays, alert_clr, alert_clr_batch, astra_clr
+from numpy.typing import NDArray
+
+from service.inference.images import light_curve_image, light_curve_images
+from service.inference.tensors import alert_clr, alert_clr_batch, astra_clr
 from service.inference.two_survey_tensors import two_survey, two_survey_batch
 from service.photometry import LightCurve
 
-PREPROCESSINGS: Final[dict[str, Callable[[LightCurve, Mapping[str, Any]], Arrays]]] = {
+Inputs = Mapping[str, NDArray[Any]]
+
+PREPROCESSINGS: Final[dict[str, Callable[[LightCurve, Mapping[str, Any]], Inputs]]] = {
     "alert-clr/1": alert_clr,
     "astra-clr/1": astra_clr,
+    "light-curve-image/1": light_curve_image,
     "two-survey/1": two_survey,
 }
-BATCHED: Final[dict[str, Callable[[Sequence[LightCurve], Mapping[str, Any]], list[Arrays]]]] = {
+BATCHED: Final[dict[str, Callable[[Sequence[LightCurve], Mapping[str, Any]], Sequence[Inputs]]]] = {
     "alert-clr/1": alert_clr_batch,
+    "light-curve-image/1": light_curve_images,
     "two-survey/1": two_survey_batch,
 }
