@@ -30,8 +30,8 @@ OOD_PERCENTILE: Final = 99.0
 
 @dataclass(frozen=True)
 class Examples:
-    """What the model said of each validation object at each prefix: logits (n, C) with the published prior, embedding
-    (n, D).
+    """What the model said of each validation object at each prefix: logits (n, C) with the published prior, or (n, P, C)
+    of P stochastic passes; embedding (n, D).
     """
 
     logits: NDArray[np.float64]
@@ -56,13 +56,13 @@ def bin_of(n_seen: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def soften(logits: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    """Logits (n, C) times 1 where the object is surely a transient, times `scale` where it surely is not.
+    """Logits (..., C) times 1 where the object is surely a transient, times `scale` where it surely is not.
 
     Variable stars and active nuclei were learnt from a few hundred real objects, transients from thousands: the
     network is too sure of the former, and no temperature per detection count could be right for both. The top class
     stays the top class.
     """
-    transient = softmax(logits)[:, IS_TRANSIENT].sum(axis=1, keepdims=True)
+    transient = softmax(logits)[..., IS_TRANSIENT].sum(axis=-1, keepdims=True)
     return logits * (transient + (1.0 - transient) * scale)
 
 
@@ -77,7 +77,7 @@ def fit_softening(found: Examples) -> float:
         for b in np.unique(which[alerts]):
             mine = which == b
             temperature = fit_temperature(softened[mine], found.labels[mine])
-            p = softmax(softened[mine & alerts] / temperature)
+            p = published(softened[mine & alerts], temperature)
             total -= float(np.log(np.maximum(p[np.arange(len(p)), found.labels[mine & alerts]], 1e-12)).sum())
         return total
 
@@ -97,7 +97,7 @@ def calibrate(found: Examples) -> Calibration:
         mine = which == b
         logits, labels = found.logits[mine], found.labels[mine]
         temperature = round(fit_temperature(logits, labels), 4)  # as published, or thresholds miss by a hair
-        probabilities = softmax(logits / temperature)
+        probabilities = published(logits, temperature)
         score = 1.0 - probabilities[np.arange(len(labels)), labels]
         temperatures.append(temperature)
         thresholds.append([math.ceil(t * 1e6) / 1e6 for t in _thresholds(score, labels)])  # up: down loses coverage
@@ -110,15 +110,24 @@ def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> f
     """The temperature of least negative log-likelihood (Guo et al. 2017, arXiv:1706.04599)."""
 
     def loss(log_temperature: float) -> float:
-        p = softmax(logits / np.exp(log_temperature))
+        p = published(logits, np.exp(log_temperature))
         return float(-np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12)).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-1.5, 1.5), method="bounded").x))
 
 
+def published(logits: NDArray[np.float64], temperature: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """softmax(logits / temperature) (n, C) of logits (n, C); of stochastic passes (n, P, C) the mean over passes.
+
+    `temperature` is one number or one per light curve (n,).
+    """
+    probabilities = softmax(logits / np.reshape(temperature, (-1, *[1] * (logits.ndim - 1))))
+    return probabilities.mean(axis=1) if logits.ndim == 3 else probabilities
+
+
 def apply(calibration: Calibration, logits: NDArray[np.float64], n_seen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Published probabilities (n, C) of logits that carry the prior."""
-    return softmax(logits / np.array(calibration.temperature)[bin_of(n_seen)][:, None])
+    """Published probabilities (n, C) of logits (n, C) or (n, P, C) that carry the prior."""
+    return published(logits, np.array(calibration.temperature)[bin_of(n_seen)])
 
 
 def conformal_sets(

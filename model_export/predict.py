@@ -59,7 +59,7 @@ def predict(
             cut = windows(tokens.points[stops[row] - tokens.counts[row] : stops[row]], parameters)
             embedding[row] = model.embed(torch.from_numpy(cut)[None], torch.from_numpy(tokens.context[row])[None])[0]
         found[k] = Predictions(
-            model.head(embedding).double().numpy(),
+            model.head(model.dropout(embedding)).double().numpy(),
             embedding.double().numpy(),
             data.labels,
             total,

@@ -20,9 +20,9 @@ Ints = NDArray[np.int64]
 
 
 def softmax(logits: Floats) -> Floats:
-    """(n, C) -> (n, C)."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    """(..., C) -> (..., C)."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def half_prior_decision(probabilities: Floats, prior: Floats) -> Ints:

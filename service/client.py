@@ -75,6 +75,8 @@ class Classification:
     n_detections: dict[str, int]
     n_upper_limits: dict[str, int]
     flags: tuple[str, ...]
+    variance: dict[str, float] | None = None
+    bald: float | None = None
     candid: int | None = None
     mjd: float | None = None
     ra: float | None = None
@@ -438,6 +440,7 @@ def _parquet(points: Table) -> bytes:
 
 def _like(points: Table, answers: list[dict[str, Any]]) -> Table:
     """A row per object, in the kind of table that was given: the answer's plain fields, and `p_CLASS` per class."""
+    stochastic = any("bald" in each for each in answers)
     rows = [
         {
             "object_id": each["object_id"],
@@ -451,6 +454,7 @@ def _like(points: Table, answers: list[dict[str, Any]]) -> Table:
             "classifier": each["classifier"],
             "version": each["version"],
         }
+        | ({"bald": each.get("bald", float("nan"))} if stochastic else {})
         | {f"p_{name}": probability for name, probability in each["probabilities"].items()}
         for each in answers
     ]

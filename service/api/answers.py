@@ -63,6 +63,10 @@ class Classification(BaseModel):
     superclass_probabilities: dict[str, float] = Field(examples=[{"Transient": 0.93, "Stochastic": 0.07}])
     conformal_set: list[str] = Field(description="the classes that can't be ruled out", examples=[["SNIa", "SNII"]])
     ood_score: float | None = Field(default=None, description="distance from the training data; 1 is typical of it")
+    variance: dict[str, float] | None = Field(
+        default=None, description="of each probability over the model's stochastic passes; only where it makes them"
+    )
+    bald: float | None = Field(default=None, description="mutual information of class and pass [nats]; as variance")
     n_detections: dict[str, int] = Field(description="per band", examples=[{"g": 3, "r": 4}])
     n_upper_limits: dict[str, int] = Field(description="per band", examples=[{"r": 2}])
     flags: list[str] = Field(description="what to be careful about", examples=[["too_few_points"]])

@@ -152,7 +152,7 @@ async def metadata(name: str, here: Here, version: str = "") -> Response:
     classifier = _find(here, name, version)
     manifest = classifier.bundle.manifest
     size = len(manifest.classes)
-    shapes = {"probabilities": [-1, size], "conformal_set": [-1, size], "embedding": [-1, -1]}
+    shapes = {name: [-1, size] for name in ("probabilities", "conformal_set", "variance")} | {"embedding": [-1, -1]}
     return json_response(
         {
             "name": manifest.name,
@@ -161,7 +161,7 @@ async def metadata(name: str, here: Here, version: str = "") -> Response:
             "inputs": [{"name": name, "datatype": INPUTS[name][0], "shape": [-1]} for name in INPUTS],
             "outputs": [
                 {"name": output, "datatype": datatype, "shape": shapes.get(output, [-1])}
-                for output, datatype in OUTPUTS.items()
+                for output, datatype in _outputs(classifier).items()
             ],
             "parameters": {"classes": ",".join(manifest.classes)},
         }
@@ -192,20 +192,26 @@ async def infer(name: str, request: Request, here: Here, version: str = "") -> R
         content_type(request, (JSON, OCTETS))
     body = await read_body(request, here.settings.api.max_body_bytes)
     try:
-        asked, light_curves = await in_thread(_read, body, request.headers.get(HEADER_LENGTH), here.settings.api)
+        header_length = request.headers.get(HEADER_LENGTH)
+        asked, light_curves = await in_thread(_read, body, header_length, _outputs(classifier), here.settings.api)
         predictions = await in_thread(classifier.classify, light_curves)
-        answer, header_length = _answer(asked, classifier, predictions)
+        answer, answer_length = _answer(asked, classifier, predictions)
     except TensorError as error:
         raise invalid(error.field, str(error)) from error
-    if header_length is None:
+    if answer_length is None:
         return Response(answer, media_type=JSON)
-    return Response(answer, media_type=OCTETS, headers={HEADER_LENGTH: str(header_length)})
+    return Response(answer, media_type=OCTETS, headers={HEADER_LENGTH: str(answer_length)})
 
 
 OUTPUTS: Final = {
     "probabilities": "FP32", "top_class": BYTES, "conformal_set": "BOOL", "ood_score": "FP32", "flags": BYTES,
     "embedding": "FP32",
 }  # fmt: skip
+STOCHASTIC_OUTPUTS: Final = {"variance": "FP32", "bald": "FP32"}  # of models that are asked several times
+
+
+def _outputs(classifier: Classifier) -> dict[str, str]:
+    return OUTPUTS | (STOCHASTIC_OUTPUTS if classifier.bundle.manifest.stochastic else {})
 
 
 def _residents(here: Context) -> list[Classifier]:
@@ -224,7 +230,9 @@ def _find(here: Context, name: str, version: str) -> Classifier:
     )
 
 
-def _read(body: bytes, header_length: str | None, settings: ApiSettings) -> tuple[InferRequest, list[LightCurve]]:
+def _read(
+    body: bytes, header_length: str | None, outputs: dict[str, str], settings: ApiSettings
+) -> tuple[InferRequest, list[LightCurve]]:
     asked = decode_request(body, header_length)
     unknown = [name for name in asked.inputs if name not in INPUTS]
     if unknown:
@@ -232,9 +240,9 @@ def _read(body: bytes, header_length: str | None, settings: ApiSettings) -> tupl
     missing = [name for name, (_, required, _) in INPUTS.items() if required and name not in asked.inputs]
     if missing:
         raise TensorError("inputs", f"input {missing[0]} is missing")
-    unwanted = [each.name for each in asked.outputs if each.name not in OUTPUTS]
+    unwanted = [each.name for each in asked.outputs if each.name not in outputs]
     if unwanted:
-        raise TensorError("outputs", f"there is no output {unwanted[0]}; there are {', '.join(OUTPUTS)}")
+        raise TensorError("outputs", f"there is no output {unwanted[0]}; there are {', '.join(outputs)}")
     return asked, _light_curves(asked.inputs, settings)
 
 
@@ -301,7 +309,7 @@ def _answer(asked: InferRequest, classifier: Classifier, predictions: list[Predi
     classes = classifier.bundle.manifest.classes
     wanted = {each.name: each for each in asked.outputs}
     tensors = []
-    for name in wanted or OUTPUTS:
+    for name in wanted or _outputs(classifier):
         each = wanted.get(name)
         tensor = _output(name, classes, predictions)
         if each is not None and each.classes:
@@ -326,9 +334,14 @@ def _output(name: str, classes: tuple[str, ...], predictions: list[Prediction]) 
             values = np.array([each.ood_score for each in predictions], dtype=np.float32)
         case "flags":
             values = np.array([",".join(each.flags) for each in predictions], dtype=object)
+        case "variance":
+            nothing = np.full(len(classes), np.nan, dtype=np.float32)
+            values = np.stack([nothing if each.variance is None else each.variance for each in predictions])
+        case "bald":
+            values = np.array([each.bald for each in predictions], dtype=np.float32)
         case _:
             values = np.stack([each.embedding for each in predictions])
-    return Tensor(name, OUTPUTS[name], values)
+    return Tensor(name, (OUTPUTS | STOCHASTIC_OUTPUTS)[name], values)
 
 
 def _best(tensor: Tensor, classes: tuple[str, ...], count: int) -> Tensor:

@@ -59,7 +59,8 @@ def classify(
         for _ in progress.track(intake.read(paths), total=len(paths), description="reading"):
             pass
         curves = intake.light_curves(max_detections)
-        report = Report(form, classifier.bundle.manifest.classes)
+        manifest = classifier.bundle.manifest
+        report = Report(form, manifest.classes, manifest.stochastic is not None)
         task = progress.add_task("classifying", total=len(curves))
         for object_id, light_curve, prediction in _classified(classifier, curves):
             report.add(object_id, light_curve, prediction, intake.flags(object_id))

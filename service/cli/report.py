@@ -23,9 +23,11 @@ SPARKLINE_WIDTH: Final = 16
 class Report:
     """Writes to standard output as objects come (`jsonl`, `csv`) or at the end (`table`)."""
 
-    def __init__(self, form: str, classes: tuple[str, ...]) -> None:
+    def __init__(self, form: str, classes: tuple[str, ...], stochastic: bool = False) -> None:
+        """`stochastic`: answers are of several passes, and tables for programs have the column `bald`."""
         self._form = form
         self._classes = classes
+        self._stochastic = stochastic
         self._table = Table(
             "object", "light curve", "detections", "class", "probability", "could also be", "flags", box=None
         )
@@ -33,7 +35,7 @@ class Report:
         if form == "csv":
             self._csv.writerow(
                 ["object_id", "top_class", "top_probability", *(f"p_{name}" for name in classes), "n_detections",
-                 "conformal_set", "ood_score", "flags", "classifier", "version"]
+                 "conformal_set", "ood_score", *(["bald"] if stochastic else []), "flags", "classifier", "version"]
             )  # fmt: skip
 
     def add(self, object_id: str, light_curve: LightCurve, prediction: Prediction, flags: tuple[str, ...]) -> None:
@@ -45,7 +47,8 @@ class Report:
             self._csv.writerow(
                 [object_id, record["top_class"], record["top_probability"], *record["probabilities"].values(),
                  record["n_detections"], " ".join(record["conformal_set"]), record["ood_score"],
-                 " ".join(record["flags"]), record["classifier"], record["version"]]
+                 *([record.get("bald")] if self._stochastic else []), " ".join(record["flags"]),
+                 record["classifier"], record["version"]]
             )  # fmt: skip
         else:
             others = [name for name in record["conformal_set"] if name != record["top_class"]]

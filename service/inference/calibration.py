@@ -15,7 +15,8 @@ class Judgement:
     """Calibrated answers of n light curves over C classes and S superclasses.
 
     probabilities (n, C) sum to one; superclass_probabilities (n, S) are their sums by parent; in_conformal_set (n, C);
-    ood_score (n,), NaN where the bundle has no such statistics; is_out_of_distribution (n,).
+    ood_score (n,), NaN where the bundle has no such statistics; is_out_of_distribution (n,). Of stochastic passes also
+    variance (n, C), of each class's probability over the passes, and bald (n,), their mutual information in nats.
     """
 
     probabilities: NDArray[np.float32]
@@ -23,6 +24,8 @@ class Judgement:
     in_conformal_set: NDArray[np.bool_]
     ood_score: NDArray[np.float64]
     is_out_of_distribution: NDArray[np.bool_]
+    variance: NDArray[np.float32] | None = None
+    bald: NDArray[np.float64] | None = None
 
 
 class Calibrator:
@@ -41,9 +44,13 @@ class Calibrator:
     def judge(
         self, logits: NDArray[np.floating], embedding: NDArray[np.floating], n_detections: NDArray[np.integer]
     ) -> Judgement:
-        """Of logits (n, C), embedding (n, D) and the number of detections (n,) that each answer rests on."""
+        """Of logits (n, C) or, of P passes, (n, P, C), embedding (n, D), and detections (n,) that answers rest on."""
         bins = np.maximum(np.searchsorted(self._first_counts, n_detections, side="right") - 1, 0)
-        probabilities = _softmax(logits.astype(np.float64) / self._temperature[bins, None])
+        temperature = self._temperature[bins].reshape(-1, *[1] * (logits.ndim - 1))
+        probabilities = _softmax(logits.astype(np.float64) / temperature)
+        variance = bald = None
+        if logits.ndim == 3:
+            probabilities, variance, bald = _over_passes(probabilities)
         score = np.full(len(logits), np.nan)
         beyond = np.zeros(len(logits), dtype=np.bool_)
         if self._distance:
@@ -56,6 +63,8 @@ class Calibrator:
             in_conformal_set=1.0 - probabilities <= self._thresholds[bins],
             ood_score=score,
             is_out_of_distribution=beyond,
+            variance=variance,
+            bald=bald,
         )
 
     def superclasses(self, probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -85,6 +94,25 @@ class _Distance:
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: NDArray[np.float64] = raised / raised.sum(axis=1, keepdims=True)
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: NDArray[np.float64] = raised / raised.sum(axis=-1, keepdims=True)
     return shares
+
+
+def _over_passes(
+    probabilities: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float64]]:
+    """Mean (n, C), variance (n, C) and mutual information (n,) of probabilities (n, P, C).
+
+    The mutual information of class and pass is the entropy of the mean less the mean entropy: high where passes are
+    sure of different classes (BALD, Houlsby et al. 2011, arXiv:1112.5745).
+    """
+    mean = probabilities.mean(axis=1)
+    bald = _entropy(mean) - _entropy(probabilities).mean(axis=1)
+    return mean, probabilities.var(axis=1).astype(np.float32), np.maximum(bald, 0.0)
+
+
+def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """In nats, over the last axis."""
+    entropy: NDArray[np.float64] = -(probabilities * np.log(np.maximum(probabilities, 1e-300))).sum(axis=-1)
+    return entropy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -107,7 +108,7 @@ class Classifier:
             rows = rows[prepared]
         with stage("inference"):
             logits, embedding = self._run(inputs)
-            finite = np.isfinite(logits).all(axis=1) & np.isfinite(embedding).all(axis=1)
+            finite = np.isfinite(logits).all(axis=tuple(range(1, logits.ndim))) & np.isfinite(embedding).all(axis=1)
             judged = self._spread(len(light_curves), rows[finite], logits[finite], embedding[finite], census.n_usable)
             return self._predictions(census, *judged)
 
@@ -131,8 +132,10 @@ class Classifier:
             return inputs, prepared
 
     def _run(self, inputs: list[dict[str, NDArray[Any]]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits (n, C) and embeddings (n, D), the batches shared out among the threads."""
-        logits = np.empty((len(inputs), len(self._classes)), dtype=np.float32)
+        """Logits (n, C), of stochastic passes (n, P, C), and embeddings (n, D); the threads share out the batches."""
+        stochastic = self.bundle.manifest.stochastic
+        passes = (stochastic.passes,) if stochastic else ()
+        logits = np.empty((len(inputs), *passes, len(self._classes)), dtype=np.float32)
         embedding = np.empty((len(inputs), self._session.embedding_size), dtype=np.float32)
         waiting = deque(equal_shapes(inputs, self._largest_batch))
 
@@ -178,9 +181,12 @@ class Classifier:
             in_conformal_set=np.ones((count, len(self._classes)), dtype=np.bool_),
             ood_score=np.full(count, np.nan),
             is_out_of_distribution=np.zeros(count, dtype=np.bool_),
+            variance=None if answer.variance is None else np.full((count, len(self._classes)), np.nan, np.float32),
+            bald=None if answer.bald is None else np.full(count, np.nan),
         )
         for name in Judgement.__slots__:
-            getattr(prior, name)[rows] = getattr(answer, name)
+            if (values := getattr(answer, name)) is not None:
+                getattr(prior, name)[rows] = values
         everywhere = np.zeros((count, embedding.shape[1]), dtype=np.float32)
         everywhere[rows] = embedding
         return prior, everywhere, judged
@@ -213,8 +219,12 @@ class Classifier:
                 n_upper_limits=upper_limits,
                 flags=row_flags,
                 embedding=vector,
+                variance=variance,
+                bald=bald,
             )
-            for probabilities, parents, members, score, detections, upper_limits, row_flags, vector in zip(
+            for (
+                probabilities, parents, members, score, detections, upper_limits, row_flags, vector, variance, bald
+            ) in zip(
                 judgement.probabilities,
                 judgement.superclass_probabilities.tolist(),
                 judgement.in_conformal_set.tolist(),
@@ -223,9 +233,11 @@ class Classifier:
                 census.per_band(Kind.UPPER_LIMIT),
                 flags,
                 embedding,
+                [None] * len(judged) if judgement.variance is None else judgement.variance,
+                [math.nan] * len(judged) if judgement.bald is None else judgement.bald.tolist(),
                 strict=True,
             )
-        ]
+        ]  # fmt: skip
 
 
 class _Census:

@@ -84,6 +84,26 @@ class Padding(_Strict):
         return self
 
 
+class Noise(_Strict):
+    """One noise input of the graph, of shape (passes, ...): drawn from the seed, the same for all light curves."""
+
+    input: str = Field(description="name of the graph's input")
+    kind: Literal["dropout", "gumbel"] = Field(description="masks that keep the mean, or noise added to scores")
+    rate: float = Field(default=0.0, ge=0, lt=1, description="of dropout: the share of a mask that is zero")
+
+
+class Stochastic(_Strict):
+    """The graph answers each light curve `passes` times, under as many draws of its noise: logits (B, passes, C).
+
+    Probabilities are then the mean over passes; their variance and mutual information say how far the passes agree.
+    """
+
+    method: str = Field(description="what the passes sample, for people: mc-dropout, hsa, ensemble, ...")
+    passes: int = Field(ge=2, le=1000)
+    seed: int = Field(default=0, ge=0, description="of all noise")
+    noise: list[Noise] = Field(default_factory=list, description="none where the passes are networks of their own")
+
+
 class Manifest(_Strict):
     """See each field; `sha256` is of `model.onnx`, and the bundle is refused when it differs."""
 
@@ -98,6 +118,7 @@ class Manifest(_Strict):
         default_factory=lambda: list(ZTF_WAVELENGTHS), min_length=1, description="the model knows; others are left out"
     )
     padding: Padding | None = Field(default=None, description="how the graph takes padding; none: exact lengths only")
+    stochastic: Stochastic | None = Field(default=None, description="passes under noise; none: one answer, no noise")
     batch_invariant: bool = Field(
         default=True,
         description="false where neighbours in a batch change an answer (dynamic quantisation): then one by one",

@@ -27,6 +27,9 @@ class Prediction:
     bundle's threshold the flag is set; NaN where there is none); `embedding` float32 (D,). Counts are per band that has
     any, of all points of the light curve, whatever the model leaves out.
 
+    Where the bundle asks for stochastic passes, `probabilities` are their mean, `variance` float32 (C,) is that of each
+    class's probability over the passes, and `bald` the mutual information of class and pass in nats; else None and NaN.
+
     Where nothing could be judged (`no_detection`, `unusable_photometry`) the probabilities are the training prior, no
     class is ruled out, and the embedding is zero.
     """
@@ -42,6 +45,8 @@ class Prediction:
     n_upper_limits: dict[str, int]
     flags: tuple[str, ...]
     embedding: NDArray[np.float32]
+    variance: NDArray[np.float32] | None = None
+    bald: float = math.nan
 
     @property
     def top_class(self) -> str:
@@ -52,10 +57,13 @@ class Prediction:
         return float(self.probabilities.max())
 
     def fields(self) -> dict[str, Any]:
-        """What a published classification says of the light curve itself, JSON-able, named as in the output schema."""
+        """What a published classification says of the light curve itself, JSON-able, named as in the output schema.
+
+        `variance` and `bald` are there only where there were passes to compare.
+        """
         probabilities = self.probabilities.tolist()
         top = max(range(len(probabilities)), key=probabilities.__getitem__)
-        return {
+        fields: dict[str, Any] = {
             "classifier": self.classifier,
             "version": self.version,
             "top_class": self.classes[top],
@@ -68,3 +76,6 @@ class Prediction:
             "n_upper_limits": self.n_upper_limits,
             "flags": list(self.flags),
         }
+        if self.variance is not None and not math.isnan(self.bald):
+            fields |= {"variance": dict(zip(self.classes, self.variance.tolist(), strict=True)), "bald": self.bald}
+        return fields

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.config import Device
 from service.inference.bundle import MODEL, Bundle, BundleError
+from service.inference.stochastic import draw
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +60,16 @@ class Session:
         self._bound = self.provider == CUDA if bound is None else bound
         outputs = bundle.manifest.outputs
         self._outputs = [outputs["logits"], outputs["embedding"]]
+        self._noise = self._draw_noise()
         self._check_inputs(sample)
         self.embedding_size = self._check_outputs(sample)
 
     def run(self, inputs: dict[str, NDArray[Any]]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """(logits (B, C), embedding (B, D)) of inputs with a batch axis in front. Releases the interpreter lock."""
+        """(logits (B, C), embedding (B, D)) of inputs with a batch axis in front; logits of stochastic passes are
+        (B, P, C). Releases the interpreter lock.
+        """
+        if self._noise:
+            inputs = inputs | self._noise
         logits, embedding = self._run_bound(inputs) if self._bound else self._session.run(self._outputs, inputs)
         return logits, embedding
 
@@ -78,8 +84,28 @@ class Session:
         outputs: list[NDArray[np.floating]] = binding.copy_outputs_to_cpu()
         return outputs
 
+    def _draw_noise(self) -> dict[str, NDArray[np.float32]]:
+        """The noise of all passes, drawn once: by name of the graph's input, (passes, ...)."""
+        stochastic = self._bundle.manifest.stochastic
+        if stochastic is None:
+            return {}
+        taken = {node.name: node for node in self._session.get_inputs()}
+        drawn = {}
+        for index, noise in enumerate(stochastic.noise):
+            node = taken.get(noise.input)
+            if node is None:
+                raise self._error(f"takes no input {noise.input} (manifest.stochastic); it takes {', '.join(taken)}")
+            shape = node.shape[1:]
+            if node.type != "tensor(float)" or not all(isinstance(axis, int) for axis in shape):
+                raise self._error(
+                    f"takes noise {noise.input} as {node.type} {_shape(node.shape)}, not as float32 with"
+                    " every axis but the first fixed"
+                )
+            drawn[noise.input] = draw(noise, index, stochastic.seed, stochastic.passes, shape)
+        return drawn
+
     def _check_inputs(self, sample: Mapping[str, NDArray[Any]]) -> None:
-        wanted = {node.name: node for node in self._session.get_inputs()}
+        wanted = {node.name: node for node in self._session.get_inputs() if node.name not in self._noise}
         if wanted.keys() != sample.keys():
             raise self._error(
                 f"takes the inputs {', '.join(sorted(wanted))}, but preprocessing"
@@ -111,10 +137,12 @@ class Session:
         except Exception as error:  # ONNX Runtime's errors have no common base but Exception
             raise self._error(f"fails on a sample light curve: {_first_line(error)}") from error
         manifest = self._bundle.manifest
-        if np.shape(logits) != (2, len(manifest.classes)):
+        passes = (manifest.stochastic.passes,) if manifest.stochastic else ()
+        if np.shape(logits) != (2, *passes, len(manifest.classes)):
             raise self._error(
                 f"gives {self._outputs[0]} of shape {_shape(np.shape(logits))} for two light curves;"
-                f" the taxonomy asks for {_shape((2, len(manifest.classes)))}"
+                f" the {'passes and the ' if passes else ''}taxonomy"
+                f" ask{'' if passes else 's'} for {_shape((2, *passes, len(manifest.classes)))}"
             )
         if np.ndim(embedding) != 2 or len(embedding) != 2:
             raise self._error(f"gives {self._outputs[1]} of shape {_shape(np.shape(embedding))}, not (2, D)")

@@ -54,8 +54,10 @@ class TinyGraph:
         n_features: int = len(POINT_FEATURES),
         logits_name: str = "logits",
         padded: bool = False,
+        mask_size: int | str | None = None,
     ) -> bytes:
-        """The ONNX model; `padded`: its points may be filled up with zeros, and `lengths` says how many are real. The
+        """The ONNX model; `padded`: its points may be filled up with zeros, and `lengths` says how many are real;
+        `mask_size`: D, for one that takes dropout masks (passes, D) of its embedding and gives logits of each pass. The
         other keywords make one that breaks the contract.
         """
         mean = [helper.make_node("ReduceMean", ["as_float", "axes"], ["mean"], keepdims=0)]
@@ -67,6 +69,13 @@ class TinyGraph:
                 helper.make_node("Div", ["sum", "column"], ["by_window"]),
                 helper.make_node("ReduceMean", ["by_window", "window_axis"], ["mean"], keepdims=0),
             ]
+        logits = [helper.make_node("MatMul", ["embedding", "b"], [logits_name])]
+        if mask_size is not None:
+            logits = [
+                helper.make_node("Unsqueeze", ["embedding", "window_axis"], ["each"]),
+                helper.make_node("Mul", ["each", "mask"], ["masked"]),
+                helper.make_node("MatMul", ["masked", "b"], [logits_name]),
+            ]
         a = np.resize(self.a, (n_features + len(CONTEXT_FEATURES), EMBEDDING_SIZE))
         nodes = [
             helper.make_node("Cast", [points_name], ["as_float"], to=TensorProto.FLOAT),
@@ -74,7 +83,7 @@ class TinyGraph:
             helper.make_node("Concat", ["mean", "context"], ["features"], axis=1),
             helper.make_node("MatMul", ["features", "a"], ["projected"]),
             helper.make_node("Tanh", ["projected"], ["embedding"]),
-            helper.make_node("MatMul", ["embedding", "b"], [logits_name]),
+            *logits,
         ]
         graph = helper.make_graph(
             nodes,
@@ -83,9 +92,16 @@ class TinyGraph:
                 helper.make_tensor_value_info(points_name, points_type, [batch, "windows", "points", n_features]),
                 helper.make_tensor_value_info("context", TensorProto.FLOAT, [batch, len(CONTEXT_FEATURES)]),
                 *([helper.make_tensor_value_info("lengths", TensorProto.INT64, [batch])] if padded else []),
+                *(
+                    [helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["passes", mask_size])]
+                    if mask_size
+                    else []
+                ),
             ],
             [
-                helper.make_tensor_value_info(logits_name, TensorProto.FLOAT, ["batch", None]),
+                helper.make_tensor_value_info(
+                    logits_name, TensorProto.FLOAT, ["batch", *([None] if mask_size else []), None]
+                ),
                 helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", None]),
             ],
             [
