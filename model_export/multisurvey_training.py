@@ -27,7 +27,7 @@ _PREDICT: Final = 512  # objects embedded at a time
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    steps: int = 1200
+    steps: int = 900
     batch_size: int = 64
     learning_rate: float = 2e-3
     warm_up: int = 100

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.tensors import POINT_FEATURES, Arrays, Tokens, alert_tokens, windows
+from service.inference.tensors import CONTEXT_FEATURES, POINT_FEATURES, Arrays, Tokens, alert_tokens, windows
 from service.photometry import BAND_CODES, SURVEY_CODES, Kind, LightCurve, end_to_end
 from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitude, magnitude_from_flux
 
@@ -60,52 +60,55 @@ def survey_tokens(
 ) -> Tokens:
     """Tokens (N, 19), counts (B,), context (B, 12) of what `surveys` saw of many light curves laid end to end.
 
-    With one survey the tokens of its branch; with several one sequence of all, in time order. Of the 19 numbers the
-    first 16 are those of `alert_tokens` (blue as g, red as r), then: half the log1p of the chi square per degree of
-    freedom of the detections within the night, log of their number, and whether ATLAS saw it. A light curve without a
-    detection has no tokens and a context of zeros.
+    ATLAS is known by its bands, ZTF by its bands and name. With one survey the tokens of its branch; with several one
+    sequence of all, in time order. Of the 19 numbers the first 16 are those of `alert_tokens` (blue as g, red as r),
+    then: half the log1p of the chi square per degree of freedom of the detections within the night, log of their
+    number, and whether ATLAS saw it. A light curve without a detection has no tokens and a context of zeros.
     """
     curve = np.repeat(np.arange(len(counts)), counts)
-    mine, colour = np.zeros(len(points), dtype=np.bool_), np.zeros(len(points), dtype=np.int8)
+    saw, colour = np.full(len(points), -1, dtype=np.int8), np.zeros(len(points), dtype=np.int8)
     for survey in surveys:
-        here = points["survey"] == SURVEY_CODES[survey]
+        number = list(TWO_SURVEYS).index(survey)
+        # c and o are ATLAS's alone, whatever a point says; g and r must be ZTF's
+        here = (points["survey"] == SURVEY_CODES[survey]) | (survey == "atlas")
         for place, band in enumerate(TWO_SURVEYS[survey]):
             chosen = here & (points["band"] == BAND_CODES[band])
-            mine |= chosen
-            colour[chosen] = place
-    detected = points["kind"] == Kind.DETECTION
-    mine &= (detected & ~np.isnan(points["mag"])) | (points["kind"] == Kind.UPPER_LIMIT)
-    points, curve, colour = points[mine], curve[mine], colour[mine]
-    points, curve, night = _nights(points, curve, colour, float(parameters.get("same_night", SAME_NIGHT)))
+            saw[chosen], colour[chosen] = number, place
+    detected = (points["kind"] == Kind.DETECTION) & ~np.isnan(points["mag"])
+    mine = (saw >= 0) & (detected | (points["kind"] == Kind.UPPER_LIMIT))
+    gap = float(parameters.get("same_night", SAME_NIGHT))
+    points, curve, night = _nights(points[mine], curve[mine], saw[mine], colour[mine], gap)
     keep = _beside_detections(points, curve)
     points, curve, night = points[keep], curve[keep], night[keep]
     left = np.bincount(curve, minlength=len(counts))
     seen = left > 0
     width = len(TWO_SURVEY_FEATURES)
     if not seen.any():
-        return Tokens(np.zeros((0, width), np.float32), left, np.zeros((len(counts), 12), np.float32))
+        return Tokens(
+            np.zeros((0, width), np.float32), left, np.zeros((len(counts), len(CONTEXT_FEATURES)), np.float32)
+        )
     tokens = alert_tokens(points, left[seen], dict(parameters) | _OWN_CONTEXT)
-    context = np.zeros((len(counts), tokens.context.shape[1]), dtype=np.float32)
+    context = np.zeros((len(counts), len(CONTEXT_FEATURES)), dtype=np.float32)
     context[seen] = tokens.context
     return Tokens(np.concatenate((tokens.points, night), axis=1), left, context)
 
 
 def _nights(
-    points: NDArray[np.void], curve: NDArray[np.int64], colour: NDArray[np.int8], gap: float
+    points: NDArray[np.void], curve: NDArray[np.int64], saw: NDArray[np.int8], colour: NDArray[np.int8], gap: float
 ) -> tuple[NDArray[np.void], NDArray[np.int64], NDArray[np.float32]]:
-    """One point per curve, survey, band and night, in time order within its curve, with `colour` as its band; its
+    """One point per curve, survey `saw`, band and night, in time order within its curve, with `colour` as its band; its
     curve; its NIGHT_FEATURES.
 
     Detections are averaged as signed fluxes by inverse variance, and what was not detected beside them is left out;
     a night of limits alone keeps the deepest.
     """
-    order = np.lexsort((points["mjd"], colour, points["survey"], curve))
-    points, curve, colour = points[order], curve[order], colour[order]
+    order = np.lexsort((points["mjd"], colour, saw, curve))
+    points, curve, saw, colour = points[order], curve[order], saw[order], colour[order]
     if not len(points):
         return points, curve, np.zeros((0, len(NIGHT_FEATURES)), np.float32)
-    mjd, survey = points["mjd"], points["survey"]
     starts = np.ones(len(points), dtype=np.bool_)
-    starts[1:] = (np.diff(curve) != 0) | (np.diff(survey) != 0) | (np.diff(colour) != 0) | (np.diff(mjd) > gap)
+    same = (np.diff(curve) == 0) & (np.diff(saw) == 0) & (np.diff(colour) == 0)
+    starts[1:] = ~same | (np.diff(points["mjd"]) > gap)
     first, group = np.flatnonzero(starts), np.cumsum(starts) - 1
 
     def total(values: NDArray[np.generic]) -> NDArray[np.float64]:
@@ -126,7 +129,7 @@ def _nights(
 
     out = points[first].copy()
     counted = np.where(some[group], detected, 1.0)
-    out["mjd"] = total(counted * mjd) / total(counted)
+    out["mjd"] = total(counted * points["mjd"]) / total(counted)
     out["band"] = colour[first]
     out["kind"] = np.where(some, Kind.DETECTION, Kind.UPPER_LIMIT)
     out["mag"] = np.where(some, combined_mag, np.nan)
@@ -136,7 +139,7 @@ def _nights(
     features = np.empty((len(first), len(NIGHT_FEATURES)), dtype=np.float32)
     features[:, 0] = 0.5 * np.log1p(chi_square * (number > 1))
     features[:, 1] = np.log(np.maximum(number, 1))
-    features[:, 2] = out["survey"] == SURVEY_CODES["atlas"]
+    features[:, 2] = saw[first] == list(TWO_SURVEYS).index("atlas")
     order = np.lexsort((out["mjd"], curve[first]))
     return out[order], curve[first][order], features[order]
 
