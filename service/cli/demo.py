@@ -20,7 +20,7 @@ from rich.text import Text
 from service.alerts import Decoder
 from service.api.app import create_app
 from service.cli.errors import explains
-from service.cli.hosting import HttpServer, listen, open_models, slow_gauges
+from service.cli.hosting import HttpServer, listen, open_models, slow_gauges, spare_collector
 from service.cli.store import MJD_EPOCH
 from service.config import ConfigError, LogSettings, load_settings
 from service.inference.bundle import BundleError
@@ -142,6 +142,7 @@ def demo(config: Path | None, count: int, rate: float, seed: int, port: int) -> 
         port = listening.getsockname()[1]
         console.print(f"page     http://localhost:{port}\nAPI      http://localhost:{port}/docs")
         console.print(f"metrics  http://localhost:{port}/metrics\nCtrl-C ends it")
+        spare_collector()
         try:
             with slow_gauges(app, models, store):
                 night.start()

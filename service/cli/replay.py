@@ -11,7 +11,7 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 
 from service.alerts import Decoder
 from service.cli.errors import explains
-from service.cli.hosting import open_models, store_folder
+from service.cli.hosting import open_models, spare_collector, store_folder
 from service.config import ConfigError, load_settings
 from service.inference.bundle import BundleError
 from service.inference.session import DeviceError
@@ -61,6 +61,7 @@ def replay(
     if out is not None:
         writer = Parquet(out) if out.suffix == ".parquet" else JsonLines.to(out)
     pipeline = Pipeline(Decoder(), store, models, settings.quality, settings.pipeline.max_message_bytes)
+    spare_collector()
     try:
         with Progress(
             SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(),

@@ -96,6 +96,8 @@ class KafkaSink:
         while not given_up():
             try:
                 ensure_topics(self._settings)
+                # Connect now: a first batch would wait up to half a second for brokers and an id for idempotence.
+                self._producer.list_topics(self._settings.output_topic, timeout=ADMIN_TIMEOUT_S)
             except KafkaException as error:
                 self._trouble = f"the output topics can't be looked at: {error.args[0]}"
                 log.warning(self._trouble)
