@@ -1,18 +1,19 @@
-"""Bytes -> Alert."""
+"""Bytes -> Alert, whatever survey they are of: the name of the writer's record tells."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 from typing import Any, Final
 
 from service import metrics
-from service.alerts import container, fallback, interpreter, schema, ztf
+from service.alerts import atlas, container, fallback, interpreter, schema, ztf
 from service.alerts.alert import Alert, AlertError
 from service.alerts.compiler import NotCompilableError, compile_schema
 from service.alerts.interpreter import Program
-from service.alerts.projection import Cells
+from service.alerts.projection import Cells, Projection
 from service.alerts.schemas import SchemaSource
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class Decoder:
             cells, end = reader.read(raw, FRAME_SIZE, len(raw))
             if end != len(raw):
                 raise AlertError("trailing_bytes", f"record ends at byte {end} of {len(raw)}")
-            return ztf.alert(cells)
+            return reader.alert(cells)
         header, reader = self._container_reader(raw)
         found = None
         for block in container.blocks(raw, header):
@@ -78,7 +79,7 @@ class Decoder:
                 raise block.fault
         if found is None:
             raise AlertError("no_record", "the file holds no record")
-        return ztf.alert(found)
+        return reader.alert(found)
 
     def decode_many(self, raws: Sequence[bytes]) -> list[Alert | AlertError]:
         """Alert or error per message: a bad one never harms its neighbours. Raises SchemaSourceUnavailableError."""
@@ -159,30 +160,36 @@ class Decoder:
         """What reads the records of a writer schema. Raises AlertError: bad_schema, unsupported_schema."""
         loaded = schema.load(text)
         tree = schema.resolve(loaded)
+        survey = atlas if isinstance(tree, schema.Record) and tree.name == atlas.RECORD else ztf
         try:
-            return _CompiledReader(compile_schema(tree, ztf.PROJECTION))
+            return _CompiledReader(compile_schema(tree, survey.PROJECTION), survey)
         except NotCompilableError as reason:
             log.warning("fastavro reads the records of a writer schema that can't be compiled: %s", reason)
             self.fallbacks.count(schemas=1)
-            return _FallbackReader(fallback.parse(loaded), self.fallbacks)
+            return _FallbackReader(fallback.parse(loaded), survey, self.fallbacks)
 
 
 class _CompiledReader:
-    def __init__(self, program: Program) -> None:
+    """`alert` is the survey's function from cells to Alert; a survey is a module with it and a PROJECTION."""
+
+    def __init__(self, program: Program, survey: ModuleType) -> None:
         self._program = program
+        self.alert: Callable[[Cells], Alert] = survey.alert
 
     def read(self, data: bytes, start: int, end: int) -> tuple[Cells, int]:
         return interpreter.read(data, start, end, self._program)
 
 
 class _FallbackReader:
-    def __init__(self, parsed: Any, counts: Fallbacks) -> None:
+    def __init__(self, parsed: Any, survey: ModuleType, counts: Fallbacks) -> None:
         self._parsed = parsed
+        self._projection: Projection = survey.PROJECTION
         self._counts = counts
+        self.alert: Callable[[Cells], Alert] = survey.alert
 
     def read(self, data: bytes, start: int, end: int) -> tuple[Cells, int]:
         self._counts.count(records=1)
-        return fallback.read(data, start, end, self._parsed, ztf.PROJECTION)
+        return fallback.read(data, start, end, self._parsed, self._projection)
 
 
 _Reader = _CompiledReader | _FallbackReader
@@ -197,7 +204,7 @@ def _alerts(reader: _Reader, block: container.Block) -> Iterator[Alert | AlertEr
             yield error
             return
         try:
-            yield ztf.alert(cells)
+            yield reader.alert(cells)
         except AlertError as error:
             yield error
     if position != block.end:

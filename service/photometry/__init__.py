@@ -1,6 +1,14 @@
 """What a light curve is: points, bands, magnitudes and fluxes, merging, packing, points tables."""
 
-from service.photometry.bands import BAND_CODES, BANDS, SURVEY_CODES, SURVEYS, ZTF_WAVELENGTHS, band_code
+from service.photometry.bands import (
+    BAND_CODES,
+    BANDS,
+    SURVEY_CODES,
+    SURVEYS,
+    SURVEYS_BY_POSITION,
+    ZTF_WAVELENGTHS,
+    band_code,
+)
 from service.photometry.lightcurve import POINT, Kind, LightCurve, end_to_end, merge
 
 __all__ = [
@@ -8,6 +16,7 @@ __all__ = [
     "BAND_CODES",
     "POINT",
     "SURVEYS",
+    "SURVEYS_BY_POSITION",
     "SURVEY_CODES",
     "ZTF_WAVELENGTHS",
     "Kind",

@@ -9,6 +9,10 @@ SURVEYS: Final[tuple[str, ...]] = ("ztf", "lsst", "atlas")
 BAND_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(BANDS)}
 SURVEY_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(SURVEYS)}
 
+# Surveys whose photometry comes for a position instead of in alerts with an object's name: it joins the objects that
+# the alerts of others have named. What an object's own alerts brought and what joined it is told apart by this.
+SURVEYS_BY_POSITION: Final[tuple[str, ...]] = ("atlas",)
+
 # Effective wavelengths in angstrom of ZTF g, r, i (SVO filter profile service; the values Astra-CLR was trained with).
 ZTF_WAVELENGTHS: Final[dict[str, float]] = {"g": 4746.48, "r": 6366.38, "i": 7829.03}
 

@@ -33,7 +33,8 @@ def storable(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Increment:
-    """What one alert adds to its object. ra, dec [deg], NaN where unknown.
+    """What one alert adds to its object, or photometry to its source (then `object_id` is the source's name). ra, dec
+    [deg], NaN where unknown.
 
     Raises ValueError on an object_id that is empty or not `storable`.
     """
@@ -50,7 +51,10 @@ class Increment:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object at rest. ra, dec [deg] are those of its alert of the greatest epoch, `last_mjd` [days]."""
+    """An object at rest. ra, dec [deg] are those of its alert of the greatest epoch, `last_mjd` [days].
+
+    `light_curve` holds what its alerts brought and what joined it by position.
+    """
 
     object_id: str
     ra: float
@@ -84,11 +88,14 @@ class StoredClassification:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatistics:
-    """Objects, classifications in the history (in a large PostgreSQL both are estimates) and bytes on disk."""
+    """Objects, classifications in the history, bytes on disk, and sources of photometry by position, joined or not (in
+    a large PostgreSQL counts are estimates).
+    """
 
     objects: int
     classifications: int
     bytes: int
+    sources: int = 0
 
 
 class Store(Protocol):
@@ -105,8 +112,23 @@ class Store(Protocol):
         """
         ...
 
+    def join(self, increments: Sequence[Increment]) -> list[StoredObject]:
+        """Merge photometry that came for positions, in one transaction, and return what each belongs to by now.
+
+        A source (named by `object_id`) is kept under its own name and joins the nearest object within the radius; one
+        that comes later, or nearer, is joined then. Element i is that object, its light curve with all that joined
+        it, or the source itself where it has joined nothing. Joining the same batch again changes nothing.
+
+        Raises ValueError where a source comes again with another position.
+        """
+        ...
+
     def load(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
-        """The known ones among `object_ids`."""
+        """The known ones among `object_ids`. The name of a source gives the object that it has joined, or itself."""
+        ...
+
+    def joined(self, object_id: str) -> list[str]:
+        """Names of the sources that have joined an object."""
         ...
 
     def record(self, classifications: Sequence[StoredClassification]) -> None:
@@ -155,7 +177,8 @@ class Store(Protocol):
         ...
 
     def prune(self, older_than_mjd: float) -> int:
-        """Forget objects whose last detection is older; their classifications go too. Returns how many objects went.
+        """Forget objects whose last detection is older, and such sources; their classifications go too. Returns how
+        many objects and sources went.
 
         In small transactions, so that the stream goes on beside it.
         """

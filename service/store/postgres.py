@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, LiteralString, TypeVar, cast
+from typing import Final, LiteralString, TypeVar, cast
 
 import numpy as np
 import orjson
@@ -26,15 +26,19 @@ from service.store.interface import (
     StoreVersionError,
     storable,
 )
+from service.store.joining import JOIN_RADIUS_ARCSEC, adopt, join_batch, sources_as_objects, with_adopted
 from service.store.merging import ClassifierKey, classifier_key, latest_per_object, merge_batch
 from service.store.migrations import migrations
 from service.store.paging import Page
-from service.store.sky import Cone, cell_of
+from service.store.sky import Cone
 
 try:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
     from psycopg_pool import ConnectionPool, PoolTimeout
+
+    from service.store.postgres_rows import LOCKED, Connection, execute, load_objects, object_columns, transposed, write
+    from service.store.postgres_sources import PostgresSources, keep_still, may_move
 except ImportError as error:
     raise ImportError(
         "the PostgreSQL store needs the postgres extra: pip install 'alert-classifier[postgres]'"
@@ -78,7 +82,6 @@ _LATEST: Final[LiteralString] = """
 """
 
 _T = TypeVar("_T")
-_Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class _OvertakenError(Exception):
@@ -89,10 +92,12 @@ class PostgresStore:
     """See `Store`. `dsn` is a URL or a libpq connection string.
 
     The server need not be up: tables are made or brought up to date at the first call that reaches it, under a lock
-    that several replicas may contend for. Calls raise StoreVersionError where the tables are too new.
+    that several replicas may contend for. Calls raise StoreVersionError where the tables are too new. Photometry by
+    position joins objects within `join_radius_arcsec`; 0: none.
     """
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC) -> None:
+        self._join_radius = join_radius_arcsec
         settings = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
         self._place = f"{settings.get('host', 'localhost')}/{settings.get('dbname', '')}"
         self._conninfo = make_conninfo(**(CONNECTION_DEFAULTS | settings))
@@ -118,36 +123,60 @@ class PostgresStore:
             return []
         ids = sorted({increment.object_id for increment in increments})
 
-        def transaction(connection: _Connection) -> list[LightCurve]:
+        def transaction(connection: Connection) -> list[LightCurve]:
             # Rows are locked in sorted order, then new ones inserted in sorted order. A replica that inserts one of
             # ours in between makes us start again: waiting for it here could close a circle of waits.
-            stored = _load(connection, ids, "ORDER BY object_id FOR NO KEY UPDATE")
+            may_move(connection)
+            stored = load_objects(connection, ids, LOCKED)
             known, changed = merge_batch(stored, increments)
             new = [o for o in changed if o.object_id not in stored]
-            if new and _write(connection, _INSERT_OBJECTS, _columns(new)) < len(new):
+            if new and write(connection, _INSERT_OBJECTS, object_columns(new)) < len(new):
                 raise _OvertakenError
             if len(changed) > len(new):
-                _write(connection, _UPDATE_OBJECTS, _columns([o for o in changed if o.object_id in stored]))
-            return known
+                write(connection, _UPDATE_OBJECTS, object_columns([o for o in changed if o.object_id in stored]))
+            if not new:
+                return known
+            return with_adopted(known, increments, adopt(PostgresSources(connection), new, self._join_radius))
+
+        return self._transact(transaction)
+
+    def join(self, increments: Sequence[Increment]) -> list[StoredObject]:
+        if not increments:
+            return []
+
+        def transaction(connection: Connection) -> list[StoredObject]:
+            keep_still(connection)
+            return join_batch(PostgresSources(connection), increments, self._join_radius)
 
         return self._transact(transaction)
 
     def load(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
+        names = list(filter(storable, object_ids))
         with self._connection() as connection:
-            return _load(connection, list(filter(storable, object_ids)))
+            found = load_objects(connection, names)
+            if len(found) < len(set(names)):
+                with connection.transaction():
+                    found |= sources_as_objects(PostgresSources(connection), [n for n in names if n not in found])
+        return found
+
+    def joined(self, object_id: str) -> list[str]:
+        if not storable(object_id):
+            return []
+        with self._connection() as connection:
+            return sorted(s.stored.object_id for s in PostgresSources(connection).sources_of([object_id]))
 
     def record(self, classifications: Sequence[StoredClassification]) -> None:
         if not classifications:
             return
 
-        def transaction(connection: _Connection) -> None:
+        def transaction(connection: Connection) -> None:
             classifiers = _registered(connection, classifications)
             numbers = {key: number for key, (number, _) in classifiers.items()}
             history = sorted(classifications, key=lambda c: (c.object_id, c.candid, numbers[classifier_key(c)]))
-            _write(
+            write(
                 connection,
                 _INSERT_HISTORY,
-                _transposed(
+                transposed(
                     (
                         c.object_id, c.candid, numbers[classifier_key(c)], c.active, float(c.mjd),
                         float(c.published_at), c.top_class, float(c.top_probability),
@@ -158,10 +187,10 @@ class PostgresStore:
             )  # fmt: skip
             latest = latest_per_object(classifications)
             if latest:
-                _write(
+                write(
                     connection,
                     _UPSERT_LATEST,
-                    _transposed(
+                    transposed(
                         (
                             c.object_id, c.candid, number, float(c.mjd), float(c.published_at), c.top_class,
                             float(c.top_probability), encoding.encode_document(c.document, sample),
@@ -178,7 +207,7 @@ class PostgresStore:
         if not storable(object_id):
             return None
         with self._connection() as connection:
-            row = _execute(connection, f"{_LATEST} WHERE object_id = %s", [object_id]).fetchone()
+            row = execute(connection, f"{_LATEST} WHERE object_id = %s", [object_id]).fetchone()
         return None if row is None else encoding.decode_latest(row)
 
     def query(
@@ -196,22 +225,26 @@ class PostgresStore:
         parameters = page.parameters
         with self._connection() as connection:
             if cone is not None:
-                rows = _execute(
+                rows = execute(
                     connection,
-                    "SELECT object_id, ra, dec FROM alert_classifier.objects WHERE cell = ANY(%s)",
-                    [cone.cells()],
+                    """
+                    SELECT object_id, ra, dec FROM alert_classifier.objects WHERE cell = ANY(%(cells)s)
+                    UNION ALL SELECT source_id, ra, dec FROM alert_classifier.sources
+                    WHERE cell = ANY(%(cells)s) AND object_id IS NULL
+                    """,
+                    {"cells": cone.cells()},
                 ).fetchall()
                 parameters["object_ids"] = cone.select(rows)
             chosen = page.chosen("alert_classifier.latest", "(SELECT unnest(:object_ids::text[]))")
             # psycopg writes a placeholder as %(name)s; `::` is PostgreSQL's cast
             chosen = re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", chosen)
-            found = _execute(connection, f"{_LATEST} WHERE object_id IN ({chosen}) {page.order}", parameters).fetchall()
+            found = execute(connection, f"{_LATEST} WHERE object_id IN ({chosen}) {page.order}", parameters).fetchall()
         return page.cut([encoding.decode_latest(row) for row in found])
 
     def class_mix(self, since: float) -> dict[str, int]:
         with self._connection() as connection:
             return dict(
-                _execute(
+                execute(
                     connection,
                     """
                     SELECT top_class, count(*) FROM alert_classifier.latest WHERE published_at >= %s
@@ -223,7 +256,7 @@ class PostgresStore:
 
     def embeddings(self, classifier: str, version: str, limit: int = 100_000) -> tuple[list[str], NDArray[np.float16]]:
         with self._connection() as connection:
-            rows = _execute(
+            rows = execute(
                 connection,
                 """
                 SELECT object_id, embedding
@@ -239,7 +272,7 @@ class PostgresStore:
         if not storable(object_id):
             return []
         with self._connection() as connection:
-            rows = _execute(
+            rows = execute(
                 connection,
                 """
                 SELECT object_id, candid, classifiers.classifier, version, mjd, published_at, top_class,
@@ -253,39 +286,43 @@ class PostgresStore:
 
     def prune(self, older_than_mjd: float) -> int:
         with self._connection() as connection:
-            rows = _execute(
+            rows = execute(
                 connection,
-                "SELECT object_id FROM alert_classifier.objects WHERE last_mjd < %s ORDER BY object_id",
-                [older_than_mjd],
+                """
+                SELECT object_id FROM alert_classifier.objects WHERE last_mjd < %(limit)s
+                UNION SELECT source_id FROM alert_classifier.sources WHERE last_mjd < %(limit)s ORDER BY 1
+                """,
+                {"limit": older_than_mjd},
             ).fetchall()
         old = [object_id for (object_id,) in rows]
         pruned = 0
         for start in range(0, len(old), PRUNE_CHUNK):
             chunk = old[start : start + PRUNE_CHUNK]
-            pruned += self._transact(partial(_prune, object_ids=chunk, older_than_mjd=older_than_mjd))
+            pruned += self._transact(partial(_prune, names=chunk, older_than_mjd=older_than_mjd))
         return pruned
 
     def statistics(self) -> StoreStatistics:
         with self._connection() as connection:
             objects = _count(connection, "objects")
             classifications = _count(connection, "history")
-            row = _execute(
+            row = execute(
                 connection,
                 """
                 SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
                 WHERE relnamespace = 'alert_classifier'::regnamespace AND relkind = 'r'
                 """,
             ).fetchone()
-        return StoreStatistics(objects, classifications, row[0] if row else 0)
+            sources = _count(connection, "sources")
+        return StoreStatistics(objects, classifications, row[0] if row else 0, sources)
 
     def check(self) -> None:
         with self._connection() as connection:
-            _execute(connection, "UPDATE alert_classifier.schema_version SET checked_at = now()")
+            execute(connection, "UPDATE alert_classifier.schema_version SET checked_at = now()")
 
     def close(self) -> None:
         self._pool.close()
 
-    def _transact(self, transaction: Callable[[_Connection], _T]) -> _T:
+    def _transact(self, transaction: Callable[[Connection], _T]) -> _T:
         """Run `transaction` in a transaction; again from the start when another replica got in its way."""
         with self._connection() as connection:
             for attempt in range(ATTEMPTS):
@@ -297,7 +334,7 @@ class PostgresStore:
         raise StoreUnavailableError(f"store {self._place}: other replicas got in the way {ATTEMPTS} times")
 
     @contextmanager
-    def _connection(self) -> Iterator[_Connection]:
+    def _connection(self) -> Iterator[Connection]:
         try:
             with self._pool.connection() as connection:
                 self._make_ready(connection)
@@ -314,7 +351,7 @@ class PostgresStore:
                 error = refusal
         return (str(error).strip() or type(error).__name__).splitlines()[0]
 
-    def _make_ready(self, connection: _Connection) -> None:
+    def _make_ready(self, connection: Connection) -> None:
         if self._ready:
             return
         with self._ready_lock:
@@ -354,37 +391,8 @@ _UPSERT_LATEST: Final[LiteralString] = """
 """
 
 
-def _load(connection: _Connection, object_ids: list[str], locking: LiteralString = "") -> dict[str, StoredObject]:
-    rows = _execute(
-        connection,
-        f"""
-        SELECT object_id, ra, dec, last_mjd, light_curve FROM alert_classifier.objects
-        WHERE object_id = ANY(%s) {locking}
-        """,
-        [object_ids],
-    )
-    return {
-        object_id: StoredObject(object_id, ra, dec, last_mjd, encoding.decode_light_curve(light_curve))
-        for object_id, ra, dec, last_mjd, light_curve in rows
-    }
-
-
-def _columns(objects: Sequence[StoredObject]) -> list[list[Any]]:
-    return _transposed(
-        (
-            o.object_id, float(o.ra), float(o.dec), cell_of(o.ra, o.dec), o.last_mjd,
-            encoding.encode_light_curve(o.light_curve),
-        )
-        for o in objects
-    )  # fmt: skip
-
-
-def _transposed(rows: Iterator[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
 def _registered(
-    connection: _Connection, classifications: Sequence[StoredClassification]
+    connection: Connection, classifications: Sequence[StoredClassification]
 ) -> dict[ClassifierKey, tuple[int, bytes]]:
     """(number, sample document) of every classifier that speaks in `classifications`; new ones are added."""
     found: dict[ClassifierKey, tuple[int, bytes]] = {}
@@ -396,9 +404,9 @@ def _registered(
                 SELECT number, sample FROM alert_classifier.classifiers
                 WHERE classifier = %s AND version = %s AND classes = %s
             """
-            known = _execute(connection, select, row).fetchone()
+            known = execute(connection, select, row).fetchone()
             if known is None:
-                _execute(
+                execute(
                     connection,
                     """
                     INSERT INTO alert_classifier.classifiers (classifier, version, classes, sample)
@@ -406,27 +414,47 @@ def _registered(
                     """,
                     [*row, encoding.document_json(classification.document)],
                 )
-                known = _execute(connection, select, row).fetchone()
+                known = execute(connection, select, row).fetchone()
             found[key] = cast(tuple[int, bytes], known)
     return found
 
 
-def _prune(connection: _Connection, object_ids: list[str], older_than_mjd: float) -> int:
+def _prune(connection: Connection, names: list[str], older_than_mjd: float) -> int:
+    keep_still(connection)  # what goes is no longer there to be joined
     # those that an alert has reached since they were chosen stay
-    rows = _execute(
+    objects, sources = (
+        {name for (name,) in execute(connection, delete, [names, older_than_mjd]).fetchall()}
+        for delete in (
+            """
+            DELETE FROM alert_classifier.objects WHERE object_id = ANY(%s) AND last_mjd < %s RETURNING object_id
+            """,
+            """
+            DELETE FROM alert_classifier.sources WHERE source_id = ANY(%s) AND last_mjd < %s RETURNING source_id
+            """,
+        )
+    )
+    execute(
+        connection, "UPDATE alert_classifier.sources SET object_id = NULL WHERE object_id = ANY(%s)", [sorted(objects)]
+    )
+    gone = sorted(objects | sources)
+    # an object and a source may have one name
+    left = execute(
         connection,
-        "DELETE FROM alert_classifier.objects WHERE object_id = ANY(%s) AND last_mjd < %s RETURNING object_id",
-        [object_ids, older_than_mjd],
+        """
+        SELECT object_id FROM alert_classifier.objects WHERE object_id = ANY(%(gone)s)
+        UNION SELECT source_id FROM alert_classifier.sources WHERE source_id = ANY(%(gone)s)
+        """,
+        {"gone": gone},
     ).fetchall()
-    gone = [object_id for (object_id,) in rows]
-    _execute(connection, "DELETE FROM alert_classifier.history WHERE object_id = ANY(%s)", [gone])
-    _execute(connection, "DELETE FROM alert_classifier.latest WHERE object_id = ANY(%s)", [gone])
+    nameless = sorted(set(gone) - {name for (name,) in left})
+    execute(connection, "DELETE FROM alert_classifier.history WHERE object_id = ANY(%s)", [nameless])
+    execute(connection, "DELETE FROM alert_classifier.latest WHERE object_id = ANY(%s)", [nameless])
     return len(gone)
 
 
-def _count(connection: _Connection, table: LiteralString) -> int:
+def _count(connection: Connection, table: LiteralString) -> int:
     """Exact up to 100,000 rows (as the planner believes), the planner's estimate above: counting reads them all."""
-    row = _execute(
+    row = execute(
         connection,
         f"""
         SELECT CASE WHEN reltuples > 100000 THEN reltuples::bigint
@@ -437,22 +465,11 @@ def _count(connection: _Connection, table: LiteralString) -> int:
     return int(row[0]) if row else 0
 
 
-def _write(connection: _Connection, sql: LiteralString, columns: list[list[Any]]) -> int:
-    return _execute(connection, sql, columns).rowcount
-
-
-def _execute(
-    connection: _Connection, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()
-) -> psycopg.Cursor[tuple[Any, ...]]:
-    """Results in binary: bytes as they are, not as hexadecimal."""
-    return connection.cursor(binary=True).execute(sql, parameters)
-
-
-def _configure(connection: _Connection) -> None:
+def _configure(connection: Connection) -> None:
     connection.execute(SESSION)
 
 
-def _migrate(connection: _Connection, place: str) -> None:
+def _migrate(connection: Connection, place: str) -> None:
     known = migrations("postgres")
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])

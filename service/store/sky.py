@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import asin, cos, degrees, floor, isfinite, radians, sin
+from math import asin, cos, degrees, floor, isfinite, radians, sin, sqrt
 from typing import Final
 
 import numpy as np
@@ -68,6 +68,15 @@ class Cone:
             columns = range(count) if last - first >= count else {column % count for column in range(first, last + 1)}
             found += [zone * CELLS_PER_ZONE + column for column in sorted(columns)]
         return found
+
+
+def separation_arcsec(ra: float, dec: float, other_ra: float, other_dec: float) -> float:
+    """Angle between two positions [deg] in arcsec, by the haversine; NaN where one is not a number."""
+    dec, other_dec = radians(dec), radians(other_dec)
+    squared_half_chord = (
+        sin((other_dec - dec) / 2) ** 2 + cos(dec) * cos(other_dec) * sin(radians(other_ra - ra) / 2) ** 2
+    )
+    return degrees(2 * asin(min(sqrt(squared_half_chord), 1.0))) * 3600.0
 
 
 def cell_of(ra: float, dec: float) -> int | None:

@@ -8,7 +8,6 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import nan
 from pathlib import Path
 from typing import Final
 
@@ -29,10 +28,13 @@ from service.store.interface import (
     StoreVersionError,
     storable,
 )
+from service.store.joining import JOIN_RADIUS_ARCSEC, adopt, join_batch, sources_as_objects, with_adopted
 from service.store.merging import ClassifierKey, classifier_key, latest_per_object, merge_batch
 from service.store.migrations import migrations
 from service.store.paging import Page
 from service.store.sky import Cone, cell_of
+from service.store.sqlite_rows import load_objects
+from service.store.sqlite_sources import SqliteSources
 
 # How long a write waits for another process's (a prune, a backup tool, a second service): longer than any batch of
 # theirs, shorter than the patience of a Kafka consumer group.
@@ -69,12 +71,14 @@ _LATEST: Final = """
 
 
 class SqliteStore:
-    """See `Store`. `path` None keeps everything in a temporary file that `close` removes.
+    """See `Store`. `path` None keeps everything in a temporary file that `close` removes. Photometry by position joins
+    objects within `join_radius_arcsec`; 0: none.
 
     Raises StoreUnavailableError where the file can't be made or opened, StoreVersionError where it is too new.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC) -> None:
+        self._join_radius = join_radius_arcsec
         self._temporary = tempfile.TemporaryDirectory(prefix="alert-classifier-") if path is None else None
         self.path = path if path is not None else Path(self._temporary.name) / "store.db"  # type: ignore[union-attr]
         self._write_lock = threading.Lock()
@@ -96,7 +100,7 @@ class SqliteStore:
             return []
         ids = sorted({increment.object_id for increment in increments})
         with self._transaction(durable=False) as connection:
-            stored = _load(connection, ids)
+            stored = load_objects(connection, ids)
             known, changed = merge_batch(stored, increments)
             connection.executemany(
                 """
@@ -118,11 +122,29 @@ class SqliteStore:
             )
             if len(ids) > len(stored):
                 connection.execute("UPDATE totals SET objects = objects + ?", (len(ids) - len(stored),))
+                new = [o for o in changed if o.object_id not in stored]
+                known = with_adopted(known, increments, adopt(SqliteSources(connection), new, self._join_radius))
         return known
+
+    def join(self, increments: Sequence[Increment]) -> list[StoredObject]:
+        if not increments:
+            return []
+        with self._transaction(durable=False) as connection:
+            return join_batch(SqliteSources(connection), increments, self._join_radius)
 
     def load(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
         with self._reader() as connection:
-            return _load(connection, list(filter(storable, object_ids)))
+            names = list(filter(storable, object_ids))
+            found = load_objects(connection, names)
+            if len(found) < len(set(names)):
+                found |= sources_as_objects(SqliteSources(connection), [n for n in names if n not in found])
+        return found
+
+    def joined(self, object_id: str) -> list[str]:
+        if not storable(object_id):
+            return []
+        with self._reader() as connection:
+            return sorted(s.stored.object_id for s in SqliteSources(connection).sources_of([object_id]))
 
     def record(self, classifications: Sequence[StoredClassification]) -> None:
         if not classifications:
@@ -229,7 +251,11 @@ class SqliteStore:
             old = [
                 object_id
                 for (object_id,) in connection.execute(
-                    "SELECT object_id FROM objects WHERE last_mjd < ?", (older_than_mjd,)
+                    """
+                    SELECT object_id FROM objects WHERE last_mjd < :limit
+                    UNION SELECT source_id FROM sources WHERE last_mjd < :limit
+                    """,
+                    {"limit": older_than_mjd},
                 )
             ]
         pruned = 0
@@ -241,8 +267,9 @@ class SqliteStore:
     def statistics(self) -> StoreStatistics:
         with self._reader() as connection:
             objects, classifications = connection.execute("SELECT objects, classifications FROM totals").fetchone()
+            sources = connection.execute("SELECT count(*) FROM sources").fetchone()[0]
         files = [self.path, Path(f"{self.path}-wal")]
-        return StoreStatistics(objects, classifications, sum(f.stat().st_size for f in files if f.exists()))
+        return StoreStatistics(objects, classifications, sum(f.stat().st_size for f in files if f.exists()), sources)
 
     def check(self) -> None:
         with self._transaction() as connection:
@@ -341,26 +368,6 @@ def _translated(path: Path) -> Iterator[None]:
         raise StoreUnavailableError(f"store {path}: {error}") from error
 
 
-def _load(connection: sqlite3.Connection, object_ids: Sequence[str]) -> dict[str, StoredObject]:
-    rows = connection.execute(
-        """
-        SELECT object_id, ra, dec, last_mjd, light_curve FROM objects
-        WHERE object_id IN (SELECT value FROM json_each(?))
-        """,
-        (orjson.dumps(list(object_ids)).decode(),),
-    )
-    return {
-        object_id: StoredObject(
-            object_id,
-            nan if ra is None else ra,
-            nan if dec is None else dec,
-            last_mjd,
-            encoding.decode_light_curve(light_curve),
-        )
-        for object_id, ra, dec, last_mjd, light_curve in rows
-    }
-
-
 def _registered(
     connection: sqlite3.Connection, classifications: Sequence[StoredClassification]
 ) -> dict[ClassifierKey, tuple[int, bytes]]:
@@ -383,24 +390,45 @@ def _registered(
 
 def _inside(connection: sqlite3.Connection, cone: Cone) -> list[str]:
     rows = connection.execute(
-        "SELECT object_id, ra, dec FROM objects WHERE cell IN (SELECT value FROM json_each(?))",
-        (orjson.dumps(cone.cells()).decode(),),
+        """
+        SELECT object_id, ra, dec FROM objects WHERE cell IN (SELECT value FROM json_each(:cells))
+        UNION ALL SELECT source_id, ra, dec FROM sources
+        WHERE cell IN (SELECT value FROM json_each(:cells)) AND object_id IS NULL
+        """,
+        {"cells": orjson.dumps(cone.cells()).decode()},
     ).fetchall()
     return cone.select(rows)
 
 
-def _prune(connection: sqlite3.Connection, object_ids: Sequence[str], older_than_mjd: float) -> int:
-    chosen = orjson.dumps(list(object_ids)).decode()
+def _prune(connection: sqlite3.Connection, names: Sequence[str], older_than_mjd: float) -> int:
+    chosen = orjson.dumps(list(names)).decode()
     # those that an alert has reached since they were chosen stay
-    gone = connection.execute(
-        "DELETE FROM objects WHERE object_id IN (SELECT value FROM json_each(?)) AND last_mjd < ? RETURNING object_id",
-        (chosen, older_than_mjd),
-    ).fetchall()
-    ids = (orjson.dumps([object_id for (object_id,) in gone]).decode(),)
-    connection.execute("DELETE FROM latest WHERE object_id IN (SELECT value FROM json_each(?))", ids)
-    deleted = connection.execute("DELETE FROM history WHERE object_id IN (SELECT value FROM json_each(?))", ids)
+    objects, sources = (
+        {
+            name
+            for (name,) in connection.execute(
+                f"DELETE FROM {table} WHERE {key} IN (SELECT value FROM json_each(?)) AND last_mjd < ? RETURNING {key}",
+                (chosen, older_than_mjd),
+            ).fetchall()
+        }
+        for table, key in (("objects", "object_id"), ("sources", "source_id"))
+    )
+    gone = objects | sources
+    ids = (orjson.dumps(sorted(gone)).decode(),)
     connection.execute(
-        "UPDATE totals SET objects = objects - ?, classifications = classifications - ?", (len(gone), deleted.rowcount)
+        "UPDATE sources SET object_id = NULL WHERE object_id IN (SELECT value FROM json_each(?))",
+        (orjson.dumps(sorted(objects)).decode(),),
+    )
+    # an object and a source may have one name
+    nameless = """
+        SELECT value FROM json_each(?) WHERE value NOT IN (SELECT object_id FROM objects WHERE object_id = value)
+        AND value NOT IN (SELECT source_id FROM sources WHERE source_id = value)
+    """
+    connection.execute(f"DELETE FROM latest WHERE object_id IN ({nameless})", ids)
+    deleted = connection.execute(f"DELETE FROM history WHERE object_id IN ({nameless})", ids)
+    connection.execute(
+        "UPDATE totals SET objects = objects - ?, classifications = classifications - ?",
+        (len(objects), deleted.rowcount),
     )
     return len(gone)
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,13 +44,14 @@ def test_a_migration_keeps_what_was_stored(postgres_url: str, monkeypatch: pytes
     store = open_store(postgres_url)
     store.merge(batch(1))
     store.close()
-    steps = [*engine.migrations("postgres"), (2, "CREATE TABLE alert_classifier.added (x int);")]
+    known = engine.migrations("postgres")
+    steps = [*known, (len(known) + 1, "CREATE TABLE alert_classifier.added (x int);")]
     monkeypatch.setattr(engine, "migrations", lambda _: steps)
     store = open_store(postgres_url)
     assert len(store.load(["new00001"])) == 1
     store.close()
     with psycopg.connect(postgres_url) as connection:
-        assert connection.execute("SELECT version FROM alert_classifier.schema_version").fetchone() == (2,)
+        assert connection.execute("SELECT version FROM alert_classifier.schema_version").fetchone() == (len(steps),)
 
 
 def test_a_dump_restores_into_the_same_store(postgres_url: str, tmp_path: Path) -> None:
@@ -212,3 +214,35 @@ def test_a_service_that_starts_before_its_server_waits_for_it(mortal_server: Pos
             time.sleep(0.2)
     assert time.monotonic() - back < 10
     store.close()
+
+
+def test_photometry_waits_for_an_object_that_is_just_being_stored(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a replica that has stored a new object and has not committed yet, when photometry of its position comes to
+    another, then that one waits: neither could see the other, and they would have missed one another for good.
+    """
+    stored, go_on = threading.Event(), threading.Event()
+    finish = engine.with_adopted
+
+    def paused(*arguments: Any) -> Any:
+        stored.set()
+        assert go_on.wait(20)
+        return finish(*arguments)
+
+    monkeypatch.setattr(engine, "with_adopted", paused)
+    stores = [open_store(postgres_url) for _ in range(2)]
+    alert = Increment("ZTF1", 10.0, 20.0, LightCurve.from_columns([1.0], 0, mag=19.0))
+    photometry = Increment("here", 10.0, 20.0, LightCurve.from_columns([2.0], 7, mag=18.0, survey=2))
+    with ThreadPoolExecutor(2) as pool:
+        merging = pool.submit(stores[0].merge, [alert])
+        assert stored.wait(20)
+        joining = pool.submit(stores[1].join, [photometry])
+        time.sleep(0.3)
+        assert not joining.done()
+        go_on.set()
+        merging.result(20)
+        assert joining.result(20)[0].light_curve.mjd.tolist() == [1.0, 2.0]
+    assert stores[0].load(["ZTF1"])["ZTF1"].light_curve.mjd.tolist() == [1.0, 2.0]
+    for store in stores:
+        store.close()

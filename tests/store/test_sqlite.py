@@ -85,18 +85,20 @@ def test_a_migration_keeps_what_was_stored(tmp_path: Path, monkeypatch: pytest.M
     first = SqliteStore(tmp_path / "store.db")
     first.merge(batch(1))
     first.close()
-    steps = [*engine.migrations("sqlite"), (2, "CREATE TABLE added (x);\nCREATE INDEX added_x ON added (x); -- two\n")]
+    known = engine.migrations("sqlite")
+    steps = [*known, (len(known) + 1, "CREATE TABLE added (x);\nCREATE INDEX added_x ON added (x); -- two\n")]
     monkeypatch.setattr(engine, "migrations", lambda _: steps)
     second = SqliteStore(tmp_path / "store.db")
     assert len(second.load(["new00001"])) == 1
     second.close()
     with sqlite3.connect(tmp_path / "store.db") as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(steps),)
         assert connection.execute("SELECT count(*) FROM added").fetchone() == (0,)
 
 
 def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = [*engine.migrations("sqlite"), (2, "CREATE TABLE added (x);\nCREATE TABLE objects (x);\n")]
+    known = engine.migrations("sqlite")
+    steps = [*known, (len(known) + 1, "CREATE TABLE added (x);\nCREATE TABLE objects (x);\n")]
     SqliteStore(tmp_path / "store.db").close()
     with monkeypatch.context() as patch:
         patch.setattr(engine, "migrations", lambda _: steps)

@@ -1,0 +1,197 @@
+"""ATLAS forced photometry of a position: what its columns mean, which exposures are kept, and messages that carry it.
+
+Column meanings: the ATLAS forced photometry server's result description (fallingstar-data.com/forcedphot/resultdesc);
+Tonry et al. 2018 (PASP 130, 064505). Cuts on the fit and the sky: arXiv:2507.11711.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from io import BytesIO
+from typing import Any, Final
+
+import fastavro
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from service.alerts.alert import Alert, AlertError, Quality
+from service.alerts.projection import MISSING_NUMBER, Cells, Field, Projection, Type
+from service.photometry import BAND_CODES, SURVEY_CODES, Kind, LightCurve
+from service.photometry.flux import magnitude_from_flux
+from service.photometry.union import TICKS_PER_DAY
+
+SURVEY: Final = "atlas"
+RECORD: Final = "alert_classifier.AtlasPhotometry"
+SCHEMA_TEXT: Final = resources.files("service.alerts").joinpath("atlas_photometry.avsc").read_text("utf-8")
+
+PROJECTION: Final = Projection(
+    fields=(Field("source", Type.TEXT), Field("ra"), Field("dec")),
+    tables=("points",),
+    columns=(
+        Field("mjd"),
+        Field("filter", Type.TEXT),
+        Field("flux_ujy"),
+        Field("flux_error_ujy"),
+        Field("chi_n"),
+        Field("sky"),
+        Field("error_code"),
+    ),
+)
+SOURCE, RA, DEC = range(len(PROJECTION.fields))
+MJD, FILTER, FLUX, FLUX_ERROR, CHI_N, SKY, ERROR_CODE = range(len(PROJECTION.columns))
+
+# Each exposure has a flux, whatever was there. Only what a survey would have alerted on may count as a detection, or an
+# object would be detected a hundred times before it exists: ATLAS and ZTF both ask for 5 sigma.
+DETECTION_SIGMA: Final = 5.0
+
+# The fit is no point source (or the error no error) outside of this, and the sky too bright for a reliable subtraction
+# at or above these brightnesses [mag per square arcsec].
+LEAST_CHI_N: Final = 0.5
+LARGEST_CHI_N: Final = 3.0
+BRIGHTEST_SKY: Final[dict[str, float]] = {"c": 18.5, "o": 18.0}
+
+# An ordinary exposure has an error of 10 to 50 uJy; 4000 uJy (5 sigma: 13 mag) is no measurement. The server's own
+# plots leave out the same.
+LARGEST_ERROR_UJY: Final = 4000.0
+LARGEST_FLUX_UJY: Final = 1e8  # 4 mag: ATLAS saturates near 11
+# 2015, the year of the first light, is MJD 57023 on; the end is that of alert epochs.
+FIRST_MJD: Final = 57000.0
+LAST_MJD: Final = 99999.5
+
+# Photometry has no identifier of its own, and one is needed: the same message again must be the same alert. It is made
+# of the newest epoch, so that later photometry has a greater one, and of what is said; 2^62 sets it above those of ZTF.
+_EPOCH_BITS: Final = 37
+_DIGEST_BITS: Final = 25
+_NO_QUALITY: Final = Quality(*[float("nan")] * 10)
+_NAME_LENGTH: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Exposures:
+    """Columns (n,) of the server's table: `mjd` start of the exposure [days], `band` as text, `flux` and `error` [uJy],
+    `chi_n` reduced chi-square of the fit, `sky` [mag per square arcsec], `error_code` of the fit (0: none).
+    """
+
+    mjd: NDArray[np.float64]
+    band: NDArray[np.str_]
+    flux: NDArray[np.float64]
+    error: NDArray[np.float64]
+    chi_n: NDArray[np.float64]
+    sky: NDArray[np.float64]
+    error_code: NDArray[np.float64]
+
+    def light_curve(self) -> LightCurve:
+        """The exposures worth keeping: detections with their sign at 5 sigma and more, else upper limits of 5 sigma."""
+        kept = self._usable()
+        flux, error, band = self.flux[kept], self.error[kept], self.band[kept]
+        detected = np.abs(flux) >= DETECTION_SIGMA * error
+        mag, magerr, sign = magnitude_from_flux(flux, error)
+        limit, _, _ = magnitude_from_flux(DETECTION_SIGMA * error, 0.0)
+        return LightCurve.from_columns(
+            self.mjd[kept],
+            np.array([BAND_CODES[name] for name in band.tolist()], dtype=np.int8),
+            mag=np.where(detected, mag, np.nan),
+            magerr=np.where(detected, magerr, np.nan),
+            limit=limit,
+            sign=np.where(detected, sign, 0),
+            kind=np.where(detected, Kind.DETECTION, Kind.UPPER_LIMIT),
+            survey=SURVEY_CODES[SURVEY],
+        )
+
+    def _usable(self) -> NDArray[np.bool_]:
+        faintest = np.full(len(self.mjd), np.inf)  # of a filter that is not known: no sky is dark enough
+        for name, brightest in BRIGHTEST_SKY.items():
+            faintest[self.band == name] = brightest
+        usable: NDArray[np.bool_] = (
+            (self.mjd >= FIRST_MJD)
+            & (self.mjd <= LAST_MJD)
+            & (np.abs(self.flux) <= LARGEST_FLUX_UJY)
+            & (self.error > 0)
+            & (self.error <= LARGEST_ERROR_UJY)
+            & (self.error_code == 0)
+            & (self.chi_n > LEAST_CHI_N)
+            & (self.chi_n < LARGEST_CHI_N)
+            & (self.sky > faintest)
+        )
+        return usable
+
+
+def alert(cells: Cells) -> Alert:
+    """The photometry in projected `cells` as an alert: its epoch is that of the newest exposure that was kept.
+
+    Exposures that are not worth keeping are left out; `light_curve` is empty where none is. Raises AlertError:
+    missing_field, bad_value, naming the field.
+    """
+    numbers = cells.values.view(np.float64)
+    for field, low, high in ((RA, 0.0, 360.0), (DEC, -90.0, 90.0)):
+        path, value = PROJECTION.fields[field].path, float(numbers[field])
+        if int(cells.values[field]) == MISSING_NUMBER:
+            raise AlertError("missing_field", f"{path} is missing")
+        if not low <= value <= high:
+            raise AlertError("bad_value", f"{path} is {value:.9g}; it must be between {low:g} and {high:g}")
+    source = cells.text(SOURCE) or ""
+    if not source.isascii() or (source and not source.isprintable()) or len(source) > _NAME_LENGTH:
+        raise AlertError("bad_value", f"source is {source[:40]!a}, not a name of printable ASCII")
+    return photometry(source, float(numbers[RA]), float(numbers[DEC]), _exposures(cells).light_curve())
+
+
+def photometry(source: str, ra: float, dec: float, light_curve: LightCurve) -> Alert:
+    """Photometry of a position as an alert, under the given name or one made of the position."""
+    name = source or position_name(ra, dec)
+    mjd = float(light_curve.mjd[-1]) if len(light_curve) else 0.0
+    digest = hashlib.blake2b(light_curve.pack() + name.encode(), digest_size=8).digest()
+    low = int.from_bytes(digest, "big") >> (64 - _DIGEST_BITS)
+    candid = 1 << (_EPOCH_BITS + _DIGEST_BITS) | round(mjd * TICKS_PER_DAY) << _DIGEST_BITS | low
+    return Alert(SURVEY, name, candid, mjd, ra, dec, light_curve, _NO_QUALITY, "")
+
+
+def position_name(ra: float, dec: float) -> str:
+    """`ATLAS_JHHMMSS.ss+DDMMSS.s` of a position [deg]: cut off, not rounded, as the IAU asks for."""
+    centiseconds = int(ra / 15.0 % 24.0 * 360_000 + 1e-6)
+    deciseconds = int(abs(dec) * 36_000 + 1e-6)
+    hours, degrees = divmod(centiseconds, 360_000), divmod(deciseconds, 36_000)
+    minutes, arcminutes = divmod(hours[1], 6000), divmod(degrees[1], 600)
+    return (
+        f"ATLAS_J{hours[0]:02d}{minutes[0]:02d}{minutes[1] / 100:05.2f}"
+        f"{'-' if dec < 0 else '+'}{degrees[0]:02d}{arcminutes[0]:02d}{arcminutes[1] / 10:04.1f}"
+    )
+
+
+def encode(source: str, ra: float, dec: float, exposures: Exposures) -> bytes:
+    """A message of the photometry topic: an Avro container file with one record of `atlas_photometry.avsc`."""
+    columns = (
+        exposures.mjd, exposures.band, exposures.flux, exposures.error, exposures.chi_n, exposures.sky,
+        exposures.error_code.astype(int),
+    )  # fmt: skip
+    names = [column.path for column in PROJECTION.columns]
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    record: dict[str, Any] = {"source": source, "ra": ra, "dec": dec, "points": rows}
+    buffer = BytesIO()
+    fastavro.writer(buffer, _SCHEMA, [record])
+    return buffer.getvalue()
+
+
+def _exposures(cells: Cells) -> Exposures:
+    first, width = len(PROJECTION.fields), len(PROJECTION.columns)
+    rows = cells.values[first : first + cells.n_rows * width].reshape(cells.n_rows, width)
+    numbers = rows.view(np.float64)
+    return Exposures(
+        mjd=numbers[:, MJD],
+        band=np.array([_text(cells, span) for span in rows[:, FILTER].tolist()], dtype=np.str_),
+        flux=numbers[:, FLUX],
+        error=numbers[:, FLUX_ERROR],
+        chi_n=numbers[:, CHI_N],
+        sky=numbers[:, SKY],
+        error_code=numbers[:, ERROR_CODE],
+    )
+
+
+def _text(cells: Cells, span: int) -> str:
+    start = span >> 32
+    return "" if span < 0 else cells.buffer[start : start + (span & 0xFFFFFFFF)].decode()
+
+
+_SCHEMA: Final = fastavro.parse_schema(orjson.loads(SCHEMA_TEXT))

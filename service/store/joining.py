@@ -1,0 +1,228 @@
+"""Photometry that comes for a position, and the objects that it joins: what is the same for every engine.
+
+A *source* is a position for which a survey such as ATLAS has sent photometry. It is kept whole, whatever it joins. It
+joins the nearest object within the radius, and leaves it only for one that is nearer still. An object's light curve
+is what its own alerts brought, and the points of all sources that have joined it: a set union, made anew whenever one
+of them changes, so that it does not matter which came first.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.photometry import SURVEY_CODES, SURVEYS_BY_POSITION, LightCurve, merge
+from service.store.interface import Increment, StoredObject
+from service.store.merging import merge_batch
+from service.store.sky import Cone, separation_arcsec
+
+JOIN_RADIUS_ARCSEC: Final = 1.5  # within it ZTF itself takes two detections for one object (Masci et al. 2019)
+ARCSEC: Final = 1.0 / 3600.0
+
+# One name, one position: photometry of two places under one name would be mixed for good.
+LARGEST_SHIFT_ARCSEC: Final = 10.0
+
+_BY_POSITION: Final = np.array([SURVEY_CODES[name] for name in SURVEYS_BY_POSITION], dtype=np.int8)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A position with photometry; `stored` is it under its own name, `host` the object that it has joined, if any."""
+
+    stored: StoredObject
+    host: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A name and where it is [deg]."""
+
+    name: str
+    ra: float
+    dec: float
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Where to look for what may be near: rows of `cell` with low <= dec <= high [deg]."""
+
+    cell: int
+    low: float
+    high: float
+
+
+class JoinTables(Protocol):
+    """What joining asks of an engine, within one transaction."""
+
+    def any_sources(self) -> bool: ...
+
+    def sources(self, source_ids: Sequence[str]) -> dict[str, Source]:
+        """Those of the names that are known."""
+        ...
+
+    def sources_in(self, boxes: Sequence[Box]) -> dict[str, Source]:
+        """Those that lie in a box; they stay as they are until the transaction ends."""
+        ...
+
+    def sources_of(self, object_ids: Sequence[str]) -> list[Source]:
+        """Those that have joined one of these objects."""
+        ...
+
+    def objects(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
+        """Those that are known; they stay as they are until the transaction ends."""
+        ...
+
+    def object_places(self, boxes: Sequence[Box], object_ids: Sequence[str]) -> list[Place]:
+        """Objects that lie in a box or have one of these names."""
+        ...
+
+    def write_sources(self, sources: Sequence[Source]) -> None:
+        """Insert or replace, ordered by name."""
+        ...
+
+    def write_objects(self, objects: Sequence[StoredObject]) -> None:
+        """Replace, ordered by object_id."""
+        ...
+
+    def forget_latest(self, names: Sequence[str]) -> None:
+        """The latest classifications under these names go, unless an object of its own has the name."""
+        ...
+
+
+def join_batch(tables: JoinTables, increments: Sequence[Increment], radius_arcsec: float) -> list[StoredObject]:
+    """`Store.join`, in a transaction in which no object and no source comes or moves."""
+    names = sorted({increment.object_id for increment in increments})
+    known = tables.sources(names)
+    _check_places(known, increments)
+    before = {name: source.stored for name, source in known.items()}
+    _, changed = merge_batch(before, increments)
+    sources = dict(known)
+    for thing in changed:
+        former = known.get(thing.object_id)
+        sources[thing.object_id] = Source(thing, former.host if former else None)
+    tables.write_sources([sources[thing.object_id] for thing in changed])
+    sources, objects = _settle(tables, sources, {thing.object_id for thing in changed}, radius_arcsec)
+    hosts = {source.host for source in sources.values() if source.host is not None}
+    objects |= tables.objects(sorted(hosts - objects.keys()))
+    answers = []
+    for increment in increments:
+        source = sources[increment.object_id]
+        answers.append(source.stored if source.host is None else objects[source.host])
+    return answers
+
+
+def adopt(tables: JoinTables, new: Sequence[StoredObject], radius_arcsec: float) -> dict[str, LightCurve]:
+    """Let sources join objects that have just been stored for the first time: object_id -> what joined it."""
+    if radius_arcsec <= 0 or not tables.any_sources():
+        return {}
+    near = tables.sources_in(_boxes([(o.ra, o.dec) for o in new], radius_arcsec))
+    if not near:
+        return {}
+    _, objects = _settle(tables, near, set(), radius_arcsec)
+    joined = {o.object_id: objects[o.object_id].light_curve for o in new if o.object_id in objects}
+    return {name: light_curve.select(_came_by_position(light_curve)) for name, light_curve in joined.items()}
+
+
+def with_adopted(
+    known: list[LightCurve], increments: Sequence[Increment], adopted: Mapping[str, LightCurve]
+) -> list[LightCurve]:
+    """What was `known` at each increment, with what joined its object."""
+    if not adopted:
+        return known
+    return [
+        merge([curve, adopted[increment.object_id]]) if increment.object_id in adopted else curve
+        for curve, increment in zip(known, increments, strict=True)
+    ]
+
+
+def sources_as_objects(tables: JoinTables, names: Sequence[str]) -> dict[str, StoredObject]:
+    """The known ones among sources, each as the object that it has joined, or as itself."""
+    sources = tables.sources(names)
+    hosts = tables.objects(sorted({source.host for source in sources.values() if source.host is not None}))
+    return {name: hosts.get(source.host or "", source.stored) for name, source in sources.items()}
+
+
+def _settle(
+    tables: JoinTables, sources: Mapping[str, Source], changed: set[str], radius_arcsec: float
+) -> tuple[dict[str, Source], dict[str, StoredObject]]:
+    """Let each source join what is nearest, and make the light curves of all objects that this changes.
+
+    Returns the sources as they are now, and those objects. `changed` are sources with new photometry.
+    """
+    hosts = sorted({source.host for source in sources.values() if source.host is not None})
+    boxes = _boxes([(source.stored.ra, source.stored.dec) for source in sources.values()], radius_arcsec)
+    places = _Places(tables.object_places(boxes, hosts))
+    settled = {name: replace(source, host=places.host_of(source, radius_arcsec)) for name, source in sources.items()}
+    moved = [name for name in sorted(settled) if settled[name].host != sources[name].host]
+    tables.write_sources([settled[name] for name in moved])
+    touched = {settled[name].host for name in changed.union(moved)} | {sources[name].host for name in moved}
+    stored = tables.objects(sorted(name for name in touched if name is not None))
+    joined: dict[str, list[LightCurve]] = {name: [] for name in stored}
+    for source in tables.sources_of(sorted(stored)) if stored else ():
+        joined[source.host or ""].append(source.stored.light_curve)
+    objects = {name: _with_joined(thing, joined[name]) for name, thing in stored.items()}
+    tables.write_objects([objects[name] for name in sorted(objects) if objects[name] != stored[name]])
+    tables.forget_latest([name for name in moved if settled[name].host not in (None, name)])
+    return settled, objects
+
+
+class _Places:
+    """Places by declination: a search for the few around a source among the thousands around a batch."""
+
+    def __init__(self, places: Iterable[Place]) -> None:
+        self._sorted = sorted((place for place in places if isfinite(place.dec)), key=lambda place: place.dec)
+        self._dec = [place.dec for place in self._sorted]
+        self._by_name = {place.name: place for place in self._sorted}
+
+    def host_of(self, source: Source, radius_arcsec: float) -> str | None:
+        """The nearest within the radius. Of two at the same distance the first by name."""
+        here = source.stored
+        low, high = here.dec - radius_arcsec * ARCSEC, here.dec + radius_arcsec * ARCSEC
+        near = self._sorted[bisect_left(self._dec, low) : bisect_right(self._dec, high)]
+        distances = [(separation_arcsec(here.ra, here.dec, place.ra, place.dec), place.name) for place in near]
+        found = [each for each in distances if each[0] <= radius_arcsec]
+        if source.host is not None and source.host in self._by_name:
+            # it may have moved a little beyond the radius since they joined: they stay together until one is nearer
+            place = self._by_name[source.host]
+            found.append((separation_arcsec(here.ra, here.dec, place.ra, place.dec), place.name))
+        return min(found)[1] if found else None
+
+
+def _with_joined(thing: StoredObject, joined: Sequence[LightCurve]) -> StoredObject:
+    own = thing.light_curve
+    by_position = _came_by_position(own)
+    if by_position.any():
+        own = own.select(~by_position)
+    return replace(thing, light_curve=merge([own, *joined]))
+
+
+def _came_by_position(light_curve: LightCurve) -> NDArray[np.bool_]:
+    return np.isin(light_curve.points["survey"], _BY_POSITION)
+
+
+def _boxes(positions: Iterable[tuple[float, float]], radius_arcsec: float) -> list[Box]:
+    radius = radius_arcsec * ARCSEC
+    boxes = set()
+    for ra, dec in positions:
+        if radius > 0 and isfinite(ra) and isfinite(dec):
+            boxes |= {Box(cell, dec - radius, dec + radius) for cell in Cone(ra, dec, radius).cells()}
+    return sorted(boxes, key=lambda box: (box.cell, box.low))
+
+
+def _check_places(known: Mapping[str, Source], increments: Sequence[Increment]) -> None:
+    """Raises ValueError where photometry of another place comes under the name of a known one."""
+    places = {name: (source.stored.ra, source.stored.dec) for name, source in known.items()}
+    for increment in increments:
+        ra, dec = places.setdefault(increment.object_id, (increment.ra, increment.dec))
+        apart = separation_arcsec(ra, dec, increment.ra, increment.dec)
+        if apart > LARGEST_SHIFT_ARCSEC:
+            raise ValueError(
+                f"source {increment.object_id} was at ra {ra:.6f}, dec {dec:.6f} and is now {apart:.1f} arcsec away:"
+                " a name stands for one position"
+            )
