@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from model_export.data import DETECTION_SNR, Dataset, assign_splits
 from model_export.simulate import DEPTH_MARGIN, Cadence
-from model_export.two_surveys_sources import SOURCES, WAVELENGTHS, Floats, Sky
+from model_export.two_surveys_sources import SOURCES
+from model_export.two_surveys_spectra import WAVELENGTHS, Floats, Sky
 from service.photometry import POINT, Kind
 from service.photometry.flux import flux_from_magnitude, magnitude_from_flux
 from service.photometry.table import conform_points_table, light_curves

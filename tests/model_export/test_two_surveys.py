@@ -33,7 +33,9 @@ from model_export.two_surveys import (  # noqa: E402
     simulate,
     ztf_visits,
 )
-from model_export.two_surveys_sources import R_WAVELENGTH, SOURCES, WAVELENGTHS, Sky, black_body, eclipses  # noqa: E402
+from model_export.two_surveys_sources import SOURCES  # noqa: E402
+from model_export.two_surveys_spectra import R_WAVELENGTH, WAVELENGTHS, Sky, black_body  # noqa: E402
+from model_export.two_surveys_variables import eclipses  # noqa: E402
 from service.photometry import BAND_CODES, SURVEY_CODES, Kind  # noqa: E402
 from service.photometry.flux import MAG_PER_RELATIVE_FLUX, flux_from_magnitude  # noqa: E402
 
