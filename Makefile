@@ -5,7 +5,7 @@ TRAIN := .venv-train
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults test-model lint format bench bench-million bench-check docs model clean
+.PHONY: help install demo test test-faults test-model lint format bench bench-million bench-gpu bench-check docs model clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,13 @@ bench-million: $(VENV)/.installed-dev  ## memory and disk up to a million object
 	@mkdir -p .cache/bench; $(VENV)/bin/python -m benchmarks.memory --objects 1000000 > .cache/bench/million.txt
 	@tail -n 1 .cache/bench/million.txt > benchmarks/results/million.json
 	@$(VENV)/bin/python -m benchmarks.report
+
+bench-gpu: $(TRAIN)/.installed  ## our graphs against torch on a CUDA device; replaces the CPU's onnxruntime in .venv-train
+	@$(TRAIN)/bin/pip uninstall --yes $(PIP_FLAGS) onnxruntime
+	@$(TRAIN)/bin/pip install $(PIP_FLAGS) --editable '.[gpu]'
+	@mkdir -p .cache/bench; $(TRAIN)/bin/python -m benchmarks.gpu > .cache/bench/gpu.txt
+	@sed '$$d' .cache/bench/gpu.txt; tail -n 1 .cache/bench/gpu.txt > benchmarks/results/gpu.json
+	@$(TRAIN)/bin/python -m benchmarks.report
 
 bench-check: $(VENV)/.installed-dev  ## fail where something has become a fifth slower than what it is compared with
 	$(VENV)/bin/python -m pytest -m bench

@@ -113,7 +113,7 @@ def by_length(classifiers: dict[int, Classifier], length: int, best: Stopwatch) 
 def mixed(classifiers: dict[int, Classifier], best: Stopwatch) -> dict[str, float]:
     """Milliseconds per light curve of a set of mixed lengths, by the way the graph is given them."""
     rng = np.random.default_rng(0)
-    lengths = np.clip(np.rint(rng.lognormal(np.log(MEDIAN_LENGTH), 0.8, MIXED)), 1, 250).astype(int)
+    lengths = mixed_lengths(rng, MIXED)
     light_curves = [draw(rng, int(length)) for length in lengths]
     bundle, run = classifiers[1].bundle, classifiers[1]._session.run
     inputs = bundle.tensors(light_curves)
@@ -207,6 +207,10 @@ def pad(inputs: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
         points[row, :w, :n] = arrays["points"]
     others = {name: np.stack([arrays[name] for arrays in inputs]) for name in inputs[0] if name != "points"}
     return {"points": points, **others}
+
+
+def mixed_lengths(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
+    return np.clip(np.rint(rng.lognormal(np.log(MEDIAN_LENGTH), 0.8, count)), 1, 250).astype(np.int64)
 
 
 def draw(rng: np.random.Generator, length: int) -> LightCurve:

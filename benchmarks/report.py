@@ -187,6 +187,22 @@ def memory(found: Results) -> str:
     )
 
 
+def gpu(found: Results) -> str:
+    g = found["gpu"]
+    names = [name for name in g["by_shape"][0] if name not in ("batch", "length")]
+    rows = [(row["batch"], row["length"], *(f"{row[name]:,.0f}" for name in names)) for row in g["by_shape"]]
+    mixed = ", ".join(
+        f"{name} {row['per_second']:,.0f} in {row['runs']} runs ({row['padding']:.0%} padding)"
+        for name, row in g["mixed"].items()
+        if name != "light_curves"
+    )
+    return (
+        f"{g['device']}, light curves per second.\n\n"
+        + _table(("batch", "points", *(name.replace("_", ", ") for name in names)), rows)
+        + f"\n{g['mixed']['light_curves']:,} light curves of mixed lengths through `classify`, per second: {mixed}.\n"
+    )
+
+
 def ratios(found: Results) -> str:
     return _table(("ratio", "kept"), [(f"`{name}`", f"{r:.2f}") for name, r in found["regression"]["ratios"].items()])
 
@@ -203,6 +219,7 @@ TABLES: Final[dict[str, tuple[Callable[[Results], str], tuple[str, ...]]]] = {
     "store": (store, ("store",)),
     "api": (api, ("api",)),
     "memory": (memory, ("million",)),
+    "gpu": (gpu, ("gpu",)),
     "ratios": (ratios, ("regression",)),
 }
 
