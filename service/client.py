@@ -95,7 +95,7 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as the service knows it; ra, dec [deg]."""
+    """An object as the service knows it; ra, dec [deg]. `sources` names photometry that has joined it by position."""
 
     object_id: str
     ra: float | None
@@ -103,6 +103,7 @@ class StoredObject:
     light_curve: LightCurve
     classification: Classification | None
     links: dict[str, str]
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,8 @@ class Client(_Requests):
         embedding: bool = False, **columns: Column,
     ) -> Classification:  # fmt: skip
         """Classify one light curve: a `LightCurve`, or columns `mjd`, `band`, `mag` (None or NaN: an upper limit) and
-        where known `magerr`, `limit`, `sign`, `magnr`; with a `unit` of flux, `flux` and `fluxerr`.
+        where known `magerr`, `limit`, `sign`, `magnr`; with a `unit` of flux, `flux` and `fluxerr`. Of several surveys:
+        `survey` per point, and `flux_ujy`, `flux_error_ujy` where one of them publishes flux.
 
         Raises ServiceError, ServiceUnreachableError.
         """
@@ -387,12 +389,10 @@ def _plain(values: Column) -> list[Any]:
 def _sent(light_curve: LightCurve) -> dict[str, Any]:
     points = light_curve.points
     floats = {name: _plain(points[name]) for name in ("mag", "magerr", "limit", "magnr")}
-    surveys = {SURVEYS[code] for code in points["survey"].tolist()}
-    if len(surveys) > 1:
-        raise ValueError(f"a light curve of several surveys ({', '.join(sorted(surveys))}) can't be sent: split it")
+    surveys = [SURVEYS[code] for code in points["survey"].tolist()]
     return {
         "unit": "mag",
-        "survey": surveys.pop() if surveys else SURVEYS[0],
+        "survey": surveys,
         "mjd": points["mjd"].tolist(),
         "band": [BANDS[code] for code in points["band"].tolist()],
         **floats,
@@ -406,6 +406,7 @@ def _stored(answer: dict[str, Any]) -> StoredObject:
     columns = answer["light_curve"]
     latest = answer["classification"]
     nan = float("nan")
+    survey = columns["survey"]
     floats = {
         name: [nan if value is None else value for value in columns[name]]
         for name in ("mag", "magerr", "limit", "magnr")
@@ -417,7 +418,7 @@ def _stored(answer: dict[str, Any]) -> StoredObject:
         sign=columns["sign"],
         kind=[Kind[name.upper()] for name in columns["kind"]],
         candid=columns["candid"],
-        survey=SURVEYS.index(columns["survey"]),
+        survey=[SURVEYS.index(name) for name in survey] if isinstance(survey, list) else SURVEYS.index(survey),
     )
     return StoredObject(
         answer["object_id"],
@@ -426,6 +427,7 @@ def _stored(answer: dict[str, Any]) -> StoredObject:
         light_curve,
         None if latest is None else Classification.of(latest),
         answer["links"],
+        tuple(answer.get("sources", ())),
     )
 
 

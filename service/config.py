@@ -48,6 +48,10 @@ class KafkaSettings(_Group):
 
     bootstrap_servers: str = Field(default="", description="host:port,... of the brokers; empty: no streaming")
     topics: list[str] = Field(default_factory=list, description="explicit input topics; empty: the daily pattern")
+    photometry_topics: list[str] = Field(
+        default_factory=list,
+        description="topics with ATLAS photometry of positions, followed beside the alerts (schema: atlas_photometry)",
+    )
     daily_pattern: str = Field(
         default="ztf_{date:%Y%m%d}_programid{programid}",
         description="name of a UTC day's topic, as a Python format of `date` and `programid`",
@@ -87,6 +91,12 @@ class StoreSettings(_Group):
     url: str = Field(
         default="sqlite:///var/alert-classifier.db",
         description="sqlite:///PATH (embedded) or postgresql://... (shared by replicas)",
+    )
+    join_radius_arcsec: float = Field(
+        default=1.5,
+        ge=0,
+        le=30,
+        description="ATLAS photometry joins the nearest object within this; 0: none; the same in every replica",
     )
 
 

@@ -28,7 +28,7 @@ class LightCurveColumns(BaseModel):
     """Columns of equal length, ordered by time; null where unknown. It can be sent to /v1/classify as it is."""
 
     unit: str = Field(examples=["mag"])
-    survey: str = Field(examples=["ztf"])
+    survey: str | list[str] = Field(description="of all points, or where they differ one per point", examples=["ztf"])
     mjd: list[float]
     band: list[str]
     mag: list[float | None]
@@ -99,6 +99,7 @@ class ObjectAnswer(BaseModel):
     dec: float | None
     light_curve: LightCurveColumns
     classification: Classification | None = Field(description="the latest; null where none was published yet")
+    sources: list[str] = Field(description="names of the photometry that has joined by position", examples=[[]])
     links: dict[str, str] = Field(description="pages about this object elsewhere")
 
 
@@ -152,11 +153,12 @@ def of_stored(stored: StoredClassification, embedding: bool = False) -> dict[str
 
 
 def of_light_curve(light_curve: LightCurve) -> dict[str, Any]:
-    """Columns for JSON; a survey's name alone where all points are of one, as they nearly always are."""
+    """Columns for JSON; a survey's name alone where all points are of one."""
     points = light_curve.points
+    surveys = [SURVEYS[code] for code in points["survey"].tolist()] or [SURVEYS[0]]
     columns: dict[str, Any] = {
         "unit": "mag",
-        "survey": SURVEYS[int(points["survey"][0])] if len(points) else SURVEYS[0],
+        "survey": surveys[0] if len(set(surveys)) == 1 else surveys,
         "mjd": points["mjd"].tolist(),
         "band": [BANDS[code] for code in points["band"].tolist()],
     }

@@ -34,10 +34,12 @@ Sign = Annotated[
 ]
 Candid = Annotated[int, Field(ge=0, lt=2**63, description="identifier of the alert, 0 where unknown")]
 Band = Literal["g", "r", "i", "z", "u", "y", "c", "o"]
+Survey = Literal["ztf", "lsst", "atlas"]
 
 _MAG: Final = "AB magnitude of the absolute difference flux; null is an upper limit"
 _LIMIT: Final = "5-sigma limiting AB magnitude of the image"
 _MAGNR: Final = "AB magnitude of the nearest source in the reference image"
+_FLUX_UJY: Final = "difference flux in microjansky, beside magnitudes of other points: for surveys that publish flux"
 _FLUX: Final = f"difference flux in `unit`; below {DETECTION_SIGMA:g} sigma it counts as an upper limit of that height"
 
 
@@ -54,16 +56,18 @@ class Point(_Strict):
     magerr: MagnitudeError | None = None
     flux: Flux | None = Field(default=None, description=_FLUX)
     fluxerr: FluxError | None = None
+    flux_ujy: Flux | None = Field(default=None, description=_FLUX_UJY)
+    flux_error_ujy: FluxError | None = None
     limit: Magnitude | None = Field(default=None, description=_LIMIT)
     sign: Sign = 0
     magnr: Magnitude | None = Field(default=None, description=_MAGNR)
     kind: KindName | None = Field(default=None, description="by default what the numbers say")
     candid: Candid = 0
+    survey: Survey | None = Field(default=None, description="by default that of the light curve")
 
 
 class _Identified(_Strict):
     object_id: str = Field(default="", max_length=200, description="any name; it comes back in the answer")
-    survey: Literal["ztf", "lsst", "atlas"] = "ztf"
     unit: Unit | None = Field(default=None, description="of what was measured; may be left out for magnitudes alone")
 
 
@@ -82,13 +86,19 @@ class PointsLightCurve(_Identified):
                         {"mjd": 60313.3, "band": "r", "mag": 19.8, "magerr": 0.12, "sign": 1},
                         {"mjd": 60316.2, "band": "g", "mag": 19.1, "magerr": 0.07, "sign": 1},
                         {"mjd": 60319.3, "band": "r", "mag": 18.7, "magerr": 0.05, "sign": 1},
+                        {"mjd": 60319.6, "band": "o", "survey": "atlas", "flux_ujy": 118.0, "flux_error_ujy": 14.0},
                     ],
                 }
             ]
         },
     )
 
+    survey: Survey = Field(default="ztf", description="of the points that do not say their own")
     points: list[Point]
+
+    def surveys(self) -> list[Survey]:
+        """Of each point."""
+        return [point.survey or self.survey for point in self.points]
 
     def column(self, name: str) -> list[Any] | None:
         return [getattr(point, name) for point in self.points]
@@ -96,6 +106,12 @@ class PointsLightCurve(_Identified):
     def place(self, name: str, index: int) -> str:
         """Where a value stands in the request."""
         return f"points.{index}.{name}"
+
+
+_COLUMNS: Final = (
+    "survey", "band", "mag", "magerr", "flux", "fluxerr", "flux_ujy", "flux_error_ujy", "limit", "sign", "magnr",
+    "kind", "candid",
+)  # fmt: skip
 
 
 class ColumnsLightCurve(_Identified):
@@ -117,12 +133,15 @@ class ColumnsLightCurve(_Identified):
         },
     )
 
+    survey: Survey | list[Survey] = Field(default="ztf", description="of all points, or one per point")
     mjd: list[Mjd]
     band: list[Band]
     mag: list[Magnitude | None] | None = Field(default=None, description=_MAG)
     magerr: list[MagnitudeError | None] | None = None
     flux: list[Flux | None] | None = Field(default=None, description=_FLUX)
     fluxerr: list[FluxError | None] | None = None
+    flux_ujy: list[Flux | None] | None = Field(default=None, description=_FLUX_UJY)
+    flux_error_ujy: list[FluxError | None] | None = None
     limit: list[Magnitude | None] | None = Field(default=None, description=_LIMIT)
     sign: list[Sign] | None = None
     magnr: list[Magnitude | None] | None = Field(default=None, description=_MAGNR)
@@ -131,11 +150,15 @@ class ColumnsLightCurve(_Identified):
 
     @model_validator(mode="after")
     def _columns_agree(self) -> Self:
-        for name in ("band", "mag", "magerr", "flux", "fluxerr", "limit", "sign", "magnr", "kind", "candid"):
+        for name in _COLUMNS:
             values = getattr(self, name)
-            if values is not None and len(values) != len(self.mjd):
+            if isinstance(values, list) and len(values) != len(self.mjd):
                 raise ValueError(f"{name} has {len(values)} values, mjd has {len(self.mjd)}: one per point is needed")
         return self
+
+    def surveys(self) -> list[Survey]:
+        """Of each point."""
+        return self.survey if isinstance(self.survey, list) else [self.survey] * len(self.mjd)
 
     def column(self, name: str) -> list[Any] | None:
         values: list[Any] | None = getattr(self, name)
@@ -225,6 +248,10 @@ def _light_curve(sent: AnyLightCurve, prefix: str) -> LightCurve:
     unit = _unit(sent, prefix, mag, flux)
     if unit != "mag":
         magerr, sign, mag, limit = from_flux(flux, _numbers(sent, "fluxerr"), sign, limit, MICROJANSKY[unit])
+    measured = _flux_ujy(sent, prefix)
+    if measured is not None:
+        rows, values, errors = measured
+        magerr[rows], sign[rows], mag[rows], limit[rows] = from_flux(values, errors, sign[rows], limit[rows], 1.0)
     kind = np.where(np.isnan(mag), Kind.UPPER_LIMIT, Kind.DETECTION).astype(np.int8)
     for index, name in enumerate(sent.column("kind") or ()):
         if name is None:
@@ -243,8 +270,27 @@ def _light_curve(sent: AnyLightCurve, prefix: str) -> LightCurve:
         kind=kind,
         candid=np.asarray(sent.column("candid") or np.zeros(len(mag)), dtype=np.int64),
         magnr=_numbers(sent, "magnr"),
-        survey=SURVEY_CODES[sent.survey],
+        survey=np.asarray([SURVEY_CODES[name] for name in sent.surveys()], dtype=np.int8),
     )
+
+
+def _flux_ujy(
+    sent: AnyLightCurve, prefix: str
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]] | None:
+    """Which points (n,) have a flux in microjansky of their own, those fluxes and their errors; None: no point."""
+    flux, error = _numbers(sent, "flux_ujy"), _numbers(sent, "flux_error_ujy")
+    rows = ~np.isnan(flux)
+    for name in ("mag", "flux"):
+        both = rows & ~np.isnan(_numbers(sent, name))
+        if both.any():
+            raise invalid(prefix + sent.place("flux_ujy", int(both.argmax())), f"{name} is given too: send one of them")
+    for place, wrong, message in (
+        ("flux_error_ujy", rows & np.isnan(error), "flux_ujy needs its error: 5 sigma tell a detection from a limit"),
+        ("flux_ujy", ~rows & ~np.isnan(error), "flux_error_ujy is given without flux_ujy"),
+    ):
+        if wrong.any():
+            raise invalid(prefix + sent.place(place, int(wrong.argmax())), message)
+    return (rows, flux[rows], error[rows]) if rows.any() else None
 
 
 def _unit(sent: AnyLightCurve, prefix: str, mag: NDArray[np.float64], flux: NDArray[np.float64]) -> Unit:

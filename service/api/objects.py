@@ -71,19 +71,23 @@ def query(
 
 @router.get("/{object_id}", response_model=ObjectAnswer, responses=responses(404, 422, 503))
 def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False) -> Response:
-    """An object's light curve, its latest classification, and links to other pages about it."""
+    """An object's light curve, its latest classification, and links to other pages about it.
+
+    The name of photometry that has joined an object by position is answered with that object.
+    """
     known = here.store.load([object_id]).get(object_id)
     if known is None:
         raise _unknown(object_id)
-    latest = here.store.latest(object_id)
+    latest = here.store.latest(known.object_id)
     return json_response(
         {
-            "object_id": object_id,
+            "object_id": known.object_id,
             "ra": known.ra,
             "dec": known.dec,
             "light_curve": of_light_curve(known.light_curve),
             "classification": None if latest is None else of_stored(latest, embedding),
-            "links": links(object_id),
+            "sources": here.store.joined(known.object_id),
+            "links": links(known.object_id),
         }
     )
 

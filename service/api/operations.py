@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from service import __version__, metrics
+from service.alerts import atlas
 from service.api.answers import json_response
 from service.api.context import Context, Here, in_thread
 from service.api.problems import FieldError, ProblemError, responses
@@ -20,7 +21,8 @@ from service.stream.dead_letters import DEAD_LETTER
 router: Final = APIRouter(tags=["operations"])
 metrics_router: Final = APIRouter(tags=["operations"])
 
-SCHEMAS: Final = {schema.name: schema for schema in (CLASSIFICATION, DEAD_LETTER)}
+PUBLISHED: Final = {schema.name: schema for schema in (CLASSIFICATION, DEAD_LETTER)}
+SCHEMAS: Final = {name: schema.text for name, schema in PUBLISHED.items()} | {"atlas_photometry": atlas.SCHEMA_TEXT}
 
 
 class Live(BaseModel):
@@ -43,7 +45,10 @@ class Ready(BaseModel):
 class Schema(BaseModel):
     name: str
     url: str
-    header: str = Field(description="the ten bytes in hex that every message of it begins with (Avro single object)")
+    header: str | None = Field(
+        description="the ten bytes in hex that every message of it begins with (Avro single object);"
+        " null for what the service reads: an Avro container file that has its schema with it"
+    )
 
 
 class Schemas(BaseModel):
@@ -119,10 +124,14 @@ def accounting(here: Here) -> Response:
 
 @router.get("/schemas", response_model=Schemas)
 async def schemas() -> Response:
-    """The Avro schemas of the messages that the service publishes."""
+    """The Avro schemas of the messages that the service publishes, and of the photometry that it reads."""
     listed = [
-        {"name": name, "url": f"/schemas/{name}.avsc", "header": schema.header.hex()}
-        for name, schema in SCHEMAS.items()
+        {
+            "name": name,
+            "url": f"/schemas/{name}.avsc",
+            "header": PUBLISHED[name].header.hex() if name in PUBLISHED else None,
+        }
+        for name in SCHEMAS
     ]
     return json_response({"schemas": listed})
 
@@ -132,4 +141,4 @@ async def schema(name: str, request: Request) -> Response:
     """One schema, as Avro writes it."""
     if name not in SCHEMAS:
         raise ProblemError(404, "unknown-schema", f"there is no schema {name}; there are {', '.join(SCHEMAS)}")
-    return Response(SCHEMAS[name].text, media_type="application/json")
+    return Response(SCHEMAS[name], media_type="application/json")

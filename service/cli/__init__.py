@@ -22,7 +22,7 @@ COMMANDS: Final = {
     "watch": ("watch:watch", "Follow new classifications in the terminal."),
     "model": ("model:model", "Show or check a model bundle."),
     "dead-letters": ("dead_letters:dead_letters", "List, show or replay what could not be classified."),
-    "store": ("store:store", "Show or prune the store of light curves."),
+    "store": ("store:store", "Show, fill or prune the store of light curves."),
 }
 
 

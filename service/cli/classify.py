@@ -42,9 +42,11 @@ CHUNK: Final = 1024
 def classify(
     config: Path | None, paths: tuple[Path, ...], form: str, max_detections: int | None, bundle: Path | None
 ) -> None:
-    """Classify alert packets (.avro), folders and .tar.gz archives of them, and points tables (.parquet, .csv).
+    """Classify alert packets (.avro), folders and .tar.gz archives of them, points tables (.parquet, .csv), and tables
+    of the ATLAS forced photometry server (.txt).
 
-    Packets and points of one object are merged first; each object gets one line. What can't be read is reported on
+    Packets and points of one object are merged first, ATLAS photometry by position (with an object that only a points
+    table brings: by name, that of the file); each object gets one line. What can't be read is reported on
     standard error as a JSON line with source, code and message, and a summary ends it. The exit status is 0 unless
     nothing could be read.
     """
@@ -55,7 +57,7 @@ def classify(
         settings.model.threads,
     )
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        intake = Intake(settings.quality)
+        intake = Intake(settings.quality, settings.store.join_radius_arcsec)
         for _ in progress.track(intake.read(paths), total=len(paths), description="reading"):
             pass
         curves = intake.light_curves(max_detections)

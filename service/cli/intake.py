@@ -11,13 +11,16 @@ import click
 import orjson
 
 from service.alerts import Alert, AlertError, Decoder
+from service.alerts.atlas_table import is_atlas_table, read_atlas_table
 from service.config import QualitySettings
-from service.photometry import LightCurve
+from service.photometry import SURVEYS_BY_POSITION, LightCurve
 from service.photometry.table import TableError, light_curves, read_points_table
+from service.store.sky import separation_arcsec
 from service.stream.archives import ArchiveError, read_archive
 from service.stream.quality import failed_cuts, quality_flags
 
 TABLE_SUFFIXES: Final = (".parquet", ".csv")
+ATLAS_SUFFIXES: Final = (".txt", ".csv", ".dat")
 
 
 @dataclass
@@ -25,21 +28,30 @@ class Intake:
     """Light curves read so far, in order of first appearance, and the count of what could not be read."""
 
     cuts: QualitySettings
+    join_radius_arcsec: float = 1.5
     packets: int = 0
     tables: int = 0
     unreadable: int = 0
     _curves: dict[str, LightCurve] = field(default_factory=dict)
     _newest: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)  # mjd of the last alert, its flags
+    _places: dict[str, tuple[float, float]] = field(default_factory=dict)  # of objects: those of their newest alerts
+    _photometry: list[Alert] = field(default_factory=list)
     _decoder: Decoder = field(default_factory=Decoder)
 
     def read(self, paths: Sequence[Path]) -> Iterator[Path]:
         """Read each path, yielding it when done. What can't be read is reported on standard error."""
         for path in paths:
-            if path.suffix in TABLE_SUFFIXES:
+            if path.suffix in ATLAS_SUFFIXES and is_atlas_table(path):
+                self._read_atlas_table(path)
+            elif path.suffix in TABLE_SUFFIXES:
                 self._read_table(path)
             else:
                 self._read_packets(path)
             yield path
+        # at the end, because it does not matter in which order files are given
+        for photometry in self._photometry:
+            self._add(self._object_of(photometry), photometry.light_curve)
+        self._photometry.clear()
 
     def light_curves(self, max_detections: int | None) -> list[tuple[str, LightCurve]]:
         """(object_id, light curve), each as it was known at its `max_detections`-th detection."""
@@ -81,10 +93,29 @@ class Intake:
         except TableError as error:
             self._refuse(str(path), "unreadable_table", str(error))
 
+    def _read_atlas_table(self, path: Path) -> None:
+        try:
+            self._photometry.append(read_atlas_table(path).alert(path.stem))
+            self.tables += 1
+        except TableError as error:
+            self._refuse(str(path), "unreadable_table", str(error))
+
+    def _object_of(self, photometry: Alert) -> str:
+        """The nearest object within the radius; else the one that its file or source is named after, if any."""
+        distances = [
+            (separation_arcsec(photometry.ra, photometry.dec, *place), name) for name, place in self._places.items()
+        ]
+        distance, nearest = min(distances, default=(float("inf"), ""))
+        return nearest if distance <= self.join_radius_arcsec else photometry.object_id
+
     def _add_alert(self, alert: Alert) -> None:
         self.packets += 1
+        if alert.survey in SURVEYS_BY_POSITION:
+            self._photometry.append(alert)
+            return
         self._add(alert.object_id, alert.light_curve)
         if alert.mjd >= self._newest.get(alert.object_id, (0.0, ()))[0]:
+            self._places[alert.object_id] = alert.ra, alert.dec
             self._newest[alert.object_id] = (alert.mjd, quality_flags(failed_cuts(alert.quality, self.cuts)))
 
     def _add(self, object_id: str, light_curve: LightCurve) -> None:

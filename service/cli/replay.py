@@ -56,7 +56,7 @@ def replay(
     configure_logging(settings.log)
     models = open_models(settings.model)
     store_folder(settings.store.url)
-    store = open_store(settings.store.url)
+    store = open_store(settings.store.url, settings.store.join_radius_arcsec)
     writer: Writer | None = None
     if out is not None:
         writer = Parquet(out) if out.suffix == ".parquet" else JsonLines.to(out)

@@ -104,7 +104,7 @@ def serve(
     models = open_models(settings.model)
     reload_on_hangup(models, settings.model)
     store_folder(settings.store.url)
-    store = open_store(settings.store.url)
+    store = open_store(settings.store.url, settings.store.join_radius_arcsec)
     try:
         stream = None
         if settings.kafka.bootstrap_servers:

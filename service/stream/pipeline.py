@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
 from service.alerts.alert import Alert, AlertError
@@ -18,10 +19,11 @@ from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.inference.registry import Residents
 from service.metrics import stage
+from service.photometry import SURVEYS_BY_POSITION
 from service.store.interface import Increment, Store, StoredClassification, StoreUnavailableError
 from service.stream.classification import CLASSIFICATION, document, stored
 from service.stream.message import Batch, DeadLettered, Filtered, Item, Published
-from service.stream.quality import failed_cuts
+from service.stream.quality import NO_USABLE_PHOTOMETRY, failed_cuts
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,9 @@ class Pipeline:
         drop = self._quality.action == "drop"
         for item in batch.open():
             assert item.alert is not None
+            if not len(item.alert.light_curve):  # photometry by position; an alert has at least its own detection
+                item.outcome = Filtered(NO_USABLE_PHOTOMETRY)
+                continue
             failed = failed_cuts(item.alert.quality, self._quality)
             if failed and drop:
                 item.outcome = Filtered(failed[0])
@@ -87,15 +92,33 @@ class Pipeline:
                 item.flags = failed
 
     def merge(self, batch: Batch) -> None:
-        """Alerts -> the light curves of their objects as known at each of them."""
+        """Alerts -> the light curves of their objects as known at each of them.
+
+        Photometry by position comes behind the alerts of its batch, and goes on as an alert of what it has joined.
+        """
         with stage("merge"):
             items = batch.open()
-            curves = isolate(lambda part: self._store.merge([_increment(item) for item in part]), items)
-            for item, curve in zip(items, curves, strict=True):
+            alerts = [item for item in items if not _came_by_position(item)]
+            curves = isolate(lambda part: self._store.merge([_increment(item) for item in part]), alerts)
+            for item, curve in zip(alerts, curves, strict=True):
                 if isinstance(curve, Exception):
                     item.outcome = _dead_letter(curve, "merge_failed")
                 else:
                     item.light_curve = curve
+            if len(alerts) < len(items):
+                self._join([item for item in items if _came_by_position(item)])
+
+    def _join(self, items: Sequence[Item]) -> None:
+        joined = isolate(lambda part: self._store.join([_increment(item) for item in part]), items)
+        for item, thing in zip(items, joined, strict=True):
+            assert item.alert is not None
+            if isinstance(thing, Exception):
+                item.outcome = _dead_letter(thing, "merge_failed")
+            else:
+                item.light_curve = thing.light_curve
+                # The answer is about all that is known by now: else that to an older alert would stay the latest.
+                newest = float(thing.light_curve.mjd[-1])
+                item.alert = replace(item.alert, object_id=thing.object_id, ra=thing.ra, dec=thing.dec, mjd=newest)
 
     @property
     def batch_window_s(self) -> float:
@@ -173,6 +196,10 @@ def isolate(step: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> l
             return [error]
         middle = len(items) // 2
         return isolate(step, items[:middle]) + isolate(step, items[middle:])
+
+
+def _came_by_position(item: Item) -> bool:
+    return item.alert is not None and item.alert.survey in SURVEYS_BY_POSITION
 
 
 def _increment(item: Item) -> Increment:

@@ -8,6 +8,7 @@ from service.alerts.alert import Quality
 from service.config import QualitySettings
 
 LOW_QUALITY: Final = "low_quality"  # flag: at least one cut failed
+NO_USABLE_PHOTOMETRY: Final = "no_usable_photometry"  # reason: none of a position's exposures is worth keeping
 SOLAR_SYSTEM: Final = "solar_system"  # reason: a known moving object; it has a new objectId nearly every night
 
 

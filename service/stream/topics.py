@@ -38,21 +38,22 @@ class Span:
 
 def wanted_topics(settings: KafkaSettings, now: datetime, span: Span | None = None) -> set[str]:
     """The names to follow at `now`: those given, else the daily topics of today (UTC) and `days_back` days before it,
-    or of the days of `span`.
+    or of the days of `span`; and those of photometry.
     """
     if settings.topics:
-        return set(settings.topics)
+        return {*settings.topics, *settings.photometry_topics}
     last = now.astimezone(UTC).date()
     first = last - timedelta(days=settings.days_back)
     if span is not None:
         # a day's topic takes alerts until the morning after, and may be named for a day that UTC has not reached
         first = span.start.astimezone(UTC).date() - timedelta(days=1)
         last = min(last, span.until.astimezone(UTC).date()) if span.until is not None else last
-    return {
+    daily = {
         settings.daily_pattern.format(date=day, programid=programid)
         for day in _days(first, last)
         for programid in settings.programids
     }
+    return daily.union(settings.photometry_topics)
 
 
 def live_topics(metadata: Any, wanted: set[str]) -> set[str]:

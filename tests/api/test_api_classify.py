@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.alerts import Decoder
+from service.alerts.atlas import encode
 from service.api.answers import json_response, of_light_curve
 from service.api.light_curves import parse_light_curves
 from service.config import ApiSettings
 from service.photometry import Kind, LightCurve
 from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitude
 from service.simulate import SimulatedAlert
+from tests.alerts.atlas_tables import exposures
 from tests.api.examples import COLUMNS, POINTS, MakeClient
 
 
@@ -83,6 +86,77 @@ def test_a_flux_below_five_sigma_is_an_upper_limit_of_that_depth() -> None:
     assert light_curve.points["sign"].tolist() == [0, -1, 1]
     assert light_curve.points["limit"][0] == pytest.approx(23.9 - 2.5 * np.log10(5.0))
     assert np.isnan(light_curve.points["mag"][0])
+
+
+ATLAS_POINTS = [
+    {"mjd": 60311.4, "band": "o", "survey": "atlas", "flux_ujy": 40.0, "flux_error_ujy": 20.0},
+    {"mjd": 60315.4, "band": "c", "survey": "atlas", "flux_ujy": 150.0, "flux_error_ujy": 15.0},
+    {"mjd": 60317.4, "band": "o", "survey": "atlas", "flux_ujy": -150.0, "flux_error_ujy": 15.0},
+]
+
+
+def test_points_of_two_surveys_stand_in_one_light_curve(client: TestClient) -> None:
+    """Given ZTF's magnitudes and ATLAS's fluxes in one light curve, then both are counted, those of bands that the
+    model does not know are flagged and change nothing, and the answer gives each point its survey.
+    """
+    body = {"object_id": "both", "points": POINTS + ATLAS_POINTS}
+    answer = client.post("/v1/classify?light_curve=true", json=body).json()
+    assert answer["n_detections"] == {"g": 1, "r": 2, "i": 1, "c": 1, "o": 1}
+    assert answer["n_upper_limits"] == {"r": 1, "o": 1}
+    assert "unknown_band" in answer["flags"]
+    assert answer["probabilities"] == probabilities(client, {"points": POINTS})
+    columns = answer["light_curve"]
+    assert Counter(zip(columns["survey"], columns["band"], strict=True))["atlas", "o"] == 2
+    by_epoch = dict(
+        zip(columns["mjd"], zip(columns["mag"], columns["limit"], columns["sign"], strict=True), strict=True)
+    )
+    assert by_epoch[60311.4] == (None, pytest.approx(18.9, abs=1e-5), 0)
+    assert by_epoch[60317.4] == (pytest.approx(18.4598, abs=1e-4), pytest.approx(19.2123, abs=1e-4), -1)
+    again = client.post("/v1/classify?light_curve=true", json=columns | {"object_id": "both"}).json()
+    assert again == answer
+
+    names = sorted({name for point in body["points"] for name in point} - {"sign"})
+    by_column = {name: [point.get(name) for point in body["points"]] for name in names}
+    by_column["survey"] = [point.get("survey", "ztf") for point in body["points"]]
+    by_column["sign"] = [point.get("sign", 0) for point in body["points"]]
+    assert parse(by_column) == parse(body)
+    assert parse({"survey": "atlas", "points": ATLAS_POINTS}) == parse({"points": ATLAS_POINTS})
+
+
+def test_an_object_of_atlas_alone_is_answered(client: TestClient) -> None:
+    answer = client.post("/v1/classify", json={"survey": "atlas", "points": ATLAS_POINTS}).json()
+    assert set(answer["flags"]) >= {"no_detection", "unknown_band"}
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert answer["n_detections"] == {"c": 1, "o": 1}
+
+
+@pytest.mark.parametrize(
+    ("point", "field", "says"),
+    [
+        ({"flux_ujy": 3.0}, "points.1.flux_error_ujy", "flux_ujy needs its error"),
+        ({"flux_error_ujy": 3.0}, "points.1.flux_ujy", "without flux_ujy"),
+        ({"flux_ujy": 3.0, "flux_error_ujy": 1.0, "mag": 19.0}, "points.1.flux_ujy", "mag is given too"),
+        ({"flux_ujy": 3.0, "flux_error_ujy": 0.0}, "points.1.flux_error_ujy", "greater than 0"),
+        ({"survey": "gaia", "mag": 19.0}, "points.1.survey", "'ztf', 'lsst' or 'atlas'"),
+    ],
+)
+def test_a_flux_or_survey_that_is_none_is_named(
+    client: TestClient, point: dict[str, Any], field: str, says: str
+) -> None:
+    body = {"points": [POINTS[1], {"mjd": 60320.0, "band": "o", **point}]}
+    response = client.post("/v1/classify", json=body)
+    assert response.status_code == 422
+    [error] = response.json()["errors"]
+    assert error["field"] == field
+    assert says in error["message"]
+
+
+def test_a_posted_photometry_message_is_read_like_a_packet(client: TestClient) -> None:
+    message = encode("here", 10.0, 20.0, exposures((60000.5, "o", 200.0), (60001.5, "c", 10.0)))
+    response = client.post("/v1/classify/alert", content=message, headers={"Content-Type": "application/avro"})
+    answer = response.json()
+    assert (answer["survey"], answer["object_id"], answer["mjd"]) == ("atlas", "here", 60001.5)
+    assert (answer["n_detections"], answer["n_upper_limits"]) == ({"o": 1}, {"c": 1})
 
 
 def test_many_light_curves_are_answered_in_their_order(client: TestClient) -> None:

@@ -87,7 +87,7 @@ def test_accounting_is_the_streams_own(make_client: MakeClient) -> None:
 
 
 def test_the_served_schema_reads_what_the_stream_publishes(client: TestClient, documents: list[dict[str, Any]]) -> None:
-    [listed, _] = client.get("/schemas").json()["schemas"]
+    [listed, _, photometry] = client.get("/schemas").json()["schemas"]
     schema = client.get(listed["url"]).json()
     message = CLASSIFICATION.encode(documents[0])
     assert message[:10].hex() == listed["header"]
@@ -96,6 +96,8 @@ def test_the_served_schema_reads_what_the_stream_publishes(client: TestClient, d
     assert read["object_id"] == documents[0]["object_id"]
     assert read["candid"] == documents[0]["candid"]
     assert client.get("/schemas/none.avsc").status_code == 404
+    assert photometry == {"name": "atlas_photometry", "url": "/schemas/atlas_photometry.avsc", "header": None}
+    assert client.get(photometry["url"]).json()["name"] == "AtlasPhotometry"
 
 
 def test_models_are_described_without_where_they_lie(client: TestClient) -> None:

@@ -15,6 +15,8 @@ from service.alerts import Decoder
 from service.client import AsyncClient, Client, ServiceError, ServiceUnreachableError
 from service.photometry import BAND_CODES, LightCurve
 from service.simulate import SimulatedAlert
+from service.store import Increment, Store
+from tests.alerts.atlas_tables import exposures
 from tests.api.examples import COLUMNS, KEYS, POINTS, READ, MakeClient
 
 PLAIN = {name: COLUMNS[name] for name in ("mjd", "band", "mag", "magerr", "limit", "sign")}
@@ -58,6 +60,24 @@ def test_columns_arrays_and_light_curves_are_the_same(connect: Callable[..., Cli
     assert many["a"].embedding == many["b"].embedding
     with pytest.raises(TypeError, match="not both"):
         mine.classify(light_curve, mjd=[1.0])
+
+
+def test_an_object_of_two_surveys_comes_and_goes_whole(
+    connect: Callable[..., Client], documents: list[dict[str, Any]], store: Store
+) -> None:
+    mine = connect()
+    before = mine.object(documents[0]["object_id"])
+    assert before.sources == ()
+    photometry = exposures((60000.5, "o", 200.0), (60001.5, "c", 10.0)).light_curve()
+    store.join([Increment("here", before.ra, before.dec, photometry)])
+    now = mine.object("here")  # by the name of what has joined it
+    assert (now.object_id, now.sources) == (before.object_id, ("here",))
+    assert now.light_curve == before.light_curve.merge(photometry)
+    answer = mine.classify(now.light_curve)
+    assert answer.n_detections["o"] == 1
+    assert answer.raw["flags"].count("unknown_band") == 1
+    plain = PLAIN | {"mag": [None] * 5, "flux_ujy": [100.0] * 5, "flux_error_ujy": [10.0] * 5, "survey": ["atlas"] * 5}
+    assert sum(mine.classify(**plain).n_detections.values()) == 5
 
 
 def test_a_packet_is_classified_from_bytes_or_file(

@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 
+from service.alerts import Decoder
 from service.api import create_app
 from service.api.server import Server
 from service.config import Settings
 from service.inference.registry import ModelRegistry
+from service.photometry import Kind
 from service.simulate import SimulatedAlert
-from service.store import open_store
+from service.store import Increment, Store, open_store
+from tests.alerts.atlas_tables import exposures
 from tests.api.examples import KEYS, POINTS, READ, stream_through
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
@@ -46,10 +49,17 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def serve(models: ModelRegistry, night: list[SimulatedAlert]) -> Iterator[Callable[..., str]]:
-    """`serve(**settings)` starts a server with a night in its store and returns its address."""
+def store(models: ModelRegistry, night: list[SimulatedAlert]) -> Iterator[Store]:
+    """With a night in it."""
     store = open_store("sqlite://")
     stream_through(night, store, models)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def serve(models: ModelRegistry, store: Store) -> Iterator[Callable[..., str]]:
+    """`serve(**settings)` starts a server on the store and returns its address."""
     ends: list[Callable[[], None]] = []
 
     def start(**settings: Any) -> str:
@@ -68,7 +78,6 @@ def serve(models: ModelRegistry, night: list[SimulatedAlert]) -> Iterator[Callab
     yield start
     for end in ends:
         end()
-    store.close()
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +87,25 @@ def base(serve: Callable[..., str]) -> str:
 
 @pytest.fixture(scope="module")
 def object_id(night: list[SimulatedAlert]) -> str:
-    """The object with the most alerts."""
-    names = [alert.object_id for alert in night]
-    return max(set(names), key=names.count)
+    """The object with the most alerts, of those with detections and upper limits both."""
+    kinds: dict[str, set[int]] = {}
+    for alert in night:
+        kinds.setdefault(alert.object_id, set()).update(Decoder().decode(alert.packet).light_curve.kind.tolist())
+    both = {Kind.DETECTION, Kind.UPPER_LIMIT}
+    names = [alert.object_id for alert in night if both <= kinds[alert.object_id]]
+    return max(sorted(set(names)), key=names.count)
+
+
+@pytest.fixture(scope="module")
+def joined(night: list[SimulatedAlert], object_id: str, serve: Callable[..., str], store: Store) -> tuple[str, str]:
+    """(an object of which ATLAS has photometry too, the name of that)."""
+    curves = {alert.object_id: Decoder().decode(alert.packet) for alert in night if alert.object_id != object_id}
+    alert = max(curves.values(), key=lambda each: (each.light_curve.n_detections, each.object_id))
+    start, end = alert.light_curve.mjd[[0, -1]].tolist()
+    rows = [(start + i * (end - start + 4) / 24, "co"[i % 3 > 0], 40.0 * (i % 5)) for i in range(24)]
+    table = exposures(*rows)
+    store.join([Increment("forced-photometry-1", alert.ra, alert.dec, table.light_curve())])
+    return alert.object_id, "forced-photometry-1"
 
 
 @pytest.fixture
@@ -143,10 +168,10 @@ def test_an_object_is_drawn_point_by_point_and_can_be_looked_into(
     everything = marks.count()
     assert everything >= counted["detection"] + counted["upper_limit"]
 
-    if counted["upper_limit"]:  # the button is there for those that have any
-        page.click("button:has-text('upper limits')")
-        assert marks.count() == everything - counted["upper_limit"]
-        page.click("button:has-text('upper limits')")
+    assert counted["upper_limit"] > 0
+    page.click("button:has-text('upper limits')")
+    assert marks.count() == everything - counted["upper_limit"]
+    page.click("button:has-text('upper limits')")
 
     marks.first.hover(force=True)  # the picture as a whole listens
     assert "mag" in page.locator(".tip").first.inner_text()
@@ -164,6 +189,38 @@ def test_an_object_is_drawn_point_by_point_and_can_be_looked_into(
     assert page.locator("a[href*='alerce']").get_attribute("href").endswith(object_id)
     page.click("section:has-text('Most similar objects') tbody a >> nth=0")
     page.wait_for_function("id => !document.querySelector('h1').textContent.includes(id)", arg=object_id)
+
+
+def test_points_of_two_surveys_have_their_own_colours_and_a_legend(
+    open_page: Callable[..., Any], base: str, joined: tuple[str, str], tmp_path: Path
+) -> None:
+    """Given an object that ATLAS photometry has joined, when its page is opened, by either name, then cyan and orange
+    are told apart from ZTF's bands by colour, shape and legend, and can be hidden.
+    """
+    object_id, source = joined
+    for scheme in ("light", "dark"):
+        page = open_page(scheme)
+        page.goto(f"{base}#/object/{source}")
+        page.wait_for_selector(f"h1:has-text('{object_id}')")
+        page.wait_for_selector(".plot g.mark")
+        page.screenshot(path=os.environ.get("PAGE_SCREENSHOTS", str(tmp_path)) + f"/two-surveys-{scheme}.png")
+        legend = page.locator(".tools button[class^=band-]").all_inner_texts()
+        assert {"▲ ATLAS c", "⬟ ATLAS o"} <= set(legend)
+        assert legend.index("▲ ATLAS c") > 0, "ZTF's bands come first"
+        assert all(entry.split()[1] in ("ZTF", "ATLAS") for entry in legend)
+        colours = page.evaluate(
+            "[...new Set([...document.querySelectorAll('.plot g.mark')].map(m => m.classList[1]))]"
+            ".map(name => [name, getComputedStyle(document.querySelector('.' + name)).color])"
+        )
+        assert {"band-c", "band-o"} < {name for name, _ in colours}
+        assert len({colour for _, colour in colours}) == len(colours)
+        marks = page.locator(".plot").first.locator("g.mark")
+        everything, cyan = marks.count(), page.locator("g.mark.band-c").count()
+        assert cyan > 0
+        page.click("button:has-text('ATLAS c')")
+        assert marks.count() == everything - cyan
+        assert f"Joined by position: {source}" in page.inner_text("main")
+        assert "ATLAS" in page.locator("details tbody").first.text_content()
 
 
 def test_magnitudes_grow_downwards(open_page: Callable[..., Any], base: str, object_id: str) -> None:

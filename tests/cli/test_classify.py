@@ -8,6 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from service.alerts import Decoder
+from tests.alerts.atlas_tables import exposures, write_table
+
 
 def lines(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
@@ -92,3 +95,31 @@ def test_every_good_real_packet_is_classified_and_every_bad_one_reported(run, re
     )
     assert all(report["code"] and report["message"] for report in reports)
     assert (summary["packets"], summary["unreadable"]) == (len(good), len(bad))
+
+
+def test_an_atlas_table_joins_the_packets_of_its_position(run, night, tmp_path):
+    packet = next(night.glob("*.avro"))
+    alert = Decoder().decode(packet.read_bytes())
+    here = exposures((alert.mjd, "o", 300.0), (alert.mjd + 1, "c", 5.0), (alert.mjd + 2, "c", 500.0), chi_n=[1, 1, 9])
+    table = write_table(tmp_path / "job1.txt", here, alert.ra, alert.dec + 1.0 / 3600)
+    elsewhere = write_table(tmp_path / "elsewhere.txt", here, alert.ra, alert.dec + 5.0 / 3600)
+    (tmp_path / "damaged.txt").write_text("###MJD uJy duJy F\n60000.5 1 2\n")
+    done = run("classify", elsewhere, table, packet, tmp_path / "damaged.txt", "--format", "jsonl")
+    joined, alone = (
+        next(answer for answer in lines(done.stdout) if answer["object_id"] == name)
+        for name in (alert.object_id, "elsewhere")
+    )
+    assert joined["n_detections_per_band"]["o"] == 1
+    assert joined["n_upper_limits_per_band"]["c"] == 1
+    assert "unknown_band" in joined["flags"]
+    assert alone["n_detections_per_band"] == {"o": 1}
+    damaged, summary = lines(done.stderr)
+    assert "no column err, chi/N, RA, Dec, Sky" in damaged["message"]
+    assert (summary["objects"], summary["tables"], summary["unreadable"]) == (2, 2, 1)
+
+
+def test_an_atlas_table_joins_a_points_table_by_name(run, tmp_path):
+    (tmp_path / "points.csv").write_text("object_id,mjd,band,mag\nmine,60000.1,g,19\nmine,60001.1,r,18.5\n")
+    table = write_table(tmp_path / "mine.csv", exposures((60000.5, "o", 300.0)), 10.0, 20.0, ",")
+    (answer,) = lines(run("classify", tmp_path / "points.csv", table, "--format", "jsonl").stdout)
+    assert answer["n_detections_per_band"] == {"g": 1, "r": 1, "o": 1}

@@ -5,10 +5,12 @@ import shutil
 
 import pytest
 
+from service.alerts import Decoder
 from service.cli import COMMANDS
 from service.cli.report import SPARKLINE_WIDTH, sparkline
 from service.inference.bundle import default_bundle_folder
 from service.photometry import LightCurve
+from tests.alerts.atlas_tables import exposures, write_table
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -37,6 +39,26 @@ def test_a_replay_fills_the_store_and_doing_it_again_changes_nothing(run, night,
     assert letter["message"] in shown.stdout
     assert (tmp_path / "poison").read_bytes() == b"Obj\x01 and then nothing"
     assert "list" in run("dead-letters", "show", "no/0/0", "--file", letters, status=1).stderr
+
+
+def test_atlas_tables_are_imported_and_again_changes_nothing(run, night, tmp_path):
+    run("replay", night)
+    alert = Decoder().decode(next(night.glob("*.avro")).read_bytes())
+    rows = exposures((alert.mjd, "o", 300.0), (alert.mjd + 1, "c", 5.0), (alert.mjd + 2, "c", 500.0), chi_n=[1, 1, 9])
+    here = write_table(tmp_path / "here.txt", rows, alert.ra, alert.dec)
+    alone = write_table(tmp_path / "alone.txt", rows, alert.ra, alert.dec - 1.0)
+    broken = tmp_path / "broken.txt"
+    broken.write_text("no table\n")
+    before = run("store", "stats").stdout
+    for _ in range(2):
+        done = run("store", "import-atlas", here, alone, broken)
+        assert "2 tables, 4 of 6 exposures kept: 1 have joined an object, 1 wait for one" in done.stdout
+        assert "broken.txt has no column MJD" in done.stderr
+        assert "2 sources of photometry" in run("store", "stats").stdout
+    assert run("store", "stats").stdout.split(",")[0] == before.split(",")[0]
+    assert "wait for one" in run("store", "import-atlas", broken, status=1).stdout
+    cloudy = write_table(tmp_path / "cloudy.txt", exposures((60000.0, "o", 9.0), sky=[15.0]), 10.0, 20.0)
+    assert "nothing worth keeping: ATLAS_J004000.00+200000.0" in run("store", "import-atlas", cloudy).stderr
 
 
 def test_old_objects_are_pruned_on_request(run, night):

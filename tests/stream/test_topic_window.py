@@ -24,6 +24,16 @@ def test_given_names_are_followed_alone() -> None:
     assert wanted_topics(KafkaSettings(topics=["mine"]), datetime.now(UTC)) == {"mine"}
 
 
+def test_topics_of_photometry_are_followed_beside_the_alerts() -> None:
+    assert wanted_topics(KafkaSettings(topics=["mine"], photometry_topics=["atlas"]), datetime.now(UTC)) == {
+        "mine",
+        "atlas",
+    }
+    span = Span(datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 1, 13, tzinfo=UTC))
+    daily = wanted_topics(KafkaSettings(photometry_topics=["atlas"]), datetime(2026, 3, 2, tzinfo=UTC), span)
+    assert daily == {"atlas", "ztf_20260228_programid1", "ztf_20260301_programid1"}
+
+
 def test_a_span_names_its_own_days() -> None:
     span = Span(datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 2, 12, tzinfo=UTC))
     assert wanted_topics(KafkaSettings(), datetime(2026, 5, 1, tzinfo=UTC), span) == {

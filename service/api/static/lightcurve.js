@@ -3,7 +3,9 @@
 import { html, svg, utc } from "./dom.js";
 import { timePlot } from "./plot.js";
 
-const SHAPES = { g: "circle", r: "square", i: "diamond" }; // colour alone does not reach everybody
+// colour alone does not reach everybody; the turned ones are ATLAS's cyan and orange
+const SHAPES = { g: "circle", r: "square", i: "diamond", c: "up", o: "pentagon" };
+const SURVEYS = { ztf: "ZTF", lsst: "LSST", atlas: "ATLAS" };
 const FORCED_SNR = 3; // fainter forced photometry has no magnitude worth drawing
 const ERROR_AT_SNR = 1.0857;
 
@@ -44,18 +46,23 @@ export function lightCurvePlot(columns) {
     plot.repaint();
   } }, label);
   const kinds = new Set(points.map((each) => each.kind));
-  plot.tools.append(...bands.map((band) => toggle(band, `${glyph(band)} ${band}`, colour(band))),
+  // one legend entry per band, under its survey where there are several
+  const surveyOf = new Map(points.map((each) => [each.band, each.survey]));
+  const several = new Set(points.map((each) => each.survey)).size > 1;
+  const label = (band) => `${glyph(band)} ${several ? `${SURVEYS[surveyOf.get(band)]} ` : ""}${band}`;
+  bands.sort((a, b) => surveyOrder(surveyOf.get(a)) - surveyOrder(surveyOf.get(b)) || "ugrizyco".indexOf(a) - "ugrizyco".indexOf(b));
+  plot.tools.append(...bands.map((band) => toggle(band, label(band), colour(band))),
     kinds.has("upper_limit") ? toggle("upper_limit", "▽ upper limits") : "", kinds.has("forced") ? toggle("forced", "· forced") : "");
   return html("div", {}, plot.box, plot.tools, table(points));
 }
 
 function rows(columns) {
   const found = columns.mjd.map((mjd, i) => ({
-    mjd, band: columns.band[i], kind: columns.kind[i], mag: columns.mag[i], magerr: columns.magerr[i],
+    mjd, band: columns.band[i], survey: Array.isArray(columns.survey) ? columns.survey[i] : columns.survey, kind: columns.kind[i], mag: columns.mag[i], magerr: columns.magerr[i],
     limit: columns.limit[i], sign: columns.sign[i], y: columns.kind[i] === "upper_limit" ? columns.limit[i] : columns.mag[i],
   }));
   // forced photometry of an exposure that gave a detection says the same again
-  const place = (each) => `${each.band} ${each.mjd.toFixed(5)}`;
+  const place = (each) => `${each.survey} ${each.band} ${each.mjd.toFixed(5)}`;
   const detected = new Set(found.filter((each) => each.kind === "detection").map(place));
   const worthDrawing = (each) => each.kind !== "forced" || (each.magerr < ERROR_AT_SNR / FORCED_SNR && !detected.has(place(each)));
   return found.filter((each) => each.y !== null && worthDrawing(each));
@@ -75,19 +82,22 @@ function marker(point, x, y) {
   group.append({
     square: () => svg("rect", { x: px - size, y: py - size, width: 2 * size, height: 2 * size, fill }),
     diamond: () => svg("path", { d: `M${px} ${py - 1.4 * size}l${1.4 * size} ${1.4 * size}l${-1.4 * size} ${1.4 * size}l${-1.4 * size} ${-1.4 * size}z`, fill }),
+    up: () => svg("path", { d: `M${px} ${py - 1.3 * size}l${1.2 * size} ${2.2 * size}h${-2.4 * size}z`, fill }),
+    pentagon: () => svg("path", { d: `M${px} ${py - 1.3 * size}l${1.25 * size} ${0.9 * size}l${-0.5 * size} ${1.5 * size}h${-1.5 * size}l${-0.5 * size} ${-1.5 * size}z`, fill }),
     circle: () => svg("circle", { cx: px, cy: py, r: size + 0.4, fill }),
   }[SHAPES[point.band] || "circle"]());
   return group;
 }
 
+const surveyOrder = (survey) => Object.keys(SURVEYS).indexOf(survey);
 const colour = (band) => (band in SHAPES ? `band-${band}` : "band-other");
-const glyph = (band) => ({ circle: "●", square: "■", diamond: "◆" }[SHAPES[band] || "circle"]);
+const glyph = (band) => ({ circle: "●", square: "■", diamond: "◆", up: "▲", pentagon: "⬟" }[SHAPES[band] || "circle"]);
 
 function text(point) {
   const value = point.kind === "upper_limit" ? `${point.band} > ${point.limit.toFixed(2)} mag`
     : `${point.band} = ${point.mag.toFixed(2)}${point.magerr === null ? "" : ` ± ${point.magerr.toFixed(2)}`} mag`;
   const what = { upper_limit: "\nupper limit", forced: "\nforced photometry", detection: point.sign < 0 ? "\nfainter than the reference" : "" }[point.kind];
-  return `${value}${what}\nMJD ${point.mjd.toFixed(4)}\n${utc(point.mjd)} UTC`;
+  return `${SURVEYS[point.survey] || point.survey} ${value}${what}\nMJD ${point.mjd.toFixed(4)}\n${utc(point.mjd)} UTC`;
 }
 
 function summary(points, bands) {
@@ -100,10 +110,10 @@ function summary(points, bands) {
 
 function table(points) {
   const fixed = (value, digits) => (value === null || value === undefined ? "" : value.toFixed(digits));
-  const rows = points.map((each) => html("tr", {}, html("td", { class: "number" }, fixed(each.mjd, 5)), html("td", {}, each.band),
+  const rows = points.map((each) => html("tr", {}, html("td", { class: "number" }, fixed(each.mjd, 5)), html("td", {}, SURVEYS[each.survey] || each.survey), html("td", {}, each.band),
     html("td", { class: "number" }, each.kind === "upper_limit" ? "" : fixed(each.mag, 3)), html("td", { class: "number" }, fixed(each.magerr, 3)),
     html("td", { class: "number" }, fixed(each.limit, 2)), html("td", {}, each.sign < 0 ? "−" : each.sign > 0 ? "+" : ""), html("td", {}, each.kind.replace("_", " "))));
   return html("details", {}, html("summary", {}, "The points as a table"),
   html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Points" }, html("table", {}, html("thead", {}, html("tr", {},
-    ["MJD", "Band", "mag", "± mag", "limit", "sign", "kind"].map((name) => html("th", { scope: "col" }, name)))), html("tbody", {}, rows))));
+    ["MJD", "Survey", "Band", "mag", "± mag", "limit", "sign", "kind"].map((name) => html("th", { scope: "col" }, name)))), html("tbody", {}, rows))));
 }

@@ -7,8 +7,13 @@ import { lightCurvePlot } from "./lightcurve.js";
 import { historyPlot } from "./history.js";
 
 export async function objectView(id) {
-  const path = `/v1/objects/${encodeURIComponent(id)}`;
-  const [object, history] = await Promise.all([ask(path), ask(`${path}/history?limit=2000`)]);
+  const place = (name) => `/v1/objects/${encodeURIComponent(name)}`;
+  let [object, history] = await Promise.all([ask(place(id)), ask(`${place(id)}/history?limit=2000`)]);
+  if (object.object_id !== id) { // photometry that has joined an object by position is shown as that object
+    id = object.object_id;
+    history = await ask(`${place(id)}/history?limit=2000`);
+  }
+  const path = place(id);
   const answer = object.classification;
   const active = history.classifications.filter((each) => each.active);
   const similar = html("section", { class: "card" }, html("h2", {}, "Most similar objects"), html("p", { class: "quiet" }, "Looking…"));
@@ -24,7 +29,8 @@ export async function objectView(id) {
       html("span", { class: "list" }, links)),
     html("div", { class: "row wide" },
       html("div", { class: "stack" },
-        html("section", { class: "card" }, html("h2", {}, "Light curve"), lightCurvePlot(object.light_curve)),
+        html("section", { class: "card" }, html("h2", {}, "Light curve"), lightCurvePlot(object.light_curve),
+          object.sources.length ? html("p", { class: "quiet" }, `Joined by position: ${object.sources.join(", ")}`) : null),
         html("section", { class: "card" }, html("h2", {}, "How the answer grew"), historyPlot(active))),
       html("div", { class: "stack" },
         answer ? classificationCard(answer) : html("p", { class: "notice" }, "Not classified yet."), similar))) };
