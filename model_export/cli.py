@@ -170,11 +170,45 @@ def calibrate(data: Path, run: Path) -> None:
 @RUN
 @BUNDLE
 @click.option("--version", required=True, help="Version of the bundle, e.g. 1.0.0.")
-def export(data: Path, run: Path, bundle: Path, version: str) -> None:
+@click.option(
+    "--stochastic",
+    type=click.Choice(["mc-dropout", "mc-dropout-points", "head-dropout", "hsa", "ha-mc", "ensemble"]),
+    help="A bundle that is asked several times, and says how far its answers agree; calibrated here.",
+)
+@click.option("--passes", default=20, show_default=True, help="How often, with --stochastic.")
+@click.option("--rate", default=0.1, show_default=True, help="Of dropout, with --stochastic.")
+@click.option("--seed", default=0, show_default=True, help="Of the noise, with --stochastic.")
+@click.option(
+    "--member",
+    "members",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="Further runs of an ensemble.",
+)
+def export(
+    data: Path,
+    run: Path,
+    bundle: Path,
+    version: str,
+    stochastic: str | None,
+    passes: int,
+    rate: float,
+    seed: int,
+    members: tuple[Path, ...],
+) -> None:
     """Write the run's model and calibration as a bundle, and verify it."""
-    from model_export.bundle import export_run
+    if stochastic:
+        from model_export.stochastic import Method
+        from model_export.stochastic_export import export_stochastic
 
-    export_run(data, run, bundle, version)
+        try:
+            export_stochastic(data, [run, *members], bundle, version, Method(stochastic, rate), passes, seed)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+    else:
+        from model_export.bundle import export_run
+
+        export_run(data, run, bundle, version)
     click.echo(f"wrote {bundle}")
 
 
@@ -257,6 +291,60 @@ def evaluate(
         figures["later_years"] = json.loads(later_years.read_text())
     write_metrics(figures, bundle / "metrics.json")
     click.echo(f"wrote {bundle / 'metrics.json'}")
+
+
+@main.command()
+@DATA
+@click.option(
+    "--shipped", type=click.Path(path_type=Path, exists=True), required=True, help="Run of the served network."
+)
+@click.option(
+    "--member", "members", type=click.Path(path_type=Path, exists=True), multiple=True, help="Runs of an ensemble."
+)
+@click.option("--hsa", type=click.Path(path_type=Path, exists=True), help="Run with stochastic attention.")
+@click.option("--passes", default=20, show_default=True)
+@click.option("--kept", type=click.Path(path_type=Path), default=Path("runs/uncertainty"), show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("model_export/results/uncertainty.json"))
+@click.option("--figure", type=click.Path(path_type=Path), help="Also draw rejection and reliability curves.")
+def uncertainty(
+    data: Path,
+    shipped: Path,
+    members: tuple[Path, ...],
+    hsa: Path | None,
+    passes: int,
+    kept: Path,
+    out: Path,
+    figure: Path | None,
+) -> None:
+    """Judge how well each uncertainty finds the classifier's own mistakes, against the plain softmax."""
+    from model_export.bundle import load_run
+    from model_export.data import load_difference
+    from model_export.uncertainty import Bench, figures, judge_all
+    from model_export.uncertainty_report import draw_figure, tables
+
+    bench = Bench(load_difference(data), load_run(shipped)[1].alert_share)
+    judged = list(judge_all(bench, shipped, list(members), hsa, passes, kept))
+    told = figures(judged, bench.prior)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(told, indent=1) + "\n")
+    for title, table in tables(told).items():
+        click.echo(f"{title}\n\n{table}\n")
+    if figure:
+        draw_figure(judged, figure)
+
+
+@main.command("uncertainty-cost")
+@click.option("--passes", default=20, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("model_export/results/uncertainty-cost.json"))
+def uncertainty_cost(passes: int, out: Path) -> None:
+    """Milliseconds per light curve of 50 points on one core, by method."""
+    from model_export.uncertainty_cost import costs
+
+    told = costs(passes)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(told, indent=1) + "\n")
+    for name, value in told["milliseconds"].items():
+        click.echo(f"{name}: {value:.3f} ms, {told['times_the_softmax'][name]:.1f} times the softmax")
 
 
 @main.command("later-years")
@@ -371,7 +459,7 @@ def run(context: click.Context, data: Path, out: Path, small: bool, version: str
 
     simulated, bundle, steps = out / "simulated", out / "bundle", 100 if small else None
     members = [out / f"member{seed}" for seed in range(1, 2 if small else 4)]
-    context.invoke(simulate_data, data=data, out=simulated, scale=0.05 if small else 1.0)
+    context.invoke(simulate_data, data=data, out=simulated, scale=0.05 if small else 3.0)
     context.invoke(
         pretrain, data=data, simulated=simulated, config=CONFIGS / "pretrain.toml", run=out / "pretrain", steps=steps
     )
