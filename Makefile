@@ -5,7 +5,7 @@ TRAIN := .venv-train
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults test-model lint format bench bench-million bench-gpu bench-check docs model clean
+.PHONY: help install demo test test-faults test-model lint format bench bench-million bench-replicas bench-gpu bench-check docs model clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,11 @@ bench: $(VENV)/.installed-dev  ## every benchmark, some 8 minutes; results and d
 bench-million: $(VENV)/.installed-dev  ## memory and disk up to a million objects, some 15 minutes
 	@mkdir -p .cache/bench; $(VENV)/bin/python -m benchmarks.memory --objects 1000000 > .cache/bench/million.txt
 	@tail -n 1 .cache/bench/million.txt > benchmarks/results/million.json
+	@$(VENV)/bin/python -m benchmarks.report
+
+bench-replicas: $(VENV)/.installed-dev  ## one, two and four replicas over one PostgreSQL, some 10 minutes
+	@mkdir -p .cache/bench; $(VENV)/bin/python -m benchmarks.replicas > .cache/bench/replicas.txt
+	@sed '$$d' .cache/bench/replicas.txt; tail -n 1 .cache/bench/replicas.txt > benchmarks/results/replicas.json
 	@$(VENV)/bin/python -m benchmarks.report
 
 bench-gpu: $(TRAIN)/.installed  ## our graphs against torch on a CUDA device; replaces the CPU's onnxruntime in .venv-train

@@ -203,6 +203,27 @@ def gpu(found: Results) -> str:
     )
 
 
+def replicas(found: Results) -> str:
+    r = found["replicas"]
+    rows = [
+        (
+            way,
+            count,
+            f"{row['alerts_per_second']:,.0f}",
+            f"{row['ratio_to_one']:.2f}",
+            *(f"{row[f'{who}_cpu_ms_per_alert']:.2f}" for who in ("service", "store", "broker")),
+        )
+        for way in ("together", "apart")
+        for count, row in r[way].items()
+    ]
+    head = ("way", "replicas", "alerts/s", "over one replica", "service, ms of processor per alert", "PostgreSQL",
+            "broker")  # fmt: skip
+    return _table(head, rows) + (
+        f"\n{r['machine']['cpu']}, {r['machine']['cores']} cores; load average before it began:"
+        f" {r['load_average_before']:.1f}.\n"
+    )
+
+
 def ratios(found: Results) -> str:
     return _table(("ratio", "kept"), [(f"`{name}`", f"{r:.2f}") for name, r in found["regression"]["ratios"].items()])
 
@@ -220,6 +241,7 @@ TABLES: Final[dict[str, tuple[Callable[[Results], str], tuple[str, ...]]]] = {
     "api": (api, ("api",)),
     "memory": (memory, ("million",)),
     "gpu": (gpu, ("gpu",)),
+    "replicas": (replicas, ("replicas",)),
     "ratios": (ratios, ("regression",)),
 }
 

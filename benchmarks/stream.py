@@ -73,7 +73,7 @@ def main() -> None:
     with _kafka() as servers, tempfile.TemporaryDirectory() as folder:
         name = f"bench-{uuid.uuid4().hex[:6]}"
         topics = {phase: f"{name}-{phase}" for phase in ("warm", "drain", "paced", "baseline")}
-        _make_topics(servers, [*topics.values(), f"{name}-out", f"{name}-dead", f"{name}-baseline-out"])
+        make_topics(servers, [*topics.values(), f"{name}-out", f"{name}-dead", f"{name}-baseline-out"])
         kafka = KafkaSettings(
             bootstrap_servers=servers,
             group_id=name,
@@ -84,10 +84,10 @@ def main() -> None:
         )
         sizes: list[int] = []
         paced = int(options.rate * options.seconds)
-        publish(_packets(options.path, WARM_UP, sizes), kafka, topics["warm"])
-        publish(_packets(options.path, options.alerts, sizes), kafka, topics["drain"])
-        publish(_packets(options.path, min(BASELINE_ALERTS, options.alerts), sizes), kafka, topics["baseline"])
-        held = list(_packets(options.path, paced, sizes))
+        publish(packets(options.path, WARM_UP, sizes), kafka, topics["warm"])
+        publish(packets(options.path, options.alerts, sizes), kafka, topics["drain"])
+        publish(packets(options.path, min(BASELINE_ALERTS, options.alerts), sizes), kafka, topics["baseline"])
+        held = list(packets(options.path, paced, sizes))
         print(
             f"{options.alerts:,} alerts of {np.mean(sizes) / 1000:.0f} kB wait in {PARTITIONS} partitions", flush=True
         )
@@ -132,11 +132,11 @@ def serve(settings: str, topics: dict[str, str], alerts: int, paced: int) -> Non
     store = open_store(config.store.url)
     models = ModelRegistry(default_bundle(), config.model.device, config.model.threads)
     for _ in range(2):  # the second finds everything compiled, connected and in the caches
-        _read_to_end(config, models, store, topics["warm"], WARM_UP)
+        read_to_end(config, models, store, topics["warm"], WARM_UP)
     spare_collector()  # as `serve` does
     stages = _stage_seconds()
     cpu = time.process_time()
-    seconds = _read_to_end(config, models, store, topics["drain"], alerts)
+    seconds = read_to_end(config, models, store, topics["drain"], alerts)
     cpu = time.process_time() - cpu
     drained = {name: (spent - stages[name]) / alerts * 1000 for name, spent in _stage_seconds().items()}
 
@@ -181,7 +181,7 @@ def _reading(config: Settings, topic: str, suffix: str = "") -> Settings:
     return config.model_copy(update={"kafka": kafka})
 
 
-def _read_to_end(config: Settings, models: ModelRegistry, store: Any, topic: str, alerts: int) -> float:
+def read_to_end(config: Settings, models: ModelRegistry, store: Any, topic: str, alerts: int) -> float:
     """Seconds from the first alert taken to the last one acknowledged."""
     service = StreamService(
         _reading(config, topic, uuid.uuid4().hex[:4]),
@@ -279,14 +279,17 @@ def plain_light_curve(record: dict[str, Any]) -> LightCurve:
     )
 
 
-def _packets(path: Path | None, count: int, sizes: list[int]) -> Iterator[tuple[None, bytes]]:
-    packets = cycle(packet for _, packet in read_archive(path)) if path else (a.packet for a in simulate(count, seed=1))
-    for packet in islice(packets, count):
-        sizes.append(len(packet))
+def packets(path: Path | None, count: int, sizes: list[int] | None = None) -> Iterator[tuple[None, bytes]]:
+    """(key, packet) pairs: those under `path` over and over, or simulated ones; `sizes` is told their bytes."""
+    endless = cycle(packet for _, packet in read_archive(path)) if path else (a.packet for a in simulate(count, seed=1))
+    for packet in islice(endless, count):
+        if sizes is not None:
+            sizes.append(len(packet))
         yield None, packet
 
 
-def _make_topics(servers: str, names: list[str]) -> None:
+def make_topics(servers: str, names: list[str]) -> None:
+    """Topics of PARTITIONS partitions."""
     admin = AdminClient({"bootstrap.servers": servers})
     # the broker's own time of arrival: else the clock starts before the publisher has connected
     stamped = {"message.timestamp.type": "LogAppendTime"}
