@@ -447,6 +447,62 @@ def export_two_surveys(
     click.echo(f"wrote {bundle}")
 
 
+@main.command("compare-vision")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    envvar="ALERT_CLASSIFIER_DATA",
+    help="As for compare-surveys; with the same simulation settings the objects are the same.",
+)
+@CONFIG
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Pre-trained SwinV2 (.safetensors or .pth; timm, torchvision or transformers); left out: from scratch.",
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/vision"), show_default=True)
+@click.option("--result", type=click.Path(path_type=Path), help="Also write the figures (JSON) here.")
+def compare_vision(
+    data: Path | None, config: Path | None, weights: Path | None, out: Path, result: Path | None
+) -> None:
+    """Train and judge vision transformers on images of two surveys; resumes where --out holds some of the runs."""
+    from model_export.configuration import CONFIGS, read_config
+    from model_export.vision_compare import VisionCompare, judge, run_networks, table
+
+    settings = read_config(VisionCompare, config or CONFIGS / "vision-small.toml")
+    try:
+        figures = judge(out, run_networks(out, data, settings, weights, click.echo), settings)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    for path in filter(None, (out / "results.json", result)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(figures, indent=1) + "\n")
+    click.echo(table(figures))
+
+
+@main.command("export-vision")
+@click.option(
+    "--run", type=click.Path(path_type=Path, exists=True), required=True, help="Folder that compare-vision wrote."
+)
+@click.option("--seed", default=1, show_default=True, help="Which of its seeds; the joint model with a linear head.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True), help="Its tables, where they were not simulated.")
+@CONFIG
+@click.option("--bundle", type=click.Path(path_type=Path), default=Path("runs/two-survey-vision"), show_default=True)
+@click.option("--version", required=True, help="Version of the bundle, e.g. 1.0.0.")
+def export_vision(run: Path, seed: int, data: Path | None, config: Path | None, bundle: Path, version: str) -> None:
+    """Write a two-survey vision model as a bundle, calibrated on its validation split."""
+    from model_export.compare_surveys import CompareConfig, tables
+    from model_export.configuration import CONFIGS, read_config
+    from model_export.vision_bundle import write_bundle
+    from model_export.vision_compare import Task, VisionCompare
+
+    settings = read_config(VisionCompare, config or CONFIGS / "vision-small.toml")
+    simulated = CompareConfig(per_class=settings.per_class, simulation_seed=settings.simulation_seed)
+    task = Task.read(tables(run, data, simulated), settings)
+    write_bundle(run, task, settings, seed, bundle, version)
+    click.echo(f"wrote {bundle}")
+
+
 @main.command()
 @DATA
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/chain"), show_default=True)

@@ -119,7 +119,7 @@ def write_bundle(out: Path, task: Task, config: CompareConfig, seed: int, bundle
         if which == "own":
             only = present[:, s] & (present.sum(axis=1) == 1)
             logits[only] = answers["own"][only, s]
-    calibration = _calibration(logits[validation].astype(float), labels[validation])
+    calibration = one_bin_calibration(logits[validation].astype(float), labels[validation])
     test = task.split[rows] == "test"
     metrics = {
         "evidence": "simulated objects only: these figures say nothing about the sky",
@@ -147,7 +147,7 @@ def write_bundle(out: Path, task: Task, config: CompareConfig, seed: int, bundle
     )
 
 
-def _calibration(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Calibration:
+def one_bin_calibration(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Calibration:
     """One bin: a temperature, and per class the 90 % quantile of 1 - p of its validation objects (Vovk 2012)."""
     temperature = round(fit_temperature(logits, labels), 4)
     score = 1.0 - softmax(logits / temperature)[np.arange(len(labels)), labels]
