@@ -105,7 +105,9 @@ def drain(broker: Broker, postgres: PostgresServer, count: int, alerts: int, apa
             _wait_for(lambda: all(replica.partitions for replica in replicas), replicas)
             for replica in replicas:
                 replica.halt()
-            publish(packets(None, alerts), kafka, topics["drain"])
+            # with keys partitions are of equal size; without, the client fills one for a while and then another
+            keyed = ((str(number).encode(), packet) for number, (_, packet) in enumerate(packets(None, alerts)))
+            publish(keyed, kafka, topics["drain"])
             shared = {"store": postgres, "broker": broker}
             before = {who: cpu_seconds(server) for who, server in shared.items()}
             begin = time.time()
