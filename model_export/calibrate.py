@@ -30,8 +30,8 @@ OOD_PERCENTILE: Final = 99.0
 
 @dataclass(frozen=True)
 class Examples:
-    """What the model said of each validation object at each prefix: logits (n, C) with the published prior, or (n, P, C)
-    of P stochastic passes; embedding (n, D).
+    """What the model said of each validation object at each prefix: logits (n, C) with the published prior, of P
+    stochastic passes (n, P, C); embedding (n, D).
     """
 
     logits: NDArray[np.float64]

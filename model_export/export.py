@@ -23,7 +23,7 @@ from model_export.batches import PADDING_BIAS
 from model_export.data import TAXONOMY
 from model_export.encoder import AlertClassifier
 from model_export.scores import IS_TRANSIENT
-from service.inference.manifest import Calibration, Manifest, OutOfDistribution, Preprocessing
+from service.inference.manifest import Calibration, Manifest, OutOfDistribution, Preprocessing, Stochastic
 
 OPSET: Final = 18
 PARITY: Final = 1e-5
@@ -144,6 +144,7 @@ def write_manifest(
     opset: int = OPSET,
     taxonomy: dict[str, str] = TAXONOMY,
     bands: Sequence[str] = ("g", "r", "i"),
+    stochastic: Stochastic | None = None,
 ) -> Manifest:
     """Write `manifest.json` beside `model.onnx`, with the graph's hash."""
     manifest = Manifest(
@@ -156,6 +157,7 @@ def write_manifest(
         outputs={"logits": "logits", "embedding": "embedding"},
         minimum_detections=minimum_detections,
         bands=list(bands),
+        stochastic=stochastic,
         calibration=calibration,
         out_of_distribution=out_of_distribution,
         sha256=sha256(folder / "model.onnx"),

@@ -1,0 +1,91 @@
+"""What passes cost: milliseconds per light curve of 50 points on one core, each method as one run of its own graph."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model_export.data import CLASSES
+from model_export.encoder import AlertClassifier, EncoderConfig
+from model_export.export import Publication, export_alert_clr, session
+from model_export.stochastic import Method, Passes
+from model_export.stochastic_export import Members, Served, export_passes
+
+POINTS: Final = 50
+WINDOW: Final = 128
+MEMBERS: Final = 5
+CENTROIDS: Final = 32
+REPEATS: Final = 30
+SECONDS_PER_TURN: Final = 0.05
+
+
+def costs(passes: int, config: EncoderConfig | None = None) -> dict[str, Any]:
+    """Milliseconds of each method, taken in turns, best of many: what else the machine does only ever adds.
+
+    Weights do not matter to the time and are random.
+    """
+    plain = AlertClassifier(config or EncoderConfig()).eval()
+    sampled = AlertClassifier(replace(plain.config, centroids=CENTROIDS)).eval()
+    publication = Publication(np.full(len(CLASSES), 1.0 / len(CLASSES)))
+    methods = {
+        "mc-dropout": plain,
+        "mc-dropout-points": plain,
+        "head-dropout": plain,
+        "hsa": sampled,
+        "ha-mc": sampled,
+    }
+    rng = np.random.default_rng(0)
+    feed = {
+        "points": rng.standard_normal((1, 1, POINTS, plain.config.point_features)).astype(np.float32),
+        "context": rng.standard_normal((1, plain.config.context_features)).astype(np.float32),
+    }
+    calls: dict[str, Callable[[], object]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+
+        def add(name: str, noise: Mapping[str, NDArray[Any]]) -> None:
+            run, asked = session(path), feed | dict(noise)
+            calls[name] = lambda: run.run(["logits", "embedding"], asked)
+
+        export_alert_clr(plain, publication, path)
+        add("softmax", {})
+        members = Members([AlertClassifier(plain.config).eval() for _ in range(MEMBERS)])
+        export_passes(Served(members, publication), {}, path)
+        add(f"ensemble of {MEMBERS}", {})
+        for name, model in methods.items():
+            method = Method(name, 0.1)
+            noise = method.draws(model, WINDOW, passes, 0)
+            export_passes(Served(Passes(model, method, WINDOW), publication), noise, path)
+            add(name, noise)
+    best = _best(calls)
+    return {
+        "points": POINTS,
+        "passes": passes,
+        "milliseconds": {name: round(value, 3) for name, value in best.items()},
+        "times_the_softmax": {name: round(value / best["softmax"], 2) for name, value in best.items()},
+    }
+
+
+def _best(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+    torch.set_num_threads(1)
+    number = {name: max(1, int(SECONDS_PER_TURN / _seconds(call, 2))) for name, call in calls.items()}
+    best = dict.fromkeys(calls, float("inf"))
+    for _ in range(REPEATS):
+        for name, call in calls.items():
+            best[name] = min(best[name], 1e3 * _seconds(call, number[name]))
+    return best
+
+
+def _seconds(call: Callable[[], object], number: int) -> float:
+    start = time.perf_counter()
+    for _ in range(number):
+        call()
+    return (time.perf_counter() - start) / number
