@@ -38,7 +38,7 @@ try:
     from psycopg_pool import ConnectionPool, PoolTimeout
 
     from service.store.postgres_rows import LOCKED, Connection, execute, load_objects, object_columns, transposed, write
-    from service.store.postgres_sources import PostgresSources, keep_still, may_move
+    from service.store.postgres_sources import PostgresSources, keep_still, may_move, may_move_now
 except ImportError as error:
     raise ImportError(
         "the PostgreSQL store needs the postgres extra: pip install 'alert-classifier[postgres]'"
@@ -85,7 +85,7 @@ _T = TypeVar("_T")
 
 
 class _OvertakenError(Exception):
-    """Another replica inserted one of our objects after we looked."""
+    """Another replica inserted one of our objects after we looked, or brings photometry that ours may be near."""
 
 
 class PostgresStore:
@@ -123,13 +123,20 @@ class PostgresStore:
             return []
         ids = sorted({increment.object_id for increment in increments})
 
+        patient = False  # only after an attempt that could not have the lock at once: it costs a round trip
+
         def transaction(connection: Connection) -> list[LightCurve]:
             # Rows are locked in sorted order, then new ones inserted in sorted order. A replica that inserts one of
             # ours in between makes us start again: waiting for it here could close a circle of waits.
-            may_move(connection)
+            nonlocal patient
+            if patient:
+                may_move(connection)
             stored = load_objects(connection, ids, LOCKED)
             known, changed = merge_batch(stored, increments)
             new = [o for o in changed if o.object_id not in stored]
+            if new and not patient and not may_move_now(connection):
+                patient = True
+                raise _OvertakenError
             if new and write(connection, _INSERT_OBJECTS, object_columns(new)) < len(new):
                 raise _OvertakenError
             if len(changed) > len(new):

@@ -23,8 +23,14 @@ _COLUMNS: Final[LiteralString] = "source_id, ra, dec, last_mjd, light_curve, obj
 
 
 def may_move(connection: Connection) -> None:
-    """For a transaction that may bring objects; to be called before any row is locked."""
+    """For a transaction that brings objects; to be called before any row is locked."""
     execute(connection, "SELECT pg_advisory_xact_lock_shared(%s)", [_LOCK])
+
+
+def may_move_now(connection: Connection) -> bool:
+    """The same without waiting, and so at any time; False: not now."""
+    row = execute(connection, "SELECT pg_try_advisory_xact_lock_shared(%s)", [_LOCK]).fetchone()
+    return row is not None and bool(row[0])
 
 
 def keep_still(connection: Connection) -> None:

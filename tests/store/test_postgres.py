@@ -246,3 +246,37 @@ def test_photometry_waits_for_an_object_that_is_just_being_stored(
     assert stores[0].load(["ZTF1"])["ZTF1"].light_curve.mjd.tolist() == [1.0, 2.0]
     for store in stores:
         store.close()
+
+
+def test_an_object_waits_for_photometry_that_is_just_being_stored(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other way round: the object's first alert comes while photometry is not committed yet."""
+    stored, go_on = threading.Event(), threading.Event()
+    join = engine.join_batch
+
+    def paused(*arguments: Any) -> Any:
+        done = join(*arguments)
+        stored.set()
+        assert go_on.wait(20)
+        return done
+
+    monkeypatch.setattr(engine, "join_batch", paused)
+    stores = [open_store(postgres_url) for _ in range(2)]
+    known = Increment("ZTF0", 50.0, 20.0, LightCurve.from_columns([1.0], 0, mag=19.0))
+    new = Increment("ZTF1", 10.0, 20.0, LightCurve.from_columns([1.0], 0, mag=19.0))
+    photometry = Increment("here", 10.0, 20.0, LightCurve.from_columns([2.0], 7, mag=18.0, survey=2))
+    stores[0].merge([known])
+    with ThreadPoolExecutor(2) as pool:
+        joining = pool.submit(stores[0].join, [photometry])
+        assert stored.wait(20)
+        stores[1].merge([known])  # what brings no object has nothing to wait for
+        merging = pool.submit(stores[1].merge, [known, new])
+        time.sleep(0.3)
+        assert not merging.done()
+        go_on.set()
+        joining.result(20)
+        assert merging.result(20)[1].mjd.tolist() == [1.0, 2.0]
+    assert stores[0].load(["ZTF1"])["ZTF1"].light_curve.mjd.tolist() == [1.0, 2.0]
+    for store in stores:
+        store.close()
