@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.machine import machine
-from service.photometry import Kind, LightCurve
+from service.photometry import SURVEY_CODES, Kind, LightCurve
 from service.store import Increment, StoredClassification, open_store
 
 CLASSES: Final = (
@@ -102,7 +102,9 @@ class Clock:
 
 
 def measure(url: str, objects: int, batch: int) -> dict[str, Any]:
-    """Two alerts of every object, in random order, in batches; then some once more, one by one."""
+    """Two alerts of every object, in random order, in batches; then some once more, one by one; then photometry by
+    position, and new objects beside it.
+    """
     store = open_store(url)
     if store.statistics().objects:
         raise SystemExit("the store is not empty: a benchmark would fill it with made-up objects")
@@ -126,6 +128,16 @@ def measure(url: str, objects: int, batch: int) -> dict[str, Any]:
         recorded = answer(increment, 2, rng)
         merge_one(lambda increment=increment: store.merge([increment]), 1)
         record_one(lambda recorded=recorded: store.record([recorded]), 1)
+
+    # photometry that comes for positions: for those of a quarter of the objects; then objects that are new beside it
+    join, merge_beside = Clock(), Clock()
+    order = rng.permutation(objects)[: objects // 4]
+    for start in range(0, len(order), batch):
+        messages = [photometry(int(which), shapes) for which in order[start : start + batch]]
+        join(lambda messages=messages: store.join(messages), len(messages))
+    for start in range(objects, objects + objects // 4, batch):
+        alerts = [alert(which, 0, shapes) for which in range(start, start + batch)]
+        merge_beside(lambda alerts=alerts: store.merge(alerts), len(alerts))
     store.close()
     each = {name: 1 / clock.per_second for name, clock in clocks.items()}
     merged, recorded = 1 / merge_one.per_second, 1 / record_one.per_second
@@ -133,6 +145,8 @@ def measure(url: str, objects: int, batch: int) -> dict[str, Any]:
         **{name: clock.figures() for name, clock in clocks.items()},
         "merge_one_by_one": merge_one.figures(),
         "record_one_by_one": record_one.figures(),
+        "join": join.figures(),
+        "merge_new_beside": merge_beside.figures(),
         "bytes_per_object": size / objects,
         "ratios": {
             "merge_batched_to_one_by_one": merged / each["merge_known"],
@@ -168,6 +182,14 @@ def alert(which: int, turn: int, shapes: list[LightCurve]) -> Increment:
         points["mjd"] += 1
     light_curve = LightCurve(points[:FIRST] if turn == 0 else points[-30:])
     return Increment(f"ZTF25{which:07d}", which * 0.618 % 360, which * 0.382 % 120 - 30, light_curve)
+
+
+def photometry(which: int, shapes: list[LightCurve]) -> Increment:
+    """As many points again, by another survey, half an arcsecond beside an object."""
+    points = shapes[(which + 1) % SHAPES].points.copy()
+    points["survey"], points["candid"] = SURVEY_CODES["atlas"], 0
+    beside = alert(which, 0, shapes)
+    return Increment(f"forced {which}", beside.ra, beside.dec + 0.5 / 3600, LightCurve.from_points(points))
 
 
 def answer(increment: Increment, turn: int, rng: np.random.Generator) -> StoredClassification:

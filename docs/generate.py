@@ -16,6 +16,7 @@ import click
 from prometheus_client.metrics import MetricWrapperBase
 
 from service import metrics
+from service.alerts import atlas
 from service.cli import cli
 from service.config import ENV_PREFIX, Settings
 from service.stream.classification import CLASSIFICATION
@@ -75,6 +76,10 @@ least once by default: (`object_id`, `candid`, `classifier`, `version`) identifi
 With `kafka.delivery = exactly_once` readers at `read_committed` see each once.
 
 The four clocks `observed`, `broker_timestamp`, `received` and `published` tell where the time went.
+
+An answer to ATLAS photometry is about the object that it [has joined](store.md#surveys-in-the-service), or about the
+position where there is none. `survey` is then `atlas`, `candid` an identifier made of the message, and `mjd` the newest
+epoch of the light curve that was classified. The schema of such messages, which the service reads, stands last.
 """
 
 METRICS: Final = """# Metrics
@@ -99,7 +104,9 @@ def pages() -> dict[str, str]:
     """File name -> content of each page."""
     made = {
         "configuration.md": "\n".join([CONFIGURATION, *_settings()]),
-        "output.md": "\n".join([OUTPUT, *_schema(CLASSIFICATION.text), *_schema(DEAD_LETTER.text)]),
+        "output.md": "\n".join(
+            [OUTPUT, *_schema(CLASSIFICATION.text), *_schema(DEAD_LETTER.text), *_schema(atlas.SCHEMA_TEXT)]
+        ),
         "metrics.md": "\n".join([METRICS, *_metrics()]),
         "commands.md": "\n".join([COMMANDS, *_commands(cli, "alert-classifier")]),
     }
@@ -158,10 +165,15 @@ def _schema(text: str) -> Iterator[str]:
     schema = json.loads(text)
     yield f"## {schema['name']}\n"
     yield f"{schema['doc']}\n"
-    rows = [
-        (f"`{field['name']}`", _avro_type(field["type"]), _cell(field.get("doc", ""))) for field in schema["fields"]
-    ]
-    yield _table(("field", "type", "meaning"), rows)
+    yield _table(("field", "type", "meaning"), list(_fields(schema, "")))
+
+
+def _fields(record: dict[str, Any], place: str) -> Iterator[tuple[str, str, str]]:
+    for field in record["fields"]:
+        kind = field["type"]
+        yield f"`{place}{field['name']}`", _avro_type(kind), _cell(field.get("doc", ""))
+        if isinstance(kind, dict) and kind["type"] == "array" and isinstance(kind["items"], dict):
+            yield from _fields(kind["items"], f"{place}{field['name']}[].")
 
 
 def _avro_type(kind: Any) -> str:
