@@ -15,6 +15,7 @@ from service.alerts.atlas_table import is_atlas_table, read_atlas_table
 from service.config import QualitySettings
 from service.photometry import SURVEYS_BY_POSITION, LightCurve
 from service.photometry.table import TableError, light_curves, read_points_table
+from service.store import JOIN_RADIUS_ARCSEC
 from service.store.sky import separation_arcsec
 from service.stream.archives import ArchiveError, read_archive
 from service.stream.quality import failed_cuts, quality_flags
@@ -28,7 +29,7 @@ class Intake:
     """Light curves read so far, in order of first appearance, and the count of what could not be read."""
 
     cuts: QualitySettings
-    join_radius_arcsec: float = 1.5
+    join_radius_arcsec: float = JOIN_RADIUS_ARCSEC
     packets: int = 0
     tables: int = 0
     unreadable: int = 0

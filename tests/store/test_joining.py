@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.config import StoreSettings
 from service.photometry import BAND_CODES, SURVEY_CODES, LightCurve, merge
-from service.store import Cone, Increment, SqliteStore, Store, open_store
+from service.store import JOIN_RADIUS_ARCSEC, Cone, Increment, SqliteStore, Store, open_store
 from service.store.sky import separation_arcsec
 from tests.store.test_contract import classification, increment
 
@@ -299,6 +300,10 @@ def test_replicas_that_meet_the_same_positions_at_once_end_with_the_union(replic
         place = name.split()[1]
         expected = merge([i.light_curve for i in everything if i.object_id.split()[1] == place])
         assert stored[name].light_curve == expected
+
+
+def test_the_radius_of_the_settings_is_that_of_the_store() -> None:
+    assert StoreSettings().join_radius_arcsec == JOIN_RADIUS_ARCSEC
 
 
 def test_separations_are_angles() -> None:
