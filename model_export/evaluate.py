@@ -33,6 +33,7 @@ from model_export.scores import (
 from service.inference.batching import fill_up, stack
 from service.inference.calibration import Calibrator
 from service.inference.manifest import Manifest
+from service.inference.stochastic import draw_all
 from service.inference.tensors import OPTIONAL_CONTEXT, alert_tokens, windows
 
 BOOTSTRAPS: Final = 500
@@ -71,7 +72,8 @@ def judge(
     manifest = Manifest.model_validate_json((bundle / "manifest.json").read_text())
     run = session(bundle / "model.onnx")
     parameters = manifest.preprocessing.parameters | (switches or {})
-    calibrator = Calibrator(manifest)
+    calibrator, shapes = Calibrator(manifest), {node.name: node.shape[1:] for node in run.get_inputs()}
+    noise = draw_all(manifest.stochastic, shapes) if manifest.stochastic else {}
     total = data.objects["n_detections"].to_numpy(dtype=np.int64)
     detected_mag = np.where(data.points["kind"] == 0, data.points["mag"], np.inf)
     first = data.first_detection()
@@ -86,7 +88,7 @@ def judge(
             inputs = {"points": windows(tokens.points[stop - n : stop], parameters), "context": context}
             if manifest.padding:
                 inputs = fill_up(inputs, manifest.padding)
-            answers.append(run.run(["logits", "embedding"], stack([inputs])))
+            answers.append(run.run(["logits", "embedding"], stack([inputs]) | noise))
         n_seen = total if k == ALL else np.minimum(total, k)
         said = calibrator.judge(
             np.concatenate([a[0] for a in answers]), np.concatenate([a[1] for a in answers]), n_seen

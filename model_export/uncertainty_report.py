@@ -47,6 +47,17 @@ def tables(told: dict[str, Any]) -> dict[str, str]:
     return found
 
 
+def cost_table(told: dict[str, Any]) -> str:
+    """Markdown of what `model-export uncertainty-cost` wrote."""
+    return _table(
+        ["method", "ms", "times the softmax"],
+        [
+            [name, f"{value:.2f}", f"{told['times_the_softmax'][name]:.1f}"]
+            for name, value in told["milliseconds"].items()
+        ],
+    )
+
+
 def draw_figure(judged: list[Judgement], path: Path) -> None:
     """Left: accuracy of what is kept when the least sure are rejected. Right: reliability. At all detections and 3."""
     import matplotlib as mpl

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.config import Device
 from service.inference.bundle import MODEL, Bundle, BundleError
-from service.inference.stochastic import draw
+from service.inference.stochastic import draw_all
 
 log = logging.getLogger(__name__)
 
@@ -90,19 +90,16 @@ class Session:
         if stochastic is None:
             return {}
         taken = {node.name: node for node in self._session.get_inputs()}
-        drawn = {}
-        for index, noise in enumerate(stochastic.noise):
+        for noise in stochastic.noise:
             node = taken.get(noise.input)
             if node is None:
                 raise self._error(f"takes no input {noise.input} (manifest.stochastic); it takes {', '.join(taken)}")
-            shape = node.shape[1:]
-            if node.type != "tensor(float)" or not all(isinstance(axis, int) for axis in shape):
+            if node.type != "tensor(float)" or not all(isinstance(axis, int) for axis in node.shape[1:]):
                 raise self._error(
-                    f"takes noise {noise.input} as {node.type} {_shape(node.shape)}, not as float32 with"
-                    " every axis but the first fixed"
+                    f"takes noise {noise.input} as {node.type} {_shape(node.shape)}, not as float32 with every axis but"
+                    " the first fixed"
                 )
-            drawn[noise.input] = draw(noise, index, stochastic.seed, stochastic.passes, shape)
-        return drawn
+        return draw_all(stochastic, {name: node.shape[1:] for name, node in taken.items()})
 
     def _check_inputs(self, sample: Mapping[str, NDArray[Any]]) -> None:
         wanted = {node.name: node for node in self._session.get_inputs() if node.name not in self._noise}

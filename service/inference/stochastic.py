@@ -8,12 +8,20 @@ light curve the noise would average out no better: light curves are judged one a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.manifest import Noise
+from service.inference.manifest import Noise, Stochastic
+
+
+def draw_all(stochastic: Stochastic, shapes: Mapping[str, Sequence[int]]) -> dict[str, NDArray[np.float32]]:
+    """What each noise input of a graph is fed, (passes, *shape) by its name; `shapes` are those of one pass."""
+    return {
+        noise.input: draw(noise, index, stochastic.seed, stochastic.passes, shapes[noise.input])
+        for index, noise in enumerate(stochastic.noise)
+    }
 
 
 def draw(noise: Noise, index: int, seed: int, passes: int, shape: Sequence[int]) -> NDArray[np.float32]:
