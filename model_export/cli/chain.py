@@ -1,0 +1,47 @@
+"""The whole chain in one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from model_export.cli.bundles import export
+from model_export.cli.judging import calibrate, evaluate, report
+from model_export.cli.options import DATA
+from model_export.cli.training import finetune, pretrain, probe, simulate_data
+
+
+@click.command()
+@DATA
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/chain"), show_default=True)
+@click.option("--small", is_flag=True, help="Minutes instead of hours: to see that everything works.")
+@click.option("--version", default="0.0.1", show_default=True)
+@click.pass_context
+def run(context: click.Context, data: Path, out: Path, small: bool, version: str) -> None:
+    """The whole chain: simulate, pre-train, probe, an ensemble and its student, calibrate, export, evaluate, report."""
+    from model_export.configuration import CONFIGS
+
+    simulated, bundle, steps = out / "simulated", out / "bundle", 100 if small else None
+    members = [out / f"member{seed}" for seed in range(1, 2 if small else 4)]
+    context.invoke(simulate_data, data=data, out=simulated, scale=0.05 if small else 3.0)
+    context.invoke(
+        pretrain, data=data, simulated=simulated, config=CONFIGS / "pretrain.toml", run=out / "pretrain", steps=steps
+    )
+    context.invoke(probe, data=data, run=out / "pretrain", steps=steps or 400)
+    supervised = {"data": data, "simulated": simulated, "steps": steps}
+    for seed, member in enumerate(members, start=101):
+        context.invoke(finetune, config=CONFIGS / "member.toml", run=member, seed=seed, **supervised)
+    context.invoke(
+        finetune,
+        config=CONFIGS / "finetune.toml",
+        run=out / "finetune",
+        start=out / "pretrain" / "encoder.pt",
+        teachers=tuple(members),
+        **supervised,
+    )
+    context.invoke(calibrate, data=data, run=out / "finetune")
+    context.invoke(export, data=data, run=out / "finetune", bundle=bundle, version=version)
+    curve = out / "pretrain" / "label_curve.json"
+    context.invoke(evaluate, data=data, bundle=bundle, baselines=not small, run=out / "finetune", curves=(curve,))
+    context.invoke(report, bundle=bundle, out=out / "report")

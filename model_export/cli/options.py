@@ -1,0 +1,30 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+DATA = click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    envvar="ALERT_CLASSIFIER_DATA",
+    default=Path("../shared/data"),
+    show_default=True,
+    help="Folder of points and objects tables (or ALERT_CLASSIFIER_DATA).",
+)
+SIMULATED = click.option(
+    "--simulated",
+    type=click.Path(path_type=Path),
+    help="Folder that simulate-data wrote; left out: real objects alone.",
+)
+CONFIG = click.option(
+    "--config", type=click.Path(path_type=Path, exists=True), help="TOML file, see model_export/configs."
+)
+RUN = click.option(
+    "--run", type=click.Path(path_type=Path), required=True, help="Folder of the run: weights, config, history."
+)
+BUNDLE = click.option(
+    "--bundle", type=click.Path(path_type=Path), default=Path("service/bundles/alert-clr"), show_default=True
+)

@@ -1,0 +1,143 @@
+"""Commands that make training data and weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from model_export.cli.options import CONFIG, DATA, RUN, SIMULATED
+
+
+@click.command("simulate-data")
+@DATA
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/simulated"), show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--scale", default=1.0, show_default=True, help="Fraction of the usual number of objects.")
+def simulate_data(data: Path, out: Path, seed: int, scale: float) -> None:
+    """Make alert-like histories of variable stars and active nuclei."""
+    from model_export.simulate import simulate
+
+    simulate(data, out, seed, scale)
+
+
+@click.command()
+@DATA
+@SIMULATED
+@CONFIG
+@RUN
+@click.option("--model", type=click.Choice(["alert-clr", "astra-clr"]), default="alert-clr", show_default=True)
+@click.option("--steps", type=int, help="Overrides the config.")
+def pretrain(data: Path, simulated: Path | None, config: Path | None, run: Path, model: str, steps: int | None) -> None:
+    """Contrastive pre-training on early, late and hard views; labels are not read."""
+    from model_export.configuration import read_config
+
+    _note_data(run, data)
+    if model == "astra-clr":
+        from model_export.astra_train import AstraPretrainConfig, load_stars, pretrain_astra
+
+        pretrain_astra(load_stars(data), read_config(AstraPretrainConfig, config, steps=steps), run)
+        return
+    from model_export.contrastive import PretrainConfig
+    from model_export.contrastive import pretrain as train
+    from model_export.data import load_difference
+
+    train(load_difference(data), _simulated(simulated), read_config(PretrainConfig, config, steps=steps), run)
+
+
+@click.command()
+@DATA
+@SIMULATED
+@CONFIG
+@RUN
+@click.option("--model", type=click.Choice(["alert-clr", "astra-clr"]), default="alert-clr", show_default=True)
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path, exists=True),
+    help="encoder.pt of a pre-training run, or the folder of a finished run: then its whole network is taken on, with"
+    " stochastic attention where the config has centroids.",
+)
+@click.option(
+    "--teacher",
+    "teachers",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="Finished run to learn from, besides the labels; several make an ensemble.",
+)
+@click.option("--steps", type=int, help="Overrides the config.")
+@click.option("--seed", type=int, help="Overrides the config: members of an ensemble differ by it.")
+def finetune(
+    data: Path,
+    simulated: Path | None,
+    config: Path | None,
+    run: Path,
+    model: str,
+    start: Path | None,
+    teachers: tuple[Path, ...],
+    steps: int | None,
+    seed: int | None,
+) -> None:
+    """Supervised training; without --start from scratch. Resumes where the run has a checkpoint."""
+    from model_export.configuration import read_config
+
+    _note_data(run, data)
+    if model == "astra-clr":
+        from model_export.astra_train import AstraFinetuneConfig, finetune_astra, load_stars
+
+        finetune_astra(load_stars(data), read_config(AstraFinetuneConfig, config, steps=steps), run, start)
+        return
+    from model_export.data import load_difference
+    from model_export.finetune import FinetuneConfig
+    from model_export.finetune import finetune as train
+
+    settings, real = read_config(FinetuneConfig, config, steps=steps, seed=seed), load_difference(data)
+    first: Any = start
+    if start is not None and start.is_dir():
+        from model_export.centroids import taken_on
+
+        first = taken_on(start, settings.encoder, real, settings.parameters)
+    train(real, _simulated(simulated), settings, run, first, teachers)
+
+
+@click.command()
+@DATA
+@RUN
+@click.option("--steps", default=400, show_default=True, help="Fine-tuning steps for each point of the curve.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file; by default label_curve.json in the run.")
+def probe(data: Path, run: Path, steps: int, out: Path | None) -> None:
+    """Pre-trained against scratch at 10, 50 and 200 labels per class."""
+    import torch
+
+    from model_export.data import load_difference
+    from model_export.encoder import AlertEncoder
+    from model_export.finetune import FinetuneConfig
+    from model_export.probe import label_curve
+
+    config = FinetuneConfig()
+    encoder = AlertEncoder(config.encoder)
+    encoder.load_state_dict(torch.load(run / "encoder.pt", weights_only=True))
+    curve = label_curve(encoder, load_difference(data), config, steps)
+    (out or run / "label_curve.json").write_text(json.dumps(curve, indent=1))
+    for size, row in curve.items():
+        click.echo(
+            f"{size:>4} labels: "
+            + ", ".join(f"{k} {v['balanced_accuracy'][0]:.3f}" for k, v in row.items() if isinstance(v, dict))
+        )
+
+
+def _simulated(folder: Path | None) -> Any:
+    if folder is None:
+        return None
+    from model_export.simulate import load_simulated
+
+    return load_simulated(folder)
+
+
+def _note_data(run: Path, data: Path) -> None:
+    """Every run says what it was trained on."""
+    from model_export.data import data_digest
+
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "data.json").write_text(json.dumps({"folder": data.name, "sha256": data_digest(data)}) + "\n")
