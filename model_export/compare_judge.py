@@ -13,10 +13,14 @@ from typing import Any, Final
 import numpy as np
 from imblearn.ensemble import BalancedRandomForestClassifier
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from model_export.compare_surveys import NETWORKS, CompareConfig, Task
+from model_export.compare_surveys import NETWORKS, CompareConfig, Task, heads_alone, load_joint
 from model_export.multisurvey import SURVEYS
-from model_export.scores import macro_f1, softmax
+from model_export.multisurvey_training import predict_multisurvey, presence
+from model_export.scores import softmax
 from model_export.two_surveys import CLASSES, TAXONOMY
 
 Decisions = NDArray[np.int64]
@@ -29,9 +33,11 @@ STRATEGIES: Final = {
     "atlas": "ATLAS alone",
     "averaged": "Averaged probabilities",
     "forest": "Balanced random forest on embeddings",
+    "refitted": "Logistic regression on embeddings",
     "stacked": "Stacked: both in one sequence",
     "joint-linear": "Joint, linear head",
     "joint-mlp": "Joint, MLP head",
+    "joint-refitted": "Joint, logistic regression on its embedding",
 }
 # strategies of which the first is claimed not to be worse than the second
 CLAIMS: Final = (
@@ -41,9 +47,12 @@ CLAIMS: Final = (
     ("joint-linear", "joint-mlp"),
     ("joint-linear", "stacked"),
     ("joint-linear", "forest"),
+    ("joint-refitted", "joint-linear"),
+    ("joint-refitted", "refitted"),
     ("ztf", "raw-ztf"),
     ("atlas", "raw-atlas"),
 )
+REGULARISATION: Final = 0.1  # C of the logistic regressions, not tuned
 NOBODY: Final = -1  # the decision where a strategy has nothing to say: never right
 
 
@@ -61,7 +70,7 @@ class Seed:
 
 
 def judge_seed(out: Path, task: Task, config: CompareConfig, seed: int) -> Seed:
-    """Decisions of all strategies of one seed; the forest is fitted here, and kept beside the networks' answers."""
+    """Decisions of all strategies of one seed; what learns from embeddings is fitted here."""
     answers = {}
     for name in NETWORKS:
         with np.load(out / f"seed-{seed}" / f"{name}.npz") as found:
@@ -74,36 +83,23 @@ def judge_seed(out: Path, task: Task, config: CompareConfig, seed: int) -> Seed:
     decided["stacked"] = answers["stacked"]["logits"][test].argmax(axis=1)
     weighed = [softmax(answers[s]["logits"][test].astype(float)) * present[test, k : k + 1] for k, s in _surveys()]
     decided["averaged"] = np.sum(weighed, axis=0).argmax(axis=1)  # over the surveys that saw the object
-    decided["forest"] = _forest(out / f"seed-{seed}" / "forest.npz", answers, task, config, seed)
+    decided |= _on_embeddings(out, answers, task, config, seed)
 
     at = np.searchsorted(answers["joint-linear"]["rows"], test)
-    of_validation = np.searchsorted(answers["joint-linear"]["rows"], task.rows("validation"))
-    alone: dict[str, dict[str, str]] = {}
-    scores: dict[str, dict[str, float]] = {}
-    for name in ("joint-linear", "joint-mlp"):
-        mine = answers[name]
-        alone[name] = {}
-        for k, survey in _surveys():
-            seen = present[task.rows("validation"), k]
-            truth = task.labels[task.rows("validation")][seen]
-            by = {
-                "own": macro_f1(truth, mine["own"][of_validation][seen, k].argmax(axis=1)),
-                "joint": macro_f1(truth, mine[f"only_{survey}"][of_validation][seen].argmax(axis=1)),
-            }
-            alone[name][survey] = max(by, key=by.__getitem__)
-            if name == "joint-linear":
-                scores[survey] = by
-        decided[name] = mine["logits"][at].argmax(axis=1)
+    scores = {name: heads_alone(answers[name], task) for name in ("joint-linear", "joint-mlp")}
+    alone = {name: {s: max(by, key=by.__getitem__) for s, by in found.items()} for name, found in scores.items()}
+    for name, which in alone.items():
+        decided[name] = answers[name]["logits"][at].argmax(axis=1)
         for k, survey in _surveys():
             only = present[test, k] & (present[test].sum(axis=1) == 1)
-            decided[name][only] = _alone(mine, at, k, survey, alone[name][survey])[only]
+            decided[name][only] = _alone(answers[name], at, k, survey, which[survey])[only]
     linear = answers["joint-linear"]
     dropped = {
         survey: np.where(present[test, k], _alone(linear, at, k, survey, alone["joint-linear"][survey]), NOBODY)
         for k, survey in _surveys()
     }
     seconds = {name: float(found["core_seconds"]) for name, found in answers.items()}
-    return Seed(decided, dropped, alone["joint-linear"], scores, seconds)
+    return Seed(decided, dropped, alone["joint-linear"], scores["joint-linear"], seconds)
 
 
 def judge(out: Path, task: Task, config: CompareConfig) -> dict[str, Any]:
@@ -121,7 +117,7 @@ def judge(out: Path, task: Task, config: CompareConfig) -> dict[str, Any]:
         "objects": {s: int((task.split == s).sum()) for s in ("train", "validation", "test")},
         "test_objects": {
             "seen by both": int(both.sum()),
-            **{f"by {s} alone": int((task.present[test, k] & ~both).sum()) for k, s in _surveys()},
+            **{f"by {s.upper()} alone": int((task.present[test, k] & ~both).sum()) for k, s in _surveys()},
         },
         "alone": [seed.alone for seed in seeds],
         "alone_validation": [_rounded(seed.alone_scores) for seed in seeds],
@@ -192,17 +188,32 @@ def _alone(answers: dict[str, NDArray], at: Decisions, k: int, survey: str, whic
     return logits.argmax(axis=1)
 
 
-def _forest(path: Path, answers: dict[str, Any], task: Task, config: CompareConfig, seed: int) -> Decisions:
-    """A balanced random forest on both surveys' embeddings side by side, zeros where a survey is absent."""
+def _on_embeddings(
+    out: Path, answers: dict[str, Any], task: Task, config: CompareConfig, seed: int
+) -> dict[str, Decisions]:
+    """A balanced random forest and a logistic regression on the embeddings of both single-survey models side by side,
+    zeros where a survey is absent; and a logistic regression on the joint model's embedding. Fitted on the training
+    split, kept in `out`.
+    """
+    path = out / f"seed-{seed}" / "on-embeddings.npz"
     if path.exists():
-        return np.load(path)["decided"]
-    features = np.concatenate([answers[s]["embedding"] * task.present[:, [k]] for k, s in _surveys()], axis=1)
-    train, test = task.rows("train"), task.rows("test")
+        with np.load(path) as found:
+            return {name: found[name] for name in found.files}
+    separate = np.concatenate([answers[s]["embedding"] * task.present[:, [k]] for k, s in _surveys()], axis=1)
+    surveys, rows = [task.ztf, task.atlas], np.arange(len(task.labels))
+    joint = predict_multisurvey(load_joint(out, config, seed), surveys, rows, presence(surveys)).embedding.numpy()
     forest = BalancedRandomForestClassifier(
         config.trees, sampling_strategy="all", replacement=True, bootstrap=False, random_state=seed, n_jobs=1
     )
-    decided = forest.fit(features[train], task.labels[train]).predict(features[test])
-    np.savez(path, decided=decided)
+    train, test = task.rows("train"), task.rows("test")
+    decided = {}
+    for name, machine, features in (
+        ("forest", forest, separate),
+        ("refitted", make_pipeline(StandardScaler(), LogisticRegression(C=REGULARISATION, max_iter=1000)), separate),
+        ("joint-refitted", make_pipeline(StandardScaler(), LogisticRegression(C=REGULARISATION, max_iter=1000)), joint),
+    ):
+        decided[name] = machine.fit(features[train], task.labels[train]).predict(features[test])
+    np.savez(path, **decided)
     return decided
 
 

@@ -54,7 +54,7 @@ def page(figures: Figures) -> str:
         mine, groups = both["macro_f1"][name], both["groups"][name]
         lines.append(
             f"| {what} | {_shown(mine)} | {mine['seed_spread']:.1f} | {_shown(everyone['macro_f1'][name])}"
-            f" | {groups['Transient']} | {groups['Stochastic']} | {groups['Periodic']} | {PUBLISHED[name]} |"
+            f" | {groups['Transient']} | {groups['Stochastic']} | {groups['Periodic']} | {PUBLISHED.get(name, '')} |"
         )
     lines += [
         "",
@@ -120,7 +120,8 @@ def _plot_strategies(figures: Figures, path: Path) -> None:
         axis.plot([low, high], [y, y], color="#4c72b0", lw=3, alpha=0.5, solid_capstyle="round")
         axis.plot(mine["seeds"], np.full(len(mine["seeds"]), y), ".", color="#4c72b0", ms=4)
         axis.plot(mine["mean"], y, "o", color="#2b3f66")
-    axis.set(yticks=range(len(names)), xlabel="macro-F1 [percent], simulated objects seen by both surveys")
+    axis.set(yticks=range(len(names)), xlabel="macro-F1 [percent]")
+    axis.set_title("simulated objects that both surveys saw", fontsize=9)
     axis.set_yticklabels([STRATEGIES[name] for name in names])
     axis.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=110)

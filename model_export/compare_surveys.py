@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from model_export.data import Dataset, data_digest
-from model_export.multisurvey import SURVEYS, FusionConfig
+from model_export.multisurvey import SURVEYS, FusionConfig, MultiSurvey
 from model_export.multisurvey_training import (
     LightCurveBranch,
     Sequences,
@@ -28,6 +28,7 @@ from model_export.multisurvey_training import (
     train_multisurvey,
     train_one_input,
 )
+from model_export.scores import macro_f1
 from model_export.two_surveys import CLASSES, OBJECTS, load_two_surveys, simulate
 
 # What the baseline sees of a point: its time, its flux over the brightest, its signal-to-noise, its band, its survey.
@@ -169,3 +170,28 @@ def run_networks(out: Path, data: Path | None, config: CompareConfig, say: Calla
             partial.rename(path)
             say(f"seed {seed}: {name} in {cpu:.0f} core-seconds ({time.monotonic() - wall:.0f} s)")
     return task
+
+
+def load_joint(out: Path, config: CompareConfig, seed: int) -> MultiSurvey:
+    """The trained joint-linear model of a seed."""
+    model = MultiSurvey(LightCurveBranch(config.training.encoder), FusionConfig(len(CLASSES)))
+    with np.load(out / f"seed-{seed}" / "joint-linear.npz") as found:
+        names = [name for name in found.files if name.startswith("state/")]
+        model.load_state_dict({name.removeprefix("state/"): torch.from_numpy(found[name]) for name in names})
+    return model.eval()
+
+
+def heads_alone(answers: Arrays, task: Task) -> dict[str, dict[str, float]]:
+    """For each survey the macro-F1 of its own head and of the joint head shown it alone, on the validation objects that
+    it saw. The larger one, the first where equal, answers for objects that only this survey saw.
+    """
+    rows = answers["rows"]
+    scores = {}
+    for s, survey in enumerate(SURVEYS):
+        mine = (task.split[rows] == "validation") & task.present[rows, s]
+        truth = task.labels[rows[mine]]
+        scores[survey] = {
+            "own": macro_f1(truth, answers["own"][mine, s].argmax(axis=1)),
+            "joint": macro_f1(truth, answers[f"only_{survey}"][mine].argmax(axis=1)),
+        }
+    return scores

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model_export.calibrate import COVERAGE, fit_temperature
-from model_export.compare_surveys import CompareConfig, Task
+from model_export.compare_surveys import CompareConfig, Task, heads_alone, load_joint
 from model_export.export import OPSET, PARITY, export_graph, session, write_manifest
-from model_export.multisurvey import SURVEYS, FusionConfig, MultiSurvey, decide
-from model_export.multisurvey_training import LightCurveBranch
+from model_export.multisurvey import SURVEYS, MultiSurvey, decide
 from model_export.scores import macro_f1, softmax
 from model_export.two_surveys import CLASSES, TAXONOMY
 from service.inference.manifest import Calibration, Manifest
@@ -98,17 +97,10 @@ def write_bundle(out: Path, task: Task, config: CompareConfig, seed: int, bundle
     """
     with np.load(out / f"seed-{seed}" / "joint-linear.npz") as found:
         answers = {name: found[name] for name in found.files}
-    model = MultiSurvey(LightCurveBranch(config.training.encoder), FusionConfig(len(CLASSES)))
-    weights = {name.removeprefix("state/"): torch.from_numpy(v) for name, v in answers.items() if name[:6] == "state/"}
-    model.load_state_dict(weights)
     rows, labels = answers["rows"], task.labels[answers["rows"]]
     present, validation = task.present[rows], task.split[rows] == "validation"
-    alone = []
-    for s, survey in enumerate(SURVEYS):
-        mine = validation & present[:, s]
-        own, joint = (x[mine].argmax(axis=1) for x in (answers["own"][:, s], answers[f"only_{survey}"]))
-        alone.append("own" if macro_f1(labels[mine], own) > macro_f1(labels[mine], joint) else "joint")
-    served = Served(model, tuple(alone))
+    alone = [max(by, key=by.__getitem__) for by in heads_alone(answers, task).values()]
+    served = Served(load_joint(out, config, seed), tuple(alone))
     export_two_surveys(served, bundle / "model.onnx")
     worst = parity(bundle / "model.onnx", served)
     if worst > PARITY:
@@ -165,7 +157,7 @@ def _card(metrics: dict[str, Any]) -> str:
     return f"""# two-survey
 
 Joins ZTF (g, r) and ATLAS (c, o) light curves of one object: a shared transformer branch, a head per survey, a linear
-joint head. Any subset of the two surveys is answered; where one alone saw the object, {_alone_text(metrics["alone"])}.
+joint head. Any subset of the two surveys is answered. Where one alone saw the object, {_alone_text(metrics["alone"])}.
 
 **Trained and tested on simulated objects alone.** It shows how a two-survey bundle is made and served; its answers
 about real objects mean nothing until it is trained on real ones. Macro-F1 on {metrics["objects_test"]:,} simulated
@@ -175,4 +167,4 @@ test objects: {metrics["macro_f1_test"]:.3f}.
 
 def _alone_text(alone: dict[str, str]) -> str:
     heads = {"own": "that survey's own head", "joint": "the joint head"}
-    return " and ".join(f"{heads[which]} answers for {survey.upper()}" for survey, which in alone.items())
+    return " and ".join(f"{heads[which]} answers ({survey.upper()})" for survey, which in alone.items())
