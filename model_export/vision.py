@@ -35,6 +35,8 @@ class VisionConfig:
     heads: list[int] = field(default_factory=lambda: [3, 6, 12, 24])
     window: int = 8  # tokens
     drop_path: float = 0.2  # stochastic depth of the last block; linear from 0 at the first
+    mean: list[float] = field(default_factory=lambda: list(IMAGENET_MEAN))  # subtracted from red, green, blue, 0 to 1
+    std: list[float] = field(default_factory=lambda: list(IMAGENET_STD))
 
     def parameters(self, images: dict[str, dict[str, str]]) -> dict[str, Any]:
         """What the preprocessing `light-curve-image/1` takes, to make `images`."""
@@ -66,8 +68,8 @@ class VisionBranch(nn.Module):
             num_classes=0,
         )
         self.embedding_size: int = self.swin.num_features
-        self.register_buffer("mean", 255.0 * torch.tensor(IMAGENET_MEAN).reshape(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", 255.0 * torch.tensor(IMAGENET_STD).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", 255.0 * torch.tensor(config.mean).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255.0 * torch.tensor(config.std).reshape(1, 3, 1, 1), persistent=False)
         if weights is not None:
             load_weights(self.swin, weights)
 

@@ -192,7 +192,10 @@ def _line(image, mask, x, y, layer, number, which, half, colour):  # type: ignor
 
 @jit_inline
 def _segment(mask, x0, y0, x1, y1, half):  # type: ignore[no-untyped-def]
-    """Raise `mask` to the coverage of a straight piece with round ends."""
+    """Add the coverage of a straight piece to `mask`, and raise it to that of the piece's round ends.
+
+    Areas add up, for pieces that lie side by side within a pixel seldom hide one another; ends meet where pieces join.
+    """
     size = mask.shape[0]
     dx, dy = x1 - x0, y1 - y0
     length = math.hypot(dx, dy)
@@ -213,15 +216,16 @@ def _segment(mask, x0, y0, x1, y1, half):  # type: ignore[no-untyped-def]
             px, py = column + 0.5 - x0, row + 0.5 - y0
             forward = px * ux + py * uy
             aside = px * uy - py * ux
+            before = 0.0
             if forward < 0.0:
                 coverage = half + 0.5 - math.hypot(px, py)
             elif forward > length:
                 coverage = half + 0.5 - math.hypot(forward - length, aside)
             else:
-                coverage = _below(half - aside, long_slope, short_slope) - _below(
-                    -half - aside, long_slope, short_slope
-                )
-            value = np.uint8(min(max(coverage, 0.0), 1.0) * 255.0 + 0.5)
+                coverage = _below(half - aside, long_slope, short_slope)
+                coverage -= _below(-half - aside, long_slope, short_slope)
+                before = np.float64(mask[row, column])
+            value = np.uint8(min(before + max(coverage, 0.0) * 255.0 + 0.5, 255.0))
             if value > mask[row, column]:
                 mask[row, column] = value
 

@@ -36,7 +36,7 @@ def any_curve(draw: st.DrawFn) -> LightCurve:
     n = draw(st.integers(1, 80))
     mjd = 59000 + draw(hnp.arrays(float, n, elements=st.floats(-1e5, 1e5)))
     mag = draw(hnp.arrays(np.float32, n, elements=st.floats(width=32)))
-    mag[0] = 18.0
+    mjd[0], mag[0] = -2e5, 18.0  # alone at its time: no other point can take its place
     kind = draw(hnp.arrays(np.int8, n, elements=st.integers(0, 2)))
     band = draw(hnp.arrays(np.int8, n, elements=st.integers(0, len(BANDS) - 1)))
     kind[0], band[0] = Kind.DETECTION, 0
