@@ -157,7 +157,8 @@ def _card(metrics: dict[str, Any]) -> str:
     return f"""# two-survey
 
 Joins ZTF (g, r) and ATLAS (c, o) light curves of one object: a shared transformer branch, a head per survey, a linear
-joint head. Any subset of the two surveys is answered. Where one alone saw the object, {_alone_text(metrics["alone"])}.
+joint head. Any subset of the two surveys is answered. Where one alone saw the object,
+{_alone_text(metrics["alone"])}.
 
 **Trained and tested on simulated objects alone.** It shows how a two-survey bundle is made and served; its answers
 about real objects mean nothing until it is trained on real ones. Macro-F1 on {metrics["objects_test"]:,} simulated
