@@ -1,9 +1,9 @@
-"""How long an image of a light curve takes to draw, against matplotlib, and to be looked at by SwinV2-tiny.
+"""How long an image of a light curve takes to draw, against matplotlib, and to be looked at by a transformer.
 
     python -m benchmarks.images [--repeats N]
 
 Light curves are made here. Processor time of one thread, the best of many turns: what else the machine does only ever
-adds. matplotlib and the network need the training environment. The last line is JSON; `ratios` there hold from machine
+adds. matplotlib and the networks need the training environment. The last line is JSON; `ratios` there hold from machine
 to machine, milliseconds do not.
 """
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "by_length": {str(length): by_length(length, repeats) for length in LENGTHS},
         "by_size": {str(size): by_size(size, repeats) for size in SIZES},
         "matplotlib": against_matplotlib(repeats),
-        "swinv2_tiny": network(repeats),
+        "networks": networks(repeats),
     }
     result["ratios"] = ratios(result)
     show(result)
@@ -118,18 +118,33 @@ def against_matplotlib(repeats: int) -> dict[str, Any]:
     return found
 
 
-def network(repeats: int) -> dict[str, Any]:
-    """SwinV2-tiny at 256 pixels, random weights, in ONNX Runtime and in torch on one thread."""
+def networks(repeats: int) -> dict[str, Any]:
+    """One image embedded by SwinV2-tiny and by the small network of the repository, random weights, in ONNX Runtime and
+    in torch on one thread.
+    """
     if importlib.util.find_spec("timm") is None:
         return {"measured": False, "why": "timm is not installed here; run this in the training environment"}
     import torch
 
-    from model_export.export import export_graph, session
-    from model_export.vision import VisionBranch, VisionConfig
+    from model_export.configuration import CONFIGS, read_config
+    from model_export.vision_compare import VisionCompare
 
     torch.set_num_threads(1)
-    branch = VisionBranch(VisionConfig()).eval()
-    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (NETWORK_BATCH, 3, SIZE, SIZE), dtype=np.uint8))
+    return {"measured": True} | {
+        name: network(read_config(VisionCompare, CONFIGS / file).training.vision, repeats)
+        for name, file in {"swinv2_tiny": "vision-swinv2-tiny.toml", "small": "vision-small.toml"}.items()
+    }
+
+
+def network(config: Any, repeats: int) -> dict[str, float]:
+    """Milliseconds per image of the network of a `VisionConfig`, and how far its graph is from torch."""
+    import torch
+
+    from model_export.export import export_graph, session
+    from model_export.vision import VisionBranch
+
+    branch, shape = VisionBranch(config).eval(), (NETWORK_BATCH, 3, config.image, config.image)
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_graph(branch, (images,), path, ["image"], ({0: torch.export.Dim("batch", min=1)},), ["embedding"])
@@ -145,7 +160,7 @@ def network(repeats: int) -> dict[str, Any]:
         )
         expected = branch(images).numpy()
     return {
-        "measured": True,
+        "pixels": config.image,
         "graph_mb": size / 1e6,
         "onnx_alone_ms": times["onnx_alone"],
         "onnx_together_ms": times["onnx_together"] / NETWORK_BATCH,
@@ -160,9 +175,9 @@ def ratios(result: dict[str, Any]) -> dict[str, float]:
     if result["matplotlib"]["measured"]:
         typical = result["matplotlib"]["by_length"][str(TYPICAL)]
         found["matplotlib_to_ours"] = typical["matplotlib_ms"] / typical["ours_ms"]
-    if result["swinv2_tiny"]["measured"]:
+    if result["networks"]["measured"]:
         drawn = result["by_length"][str(TYPICAL)]["together_ms"]
-        found["looking_to_drawing"] = result["swinv2_tiny"]["onnx_alone_ms"] / drawn
+        found["looking_to_drawing"] = result["networks"]["swinv2_tiny"]["onnx_alone_ms"] / drawn
     return found
 
 
@@ -179,9 +194,13 @@ def show(result: dict[str, Any]) -> None:
             f"images differ by {other['largest_mean_difference']:.2f} of 255 on average and by more than an eighth in"
             f" {100 * other['largest_share_of_pixels']:.2f} % of the pixels, at most"
         )
-    swin = result["swinv2_tiny"]
-    if swin["measured"]:
-        print(f"SwinV2-tiny: {swin['onnx_alone_ms']:.0f} ms in ONNX Runtime, {swin['torch_alone_ms']:.0f} ms in torch")
+    if result["networks"]["measured"]:
+        for name in ("swinv2_tiny", "small"):
+            row = result["networks"][name]
+            print(
+                f"{name}: {row['onnx_alone_ms']:.1f} ms in ONNX Runtime, {row['torch_alone_ms']:.1f} ms in torch;"
+                f" they differ by {row['largest_difference_from_torch']:.0e}"
+            )
 
 
 if __name__ == "__main__":

@@ -149,6 +149,33 @@ def mixed(found: Results) -> str:
     return _table(("way", "ms per light curve"), [(words, f"{m[name]:.3f}") for name, words in names.items()])
 
 
+def images(found: Results) -> str:
+    i, other = found["images"], found["images"]["matplotlib"].get("by_length", {})
+    rows = [
+        (
+            length,
+            f"{row['alone_ms']:.2f}",
+            f"{row['together_ms']:.2f}",
+            f"{other[length]['matplotlib_ms']:.1f}" if length in other else "",
+        )
+        for length, row in i["by_length"].items()
+    ]
+    return _table(("points", "alone, ms", "of 64 together, ms", "matplotlib, ms"), rows)
+
+
+def vision(found: Results) -> str:
+    networks = found["images"]["networks"]
+    if not networks["measured"]:
+        return f"Not measured yet: {networks['why']}.\n"
+    names = {"swinv2_tiny": "SwinV2-tiny", "small": "small (`configs/vision-small.toml`)"}
+    columns = ("onnx_alone_ms", "onnx_together_ms", "torch_alone_ms")
+    rows = [
+        (words, networks[name]["pixels"], *(f"{networks[name][column]:.1f}" for column in columns))
+        for name, words in names.items()
+    ]
+    return _table(("network", "pixels", "ONNX Runtime, ms", "of four together, ms", "torch eager, ms"), rows)
+
+
 def store(found: Results) -> str:
     rows = []
     for engine, figures in found["store"]["engines"].items():
@@ -237,6 +264,8 @@ TABLES: Final[dict[str, tuple[Callable[[Results], str], tuple[str, ...]]]] = {
     "decode": (decode, ("decode",)),
     "classify": (classify, ("classify",)),
     "mixed": (mixed, ("classify",)),
+    "images": (images, ("images",)),
+    "vision": (vision, ("images",)),
     "store": (store, ("store",)),
     "api": (api, ("api",)),
     "memory": (memory, ("million",)),
