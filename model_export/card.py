@@ -89,6 +89,12 @@ def _training(told: Figures) -> str:
             f"trained before it from other seeds ({config['teacher_share']:.0%} of the loss), also on "
             f"{lineage['unlabelled']:,} objects without a label.",
         ]
+    if "averaged" in lineage:
+        own, early = lineage["averaged"][0], lineage["averaged"][1]
+        lines += [
+            f"Last it went on for {early['steps']:,} steps with the first six detections alone, and the weights are "
+            f"{own['share']:.0%} of those before and {early['share']:.0%} of those after.",
+        ]
     lines += [
         f"Of all views {view['prefix']:.0%} are a prefix of the light curve, others a 30-day history or all of it; "
         "they are thinned and moved away at random. Finest published type and redshift steer training and are not "

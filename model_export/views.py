@@ -26,6 +26,8 @@ class ViewConfig:
     """Probabilities and sizes of what is done to a light curve before the network sees it."""
 
     prefix: float = 0.55  # cut after the first k detections, k log-uniform
+    early: float = 0.0  # of these, with k at most `early_max`: where an alert stream decides, and cheap to train on
+    early_max: int = 6
     history: float = 0.25  # cut to the 30 days before a detection, as a packet does (always, for long variables)
     dim: float = 0.5  # move away by up to `dim_max` magnitudes: noise stays, the faint end drops below threshold
     dim_max: float = 1.0
@@ -160,7 +162,8 @@ def augment(
     by = rng.random(size) * config.dim_max * (rng.random(size) < config.dim)
     points, counts = dim(rng, points, counts, by)
     _, total = detections_before(points, counts)
-    k = np.where(rng.random(size) < config.prefix, log_uniform(rng, total), total)
+    longest = np.where(rng.random(size) < config.early, np.minimum(total, config.early_max), total)
+    k = np.where(rng.random(size) < config.prefix, log_uniform(rng, longest), total)
     points, counts = prefix(points, counts, k)
     points, counts = thin(rng, points, counts, config)
     stretch = np.exp(rng.standard_normal(size) * config.stretch)

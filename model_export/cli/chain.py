@@ -9,7 +9,7 @@ import click
 from model_export.cli.bundles import export
 from model_export.cli.judging import calibrate, evaluate, report
 from model_export.cli.options import DATA
-from model_export.cli.training import finetune, pretrain, probe, simulate_data
+from model_export.cli.training import average, finetune, pretrain, probe, simulate_data
 
 
 @click.command()
@@ -19,7 +19,7 @@ from model_export.cli.training import finetune, pretrain, probe, simulate_data
 @click.option("--version", default="0.0.1", show_default=True)
 @click.pass_context
 def run(context: click.Context, data: Path, out: Path, small: bool, version: str) -> None:
-    """The whole chain: simulate, pre-train, probe, an ensemble and its student, calibrate, export, evaluate, report."""
+    """The whole chain from tables to a judged bundle: simulated data, pre-training, an ensemble and its student."""
     from model_export.configuration import CONFIGS
 
     simulated, bundle, steps = out / "simulated", out / "bundle", 100 if small else None
@@ -32,16 +32,19 @@ def run(context: click.Context, data: Path, out: Path, small: bool, version: str
     supervised = {"data": data, "simulated": simulated, "steps": steps}
     for seed, member in enumerate(members, start=101):
         context.invoke(finetune, config=CONFIGS / "member.toml", run=member, seed=seed, **supervised)
+    student, early, final = out / "student", out / "early", out / "final"
     context.invoke(
         finetune,
         config=CONFIGS / "finetune.toml",
-        run=out / "finetune",
+        run=student,
         start=out / "pretrain" / "encoder.pt",
         teachers=tuple(members),
         **supervised,
     )
-    context.invoke(calibrate, data=data, run=out / "finetune")
-    context.invoke(export, data=data, run=out / "finetune", bundle=bundle, version=version)
+    context.invoke(finetune, config=CONFIGS / "early.toml", run=early, start=student, **supervised)
+    context.invoke(average, parts=((student, 0.65), (early, 0.35)), run=final)
+    context.invoke(calibrate, data=data, run=final)
+    context.invoke(export, data=data, run=final, bundle=bundle, version=version)
     curve = out / "pretrain" / "label_curve.json"
-    context.invoke(evaluate, data=data, bundle=bundle, baselines=not small, run=out / "finetune", curves=(curve,))
+    context.invoke(evaluate, data=data, bundle=bundle, baselines=not small, run=final, curves=(curve,))
     context.invoke(report, bundle=bundle, out=out / "report")

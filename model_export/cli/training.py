@@ -102,6 +102,27 @@ def finetune(
 
 
 @click.command()
+@click.option(
+    "--part",
+    "parts",
+    type=(click.Path(path_type=Path, exists=True), float),
+    multiple=True,
+    required=True,
+    help="A run and its share; the runs must have gone on from the same weights, and shares sum to one.",
+)
+@RUN
+def average(parts: tuple[tuple[Path, float], ...], run: Path) -> None:
+    """Write a run with the mean weights of several: one network that keeps something of each."""
+    from model_export.soup import average_runs
+
+    try:
+        average_runs([part for part, _ in parts], [share for _, share in parts], run)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"wrote {run}")
+
+
+@click.command()
 @DATA
 @RUN
 @click.option("--steps", default=400, show_default=True, help="Fine-tuning steps for each point of the curve.")

@@ -28,6 +28,6 @@ def test_the_whole_chain_makes_a_bundle_that_beats_chance(real_data: Path, tmp_p
     assert "mean answer of 1 networks" in card
     assert (tmp_path / "report" / "report.md").exists()
     verified = CliRunner().invoke(
-        main, ["verify", "--bundle", str(tmp_path / "bundle"), "--run", str(tmp_path / "finetune")]
+        main, ["verify", "--bundle", str(tmp_path / "bundle"), "--run", str(tmp_path / "final")]
     )
     assert verified.exit_code == 0, verified.output

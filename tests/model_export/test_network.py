@@ -137,7 +137,12 @@ def test_rare_classes_are_drawn_more_often_than_their_share(rng):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("finetune.toml", FinetuneConfig), ("member.toml", FinetuneConfig), ("pretrain.toml", PretrainConfig)],
+    [
+        ("finetune.toml", FinetuneConfig),
+        ("member.toml", FinetuneConfig),
+        ("early.toml", FinetuneConfig),
+        ("pretrain.toml", PretrainConfig),
+    ],
 )
 def test_the_checked_in_configurations_are_read(name: str, kind: type):
     assert read_config(kind, CONFIGS / name, steps=3).steps == 3

@@ -1,0 +1,40 @@
+"""One network out of several that went on from the same weights: the mean of their weights.
+
+A network that goes on for a few thousand steps with the first detections alone learns them well and forgets some of the
+rest; halfway between it and what it started from lies one that keeps most of both, at the cost of one (Wortsman et al.
+2022, arXiv:2203.05482).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+
+def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> None:
+    """Write a run whose weights are the weighted mean of those of `runs`; its config is the first one's.
+
+    Raises ValueError where shares don't sum to one or are not one per run, or where the networks are of another shape:
+    weights that never were the same can't be averaged.
+    """
+    if len(shares) != len(runs) or abs(sum(shares) - 1.0) > 1e-6:
+        raise ValueError(f"shares must be {len(runs)}, one per run, and sum to one; they are {list(shares)}")
+    states = [torch.load(run / "model.pt", weights_only=True) for run in runs]
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
+    for run, found in zip(runs, shapes, strict=True):
+        if found != shapes[0]:
+            raise ValueError(f"{run} holds a network of another shape than {runs[0]}")
+    out.mkdir(parents=True, exist_ok=True)
+    mean = {name: sum(share * state[name] for share, state in zip(shares, states, strict=True)) for name in states[0]}
+    torch.save(mean, out / "model.pt")
+    shutil.copyfile(runs[0] / "config.json", out / "config.json")
+    lineage = json.loads((runs[0] / "lineage.json").read_text())
+    lineage["averaged"] = [
+        {"name": run.name, "share": share, "steps": json.loads((run / "config.json").read_text())["steps"]}
+        for run, share in zip(runs, shares, strict=True)
+    ]
+    (out / "lineage.json").write_text(json.dumps(lineage, indent=2))

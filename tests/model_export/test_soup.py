@@ -1,0 +1,60 @@
+"""Weights that began as the same can be averaged; others are refused with a reason. Early views are short ones."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+from two_kinds import TINY, two_kinds  # noqa: E402
+
+from model_export.bundle import load_run  # noqa: E402
+from model_export.finetune import FinetuneConfig, finetune  # noqa: E402
+from model_export.soup import average_runs  # noqa: E402
+from model_export.views import ViewConfig, augment  # noqa: E402
+from service.photometry import Kind  # noqa: E402
+
+QUICK = FinetuneConfig(steps=4, decay_steps=2, batch_size=16, validate_every=4, encoder=TINY)
+
+
+@pytest.fixture
+def runs(rng, tmp_path: Path) -> list[Path]:
+    data = two_kinds(rng, 80)
+    finetune(data, None, QUICK, tmp_path / "first")
+    finetune(data, None, replace(QUICK, seed=2), tmp_path / "second", load_run(tmp_path / "first")[0])
+    return [tmp_path / "first", tmp_path / "second"]
+
+
+def test_the_weights_are_the_weighted_mean_and_the_run_can_be_loaded(runs, tmp_path: Path):
+    average_runs(runs, [0.75, 0.25], tmp_path / "mean")
+    first, second, mean = (dict(load_run(run)[0].named_parameters()) for run in (*runs, tmp_path / "mean"))
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    for name in mean:
+        assert torch.allclose(mean[name], 0.75 * first[name] + 0.25 * second[name], atol=1e-6)
+
+
+def test_shares_that_do_not_sum_to_one_are_refused(runs, tmp_path: Path):
+    with pytest.raises(ValueError, match="sum to one"):
+        average_runs(runs, [0.5, 0.6], tmp_path / "mean")
+    with pytest.raises(ValueError, match="one per run"):
+        average_runs(runs, [1.0], tmp_path / "mean")
+
+
+def test_networks_of_another_shape_are_refused(rng, runs, tmp_path: Path):
+    wider = replace(QUICK, encoder=replace(TINY, width=32))
+    finetune(two_kinds(rng, 80), None, wider, tmp_path / "wider")
+    with pytest.raises(ValueError, match="another shape"):
+        average_runs([runs[0], tmp_path / "wider"], [0.5, 0.5], tmp_path / "mean")
+
+
+def test_early_views_hold_no_more_than_the_first_detections(rng, end_to_end):
+    points, counts = end_to_end
+    view = ViewConfig(prefix=1.0, early=1.0, early_max=3, history=0.0)
+    seen, n = augment(rng, points.copy(), counts, np.zeros(len(counts), dtype=bool), view)
+    of = np.repeat(np.arange(len(n)), n)
+    detections = np.bincount(of[seen["kind"] == Kind.DETECTION], minlength=len(n))
+    assert detections.max() <= 3
+    assert detections.min() >= 1
