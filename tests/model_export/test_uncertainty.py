@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
 from dataclasses import asdict, replace  # noqa: E402
 
+from sklearn.metrics import roc_auc_score  # noqa: E402
 from two_kinds import TINY, two_kinds  # noqa: E402
 
 from model_export.bundle import load_run  # noqa: E402
