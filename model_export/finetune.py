@@ -187,8 +187,10 @@ def _lineage(train: Dataset, start: Path | AlertClassifier | None, teachers: Seq
 
 
 def _learning_rate(step: int, config: FinetuneConfig) -> float:
-    left = (config.steps - step) / max(config.decay_steps, 1)
-    return min((step + 1) / config.warm_up, 1.0, max(left, 0.0) ** 0.7)
+    # a run much shorter than its configuration meant would else do nothing but warm up and cool down
+    warm_up = min(config.warm_up, max(config.steps // 10, 1))
+    left = (config.steps - step) / max(min(config.decay_steps, config.steps * 4 // 5), 1)
+    return min((step + 1) / warm_up, 1.0, max(left, 0.0) ** 0.7)
 
 
 @torch.no_grad()
