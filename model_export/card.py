@@ -90,15 +90,16 @@ def _training(told: Figures) -> str:
             f"{lineage['unlabelled']:,} objects without a label.",
         ]
     if "averaged" in lineage:
-        own, early = lineage["averaged"][0], lineage["averaged"][1]
-        lines += [
-            f"Last it went on for {early['steps']:,} steps with the first six detections alone, and the weights are "
-            f"{own['share']:.0%} of those before and {early['share']:.0%} of those after.",
+        told = [
+            f"{part['share']:.0%} after {part['steps']:,} steps"
+            + (f" with the first {part['early_max']} detections alone" if "early_max" in part else "")
+            for part in lineage["averaged"]
         ]
+        lines += [f"The weights are the mean of runs that went on from one another: {', '.join(told)}."]
     lines += [
         f"Of all views {view['prefix']:.0%} are a prefix of the light curve, others a 30-day history or all of it; "
         "they are thinned and moved away at random. Finest published type and redshift steer training and are not "
-        "published. The weights are an exponential moving average.",
+        "published. Along each run the weights are an exponential moving average.",
     ]
     return " ".join(lines) + "\n"
 

@@ -7,10 +7,12 @@ rest; halfway between it and what it started from lies one that keeps most of bo
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,11 +20,14 @@ import torch
 def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> None:
     """Write a run whose weights are the weighted mean of those of `runs`; its config is the first one's.
 
-    Raises ValueError where shares don't sum to one or are not one per run, or where the networks are of another shape:
-    weights that never were the same can't be averaged.
+    Raises ValueError where a run is not finished, where shares don't sum to one or are not one per run, or where the
+    networks are of another shape: weights that never were the same can't be averaged.
     """
     if len(shares) != len(runs) or abs(sum(shares) - 1.0) > 1e-6:
         raise ValueError(f"shares must be {len(runs)}, one per run, and sum to one; they are {list(shares)}")
+    for run, needed in itertools.product(runs, ("model.pt", "config.json", "lineage.json")):
+        if not (run / needed).exists():
+            raise ValueError(f"{run} is not a finished run: it has no {needed}")
     states = [torch.load(run / "model.pt", weights_only=True) for run in runs]
     shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
     for run, found in zip(runs, shapes, strict=True):
@@ -33,8 +38,14 @@ def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> No
     torch.save(mean, out / "model.pt")
     shutil.copyfile(runs[0] / "config.json", out / "config.json")
     lineage = json.loads((runs[0] / "lineage.json").read_text())
-    lineage["averaged"] = [
-        {"name": run.name, "share": share, "steps": json.loads((run / "config.json").read_text())["steps"]}
-        for run, share in zip(runs, shares, strict=True)
-    ]
+    lineage["averaged"] = [_part(run, share) for run, share in zip(runs, shares, strict=True)]
     (out / "lineage.json").write_text(json.dumps(lineage, indent=2))
+
+
+def _part(run: Path, share: float) -> dict[str, Any]:
+    """What a run brings to the mean, for its report; `early_max` where it learnt from first detections alone."""
+    config = json.loads((run / "config.json").read_text())
+    early = config["view"].get("early", 0.0) == config["view"]["prefix"] == 1.0
+    return {"name": run.name, "share": share, "steps": config["steps"]} | (
+        {"early_max": config["view"]["early_max"]} if early else {}
+    )

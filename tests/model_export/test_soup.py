@@ -1,5 +1,6 @@
 """Weights that began as the same can be averaged; others are refused with a reason. Early views are short ones."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ pytestmark = pytest.mark.torch
 from two_kinds import TINY, two_kinds  # noqa: E402
 
 from model_export.bundle import load_run  # noqa: E402
+from model_export.card import _training  # noqa: E402
 from model_export.finetune import FinetuneConfig, finetune  # noqa: E402
 from model_export.soup import average_runs  # noqa: E402
 from model_export.views import ViewConfig, augment  # noqa: E402
@@ -41,6 +43,23 @@ def test_shares_that_do_not_sum_to_one_are_refused(runs, tmp_path: Path):
         average_runs(runs, [0.5, 0.6], tmp_path / "mean")
     with pytest.raises(ValueError, match="one per run"):
         average_runs(runs, [1.0], tmp_path / "mean")
+
+
+def test_a_folder_that_is_no_finished_run_is_named(runs, tmp_path: Path):
+    (runs[1] / "model.pt").unlink()
+    with pytest.raises(ValueError, match=r"second is not a finished run: it has no model.pt"):
+        average_runs(runs, [0.5, 0.5], tmp_path / "mean")
+
+
+def test_the_card_tells_which_part_learnt_from_first_detections(rng, runs, tmp_path: Path):
+    early = replace(QUICK, view=ViewConfig(prefix=1.0, early=1.0, early_max=3))
+    finetune(two_kinds(rng, 80), None, early, tmp_path / "early", load_run(runs[0])[0])
+    average_runs([runs[0], tmp_path / "early"], [0.75, 0.25], tmp_path / "mean")
+    told = {name: json.loads((tmp_path / "mean" / f"{name}.json").read_text()) for name in ("config", "lineage")}
+    assert "75% after 4 steps, 25% after 4 steps with the first 3 detections alone" in _training(told)
+    average_runs(runs, [0.75, 0.25], tmp_path / "plain")
+    told["lineage"] = json.loads((tmp_path / "plain" / "lineage.json").read_text())
+    assert "first" not in _training(told)
 
 
 def test_networks_of_another_shape_are_refused(rng, runs, tmp_path: Path):
