@@ -16,7 +16,7 @@ import orjson
 from numpy.typing import NDArray
 
 from service.photometry import LightCurve
-from service.store import encoding
+from service.store import encoding, sqlite_classifications
 from service.store.checkpoints import BACKSTOP, Checkpointer
 from service.store.interface import (
     Increment,
@@ -29,7 +29,7 @@ from service.store.interface import (
     storable,
 )
 from service.store.joining import JOIN_RADIUS_ARCSEC, adopt, join_batch, sources_as_objects, with_adopted
-from service.store.merging import ClassifierKey, classifier_key, latest_per_object, merge_batch
+from service.store.merging import merge_batch
 from service.store.migrations import migrations
 from service.store.paging import Page
 from service.store.sky import Cone, cell_of
@@ -62,12 +62,6 @@ _UNAVAILABLE: Final = {
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_NOTADB,
 }
-
-_LATEST: Final = """
-    SELECT object_id, candid, classifiers.classifier, version, mjd, published_at, top_class, top_probability,
-           document, sample, embedding
-    FROM latest JOIN classifiers ON number = latest.classifier
-"""
 
 
 class SqliteStore:
@@ -150,45 +144,13 @@ class SqliteStore:
         if not classifications:
             return
         with self._transaction() as connection:
-            classifiers = _registered(connection, classifications)
-            added = connection.executemany(
-                "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                [
-                    (
-                        c.object_id, c.candid, classifiers[classifier_key(c)][0], c.active, c.mjd, c.published_at,
-                        c.top_class, c.top_probability, encoding.encode_probabilities(c.document),
-                    )
-                    for c in sorted(classifications, key=lambda c: c.object_id)
-                ],
-            ).rowcount  # fmt: skip
-            connection.executemany(
-                """
-                INSERT INTO latest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-                ON CONFLICT (object_id) DO UPDATE SET candid = excluded.candid, classifier = excluded.classifier,
-                    mjd = excluded.mjd, published_at = excluded.published_at, top_class = excluded.top_class,
-                    top_probability = excluded.top_probability, document = excluded.document,
-                    embedding = excluded.embedding
-                WHERE (excluded.mjd, excluded.candid) > (latest.mjd, latest.candid)
-                   OR ((excluded.mjd, excluded.candid) = (latest.mjd, latest.candid)
-                       AND excluded.classifier <> latest.classifier AND excluded.published_at > latest.published_at)
-                """,
-                [
-                    (
-                        c.object_id, c.candid, number, c.mjd, c.published_at, c.top_class, c.top_probability,
-                        encoding.encode_document(c.document, sample), encoding.encode_embedding(c.embedding),
-                    )
-                    for c in latest_per_object(classifications)
-                    for number, sample in (classifiers[classifier_key(c)],)
-                ],
-            )  # fmt: skip
-            connection.execute("UPDATE totals SET classifications = classifications + ?", (added,))
+            sqlite_classifications.record(connection, classifications)
 
     def latest(self, object_id: str) -> StoredClassification | None:
         if not storable(object_id):
             return None
         with self._reader() as connection:
-            row = connection.execute(f"{_LATEST} WHERE object_id = ?", (object_id,)).fetchone()
-        return None if row is None else encoding.decode_latest(row)
+            return sqlite_classifications.latest(connection, object_id)
 
     def query(
         self,
@@ -203,48 +165,21 @@ class SqliteStore:
     ) -> tuple[list[StoredClassification], str | None]:
         page = Page(top_class, min_probability, since, cone is not None, sort, limit, cursor)
         with self._reader() as connection:
-            parameters = page.parameters
-            if cone is not None:
-                parameters["object_ids"] = orjson.dumps(_inside(connection, cone)).decode()
-            chosen = page.chosen("latest", "(SELECT value FROM json_each(:object_ids))")
-            rows = connection.execute(f"{_LATEST} WHERE object_id IN ({chosen}) {page.order}", parameters).fetchall()
-        return page.cut([encoding.decode_latest(row) for row in rows])
+            return sqlite_classifications.query(connection, page, cone)
 
     def class_mix(self, since: float) -> dict[str, int]:
         with self._reader() as connection:
-            return dict(
-                connection.execute(
-                    "SELECT top_class, count(*) FROM latest WHERE published_at >= ? GROUP BY top_class ORDER BY 1",
-                    (since,),
-                ).fetchall()
-            )
+            return sqlite_classifications.class_mix(connection, since)
 
     def embeddings(self, classifier: str, version: str, limit: int = 100_000) -> tuple[list[str], NDArray[np.float16]]:
         with self._reader() as connection:
-            rows = connection.execute(
-                """
-                SELECT object_id, embedding FROM latest JOIN classifiers ON number = latest.classifier
-                WHERE embedding IS NOT NULL AND classifiers.classifier = ? AND version = ?
-                ORDER BY published_at DESC, object_id DESC LIMIT ?
-                """,
-                (classifier, version, limit),
-            ).fetchall()
-        return encoding.decode_embeddings(rows)
+            return sqlite_classifications.embeddings(connection, classifier, version, limit)
 
     def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
         if not storable(object_id):
             return []
         with self._reader() as connection:
-            rows = connection.execute(
-                """
-                SELECT object_id, candid, classifiers.classifier, version, mjd, published_at, top_class,
-                       top_probability, active, probabilities, classes
-                FROM history JOIN classifiers ON number = history.classifier
-                WHERE object_id = ? ORDER BY mjd DESC, candid DESC, published_at DESC LIMIT ?
-                """,
-                (object_id, limit),
-            ).fetchall()
-        return [encoding.decode_history(row) for row in reversed(rows)]
+            return sqlite_classifications.history(connection, object_id, limit)
 
     def prune(self, older_than_mjd: float) -> int:
         with self._reader() as connection:
@@ -366,38 +301,6 @@ def _translated(path: Path) -> Iterator[None]:
         if code is None or code & 0xFF not in _UNAVAILABLE:  # the low byte is the primary code
             raise
         raise StoreUnavailableError(f"store {path}: {error}") from error
-
-
-def _registered(
-    connection: sqlite3.Connection, classifications: Sequence[StoredClassification]
-) -> dict[ClassifierKey, tuple[int, bytes]]:
-    """(number, sample document) of every classifier that speaks in `classifications`; new ones are added."""
-    found: dict[ClassifierKey, tuple[int, bytes]] = {}
-    for classification in classifications:
-        key = classifier_key(classification)
-        if key not in found:
-            row = (*key[:2], orjson.dumps(key[2]).decode())
-            connection.execute(
-                "INSERT INTO classifiers (classifier, version, classes, sample) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT DO NOTHING",
-                (*row, encoding.document_json(classification.document)),
-            )
-            found[key] = connection.execute(
-                "SELECT number, sample FROM classifiers WHERE (classifier, version, classes) = (?, ?, ?)", row
-            ).fetchone()
-    return found
-
-
-def _inside(connection: sqlite3.Connection, cone: Cone) -> list[str]:
-    rows = connection.execute(
-        """
-        SELECT object_id, ra, dec FROM objects WHERE cell IN (SELECT value FROM json_each(:cells))
-        UNION ALL SELECT source_id, ra, dec FROM sources
-        WHERE cell IN (SELECT value FROM json_each(:cells)) AND object_id IS NULL
-        """,
-        {"cells": orjson.dumps(cone.cells()).decode()},
-    ).fetchall()
-    return cone.select(rows)
 
 
 def _prune(connection: sqlite3.Connection, names: Sequence[str], older_than_mjd: float) -> int:

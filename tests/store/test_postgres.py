@@ -19,6 +19,7 @@ from tests.integration.postgres import PostgresServer, binaries, own_server
 
 psycopg = pytest.importorskip("psycopg", reason="the postgres extra is not installed")
 from service.store import postgres as engine  # noqa: E402
+from service.store import postgres_connections  # noqa: E402
 
 pytestmark = pytest.mark.postgres
 
@@ -44,9 +45,9 @@ def test_a_migration_keeps_what_was_stored(postgres_url: str, monkeypatch: pytes
     store = open_store(postgres_url)
     store.merge(batch(1))
     store.close()
-    known = engine.migrations("postgres")
+    known = postgres_connections.migrations("postgres")
     steps = [*known, (len(known) + 1, "CREATE TABLE alert_classifier.added (x int);")]
-    monkeypatch.setattr(engine, "migrations", lambda _: steps)
+    monkeypatch.setattr(postgres_connections, "migrations", lambda _: steps)
     store = open_store(postgres_url)
     assert len(store.load(["new00001"])) == 1
     store.close()
@@ -103,7 +104,7 @@ def test_a_server_that_is_away_is_said_so_with_its_reason() -> None:
 def test_a_frozen_transaction_of_another_makes_us_wait_and_then_say_so(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "SESSION", "SET lock_timeout = '200ms'")
+    monkeypatch.setattr(postgres_connections, "SESSION", "SET lock_timeout = '200ms'")
     store = open_store(postgres_url)
     store.merge(batch(1))
     with psycopg.connect(postgres_url) as frozen:
