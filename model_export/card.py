@@ -222,12 +222,14 @@ def _label_curve(curve: Figures) -> str:
     return _table(
         f"Contrastive pre-training against training from scratch, few labels, {first['steps']} steps",
         "Balanced accuracy / macro-F1 on the test split, mean +- standard deviation over draws of labels "
-        f"({first['draws']}); the same network and steps either way.",
-        ("labels per class", *(way.replace("_", ", ") for way in ways)),
+        f"({first['draws']}), over the classes with at least five test objects; the same network and steps either way. "
+        "The gain is of fine-tuning, draw by draw, +- its standard error.",
+        ("labels per class", *(way.replace("_", ", ") for way in ways), "gain by pre-training"),
         (
             (
                 size,
                 *(" / ".join(_with_spread(row[way][key]) for key in ("balanced_accuracy", "macro_f1")) for way in ways),
+                " / ".join(_with_spread(row["gain"][key]) for key in ("balanced_accuracy", "macro_f1")),
             )
             for size, row in curve.items()
         ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -16,25 +17,46 @@ from torch.nn import functional
 
 from model_export.batches import Batch
 from model_export.encoder import AlertClassifier
+from service.inference.tensors import POINT_FEATURES
+
+UPPER_LIMIT: Final = POINT_FEATURES.index("upper_limit")
 
 
 class Teachers:
-    """The averaged models of finished runs, asked together."""
+    """The averaged models of finished runs, asked together; about few detections those that know them best."""
 
-    def __init__(self, runs: Sequence[Path]) -> None:
-        """Raises FileNotFoundError for a run that has no `model.pt` or `config.json`."""
+    def __init__(self, runs: Sequence[Path], early: Sequence[Path] = (), early_max: int = 0) -> None:
+        """`early` are asked instead of `runs` up to `early_max` detections; raises FileNotFoundError for a run that has
+        no `model.pt` or `config.json`, ValueError where there are no `runs`.
+        """
         from model_export.bundle import load_run
 
+        if not runs:
+            raise ValueError("teachers of first detections alone can't teach the rest: other teachers are missing")
         self.models: list[AlertClassifier] = [load_run(run)[0] for run in runs]
+        self.early: list[AlertClassifier] = [load_run(run)[0] for run in early]
+        self.early_max = early_max if early else 0
 
     @torch.no_grad()
     def __call__(self, batch: Batch, shift: Tensor) -> Tensor:
         """Mean probabilities (B, C) under the class frequencies exp(shift) (C,) of the student's own stream."""
-        answers = [
-            functional.softmax(model.head(model.encoder(batch.points, batch.context, batch.bias)) + shift, dim=1)
-            for model in self.models
-        ]
-        return torch.stack(answers).mean(dim=0)
+        soft = torch.empty(len(batch.points), len(shift))
+        few = detections(batch) <= self.early_max
+        for chosen, models in ((few, self.early), (~few, self.models)):
+            if chosen.any():
+                bias = None if batch.bias is None else batch.bias[chosen]
+                view = (batch.points[chosen], batch.context[chosen], bias)
+                answers = [functional.softmax(model.head(model.encoder(*view)) + shift, dim=1) for model in models]
+                soft[chosen] = torch.stack(answers).mean(dim=0)
+        return soft
+
+
+def detections(batch: Batch) -> Tensor:
+    """Number of detections in each view (B,)."""
+    seen = batch.points[..., UPPER_LIMIT] == 0  # (B, T)
+    if batch.bias is not None:
+        seen &= batch.bias[:, 0, 0] == 0  # not padding
+    return seen.sum(dim=1)
 
 
 def classification_loss(logits: Tensor, labels: Tensor, soft: Tensor | None, share: float) -> Tensor:

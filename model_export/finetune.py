@@ -43,6 +43,7 @@ class FinetuneConfig:
     redshift_weight: float = 0.1
     alert_share: float = 0.3  # of alert objects in the published prior
     teacher_share: float = 0.7  # of the loss of a labelled object, where there are teachers
+    early_teacher_max: int = 8  # detections, up to which the early teachers are asked instead
     unlabelled_share: float = 0.1  # of the stream, where there are teachers to say what they are
     seen_before: float | None = None  # mjd: real objects first detected later are kept from training, for `later_years`
     validate_every: int = 1000
@@ -65,11 +66,12 @@ def finetune(
     run: Path,
     start: Path | AlertClassifier | None = None,
     teachers: Sequence[Path] = (),
+    early_teachers: Sequence[Path] = (),
 ) -> AlertClassifier:
     """Train on the train split (and simulated objects); returns the averaged model, also saved in `run/model.pt`.
 
     `start` is the encoder of a pre-training run or a whole network to go on with, `teachers` are finished runs whose
-    mean answer is followed too.
+    mean answer is followed too, `early_teachers` those that are asked about first detections instead.
 
     The loss is the cross-entropy of logits + log(sampled class frequency): the logits themselves carry no prior
     (balanced softmax, Ren et al. 2020, arXiv:2007.10740). Resumes from `run/checkpoint.pt` where there is one.
@@ -80,10 +82,11 @@ def finetune(
     (run / "config.json").write_text(json.dumps(asdict(config), indent=2))
     if config.seen_before is not None:
         data = data.where(data.first_detection() < config.seen_before)
-    ensemble = Teachers(teachers) if teachers else None
+    asked = bool(teachers or early_teachers)
+    ensemble = Teachers(teachers, early_teachers, config.early_teacher_max) if asked else None
     train = training_set(data, simulated, unlabelled=ensemble is not None)
     unlabelled_share = config.unlabelled_share if ensemble else 0.0
-    (run / "lineage.json").write_text(json.dumps(_lineage(train, start, teachers), indent=2))
+    (run / "lineage.json").write_text(json.dumps(_lineage(train, start, teachers, early_teachers), indent=2))
     weights = sampling_weights(train, config.class_power, config.simulated_share, unlabelled_share)
     shift = torch.from_numpy(np.log(sampled_shares(weights, train.labels))).float()
     references = ReferencePool(data.where((data.objects["split"] == "train").to_numpy()))
@@ -170,7 +173,12 @@ def validation_figures(predictions: dict[int, Predictions], prior: np.ndarray) -
     return figures
 
 
-def _lineage(train: Dataset, start: Path | AlertClassifier | None, teachers: Sequence[Path]) -> dict[str, Any]:
+def _lineage(
+    train: Dataset,
+    start: Path | AlertClassifier | None,
+    teachers: Sequence[Path],
+    early_teachers: Sequence[Path],
+) -> dict[str, Any]:
     """What a run learns from, for its report: objects of each table, pre-training steps and teachers' steps."""
 
     def steps(folder: Path) -> int | None:
@@ -183,6 +191,7 @@ def _lineage(train: Dataset, start: Path | AlertClassifier | None, teachers: Seq
         "unlabelled": int(np.sum(train.labels < 0)),
         "pretraining_steps": steps(start.parent) if isinstance(start, Path) else None,
         "teachers": [{"name": teacher.name, "steps": steps(teacher)} for teacher in teachers],
+        "early_teachers": [{"name": teacher.name, "steps": steps(teacher)} for teacher in early_teachers],
     }
 
 

@@ -28,7 +28,7 @@ def run(context: click.Context, data: Path, out: Path, small: bool, version: str
     context.invoke(
         pretrain, data=data, simulated=simulated, config=CONFIGS / "pretrain.toml", run=out / "pretrain", steps=steps
     )
-    context.invoke(probe, data=data, run=out / "pretrain", steps=steps or 400)
+    context.invoke(probe, data=data, run=out / "pretrain", steps=steps or 400, draws=2 if small else 10)
     supervised = {"data": data, "simulated": simulated, "steps": steps}
     for seed, member in enumerate(members, start=101):
         context.invoke(finetune, config=CONFIGS / "member.toml", run=member, seed=seed, **supervised)

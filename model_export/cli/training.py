@@ -66,6 +66,13 @@ def pretrain(data: Path, simulated: Path | None, config: Path | None, run: Path,
     multiple=True,
     help="Finished run to learn from, besides the labels; several make an ensemble.",
 )
+@click.option(
+    "--early-teacher",
+    "early_teachers",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="Finished run that is asked instead of the teachers where a view has few detections (early_teacher_max).",
+)
 @click.option("--steps", type=int, help="Overrides the config.")
 @click.option("--seed", type=int, help="Overrides the config: members of an ensemble differ by it.")
 def finetune(
@@ -76,12 +83,15 @@ def finetune(
     model: str,
     start: Path | None,
     teachers: tuple[Path, ...],
+    early_teachers: tuple[Path, ...],
     steps: int | None,
     seed: int | None,
 ) -> None:
     """Supervised training; without --start from scratch. Resumes where the run has a checkpoint."""
     from model_export.configuration import read_config
 
+    if early_teachers and not teachers:
+        raise click.UsageError("--early-teacher needs a --teacher for views with more detections")
     _note_data(run, data)
     if model == "astra-clr":
         from model_export.astra_train import AstraFinetuneConfig, finetune_astra, load_stars
@@ -98,7 +108,7 @@ def finetune(
         from model_export.centroids import taken_on
 
         first = taken_on(start, settings.encoder, real, settings.parameters)
-    train(real, _simulated(simulated), settings, run, first, teachers)
+    train(real, _simulated(simulated), settings, run, first, teachers, early_teachers)
 
 
 @click.command()
@@ -126,8 +136,9 @@ def average(parts: tuple[tuple[Path, float], ...], run: Path) -> None:
 @DATA
 @RUN
 @click.option("--steps", default=400, show_default=True, help="Fine-tuning steps for each point of the curve.")
+@click.option("--draws", default=10, show_default=True, help="Draws of labels for each point of the curve.")
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file; by default label_curve.json in the run.")
-def probe(data: Path, run: Path, steps: int, out: Path | None) -> None:
+def probe(data: Path, run: Path, steps: int, draws: int, out: Path | None) -> None:
     """Pre-trained against scratch at 10, 50 and 200 labels per class."""
     import torch
 
@@ -139,7 +150,7 @@ def probe(data: Path, run: Path, steps: int, out: Path | None) -> None:
     config = FinetuneConfig()
     encoder = AlertEncoder(config.encoder)
     encoder.load_state_dict(torch.load(run / "encoder.pt", weights_only=True))
-    curve = label_curve(encoder, load_difference(data), config, steps)
+    curve = label_curve(encoder, load_difference(data), config, steps, draws)
     (out or run / "label_curve.json").write_text(json.dumps(curve, indent=1))
     for size, row in curve.items():
         click.echo(

@@ -11,10 +11,12 @@ pytestmark = pytest.mark.torch
 
 from two_kinds import TINY, two_kinds  # noqa: E402
 
+from model_export.batches import length_batches  # noqa: E402
 from model_export.data import UNLABELLED  # noqa: E402
-from model_export.distill import classification_loss  # noqa: E402
+from model_export.distill import Teachers, classification_loss, detections  # noqa: E402
 from model_export.finetune import FinetuneConfig, finetune  # noqa: E402
 from model_export.predict import ALL, predict  # noqa: E402
+from service.inference.tensors import alert_tokens  # noqa: E402
 
 
 def test_without_teachers_the_loss_is_the_cross_entropy_of_what_is_labelled():
@@ -58,3 +60,29 @@ def test_a_student_learns_objects_without_labels_from_its_teachers(rng, tmp_path
     test = data.where((data.objects["split"] == "test").to_numpy())
     found = predict(student, test, config.parameters, (ALL,))[ALL]
     assert np.mean(found.logits.argmax(axis=1) == test.labels) > 0.85
+
+
+def test_views_with_few_detections_ask_the_early_teachers(rng, tmp_path: Path):
+    data = two_kinds(rng, 60)
+    config = FinetuneConfig(steps=2, warm_up=1, batch_size=16, validate_every=2, encoder=TINY)
+    early = finetune(data, None, config, tmp_path / "early")
+    late = finetune(data, None, FinetuneConfig(**{**vars(config), "seed": 9}), tmp_path / "late")
+    tokens = alert_tokens(data.points, data.counts, config.parameters)
+    limit = int(np.median(data.objects["n_detections"]))
+    teachers = Teachers([tmp_path / "late"], [tmp_path / "early"], limit)
+    shift = torch.zeros(config.encoder.classes)
+    asked = set()
+    for batch in length_batches(tokens, np.arange(len(data)), 16, config.window):
+        assert np.array_equal(detections(batch), data.objects["n_detections"].to_numpy()[batch.rows])
+        few = data.objects["n_detections"].to_numpy()[batch.rows] <= limit
+        soft = teachers(batch, shift)
+        for rows, model in ((few, early), (~few, late)):
+            alone = model.head(model.encoder(batch.points, batch.context, batch.bias)).softmax(dim=1)
+            assert torch.allclose(soft[rows], alone[rows], atol=1e-5)
+        asked |= set(few.tolist())
+    assert asked == {True, False}
+
+
+def test_early_teachers_alone_are_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="other teachers are missing"):
+        Teachers([], [tmp_path], 8)
