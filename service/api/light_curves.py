@@ -12,6 +12,7 @@ from service.api.problems import FieldError, ProblemError, invalid, invalid_fiel
 from service.config import ApiSettings
 from service.photometry import BAND_CODES, SURVEY_CODES, Kind, LightCurve
 from service.photometry.flux import magnitude_from_flux
+from service.photometry.table import MAGNITUDE_BOUNDS, MAGNITUDE_ERROR_BOUNDS, MJD_BOUNDS
 
 Unit = Literal["mag", "uJy", "nJy"]
 KindName = Literal["detection", "upper_limit", "forced"]
@@ -22,13 +23,18 @@ KIND_NAMES: Final[dict[str, int]] = {kind.name.lower(): int(kind) for kind in Ki
 # An alert is a 5-sigma detection; a fainter flux is what a survey would have reported as an upper limit of 5 sigma.
 DETECTION_SIGMA: Final = 5.0
 
-# Modified Julian dates from 1858 to 2132. A Julian date given by mistake (2.46 million) is refused, not misread.
-Mjd = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False, description="modified Julian date, UTC [days]")]
-# Forced photometry of an empty place has a magnitude near 46 and an error without bound.
-Magnitude = Annotated[float, Field(ge=-5, le=50, allow_inf_nan=False)]
-MagnitudeError = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
-Flux = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
-FluxError = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
+FLUX_BOUNDS: Final = (-1e15, 1e15)
+
+
+def _between(bounds: tuple[float, float], description: str | None = None) -> Any:
+    return Field(ge=bounds[0], le=bounds[1], allow_inf_nan=False, description=description)
+
+
+Mjd = Annotated[float, _between(MJD_BOUNDS, "modified Julian date, UTC [days]")]
+Magnitude = Annotated[float, _between(MAGNITUDE_BOUNDS)]
+MagnitudeError = Annotated[float, _between(MAGNITUDE_ERROR_BOUNDS)]
+Flux = Annotated[float, _between(FLUX_BOUNDS)]
+FluxError = Annotated[float, Field(gt=0, le=FLUX_BOUNDS[1], allow_inf_nan=False)]
 Sign = Annotated[
     int, Field(ge=-1, le=1, description="of the difference: 1 brighter than the reference, -1 fainter, 0 unknown")
 ]

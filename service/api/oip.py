@@ -34,6 +34,7 @@ from service.config import ApiSettings
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.photometry import BAND_CODES, Kind, LightCurve
+from service.photometry.table import MAGNITUDE_BOUNDS, MAGNITUDE_ERROR_BOUNDS, MJD_BOUNDS
 
 router: Final = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
@@ -258,13 +259,16 @@ def _light_curves(inputs: dict[str, Tensor], settings: ApiSettings) -> list[Ligh
         if name in inputs:
             columns[name] = _numbers(inputs[name], "f").astype(np.float64)
     mjd, mag = columns["mjd"], columns["mag"]
-    if not (np.isfinite(mjd) & (mjd >= 0) & (mjd <= 100_000)).all():
+    if not np.isfinite(mjd).all() or _outside(mjd, MJD_BOUNDS):
         raise TensorError("mjd", "must be modified Julian dates between 0 and 100000")
-    if (np.abs(mag[~np.isnan(mag)]) > 50).any():
-        raise TensorError("mag", "must be magnitudes between -50 and 50, or NaN")
+    if _outside(mag, MAGNITUDE_BOUNDS):
+        raise TensorError("mag", "must be magnitudes between -5 and 50, or NaN")
+    if _outside(columns["magerr"], MAGNITUDE_ERROR_BOUNDS):
+        raise TensorError("magerr", "must be errors of magnitudes, not negative, or NaN")
     sign = _numbers(inputs["sign"], "iu") if "sign" in inputs else np.zeros(count, np.int8)
     if not np.isin(sign, (-1, 0, 1)).all():
         raise TensorError("sign", "must be 1, -1 or 0")
+    sign = np.where(np.isnan(mag), 0, sign)
     light_curve = _numbers(inputs["light_curve"], "iu") if "light_curve" in inputs else np.zeros(count, np.int64)
     number = int(light_curve.max()) + 1 if count else 1
     if count and int(light_curve.min()) < 0:
@@ -287,6 +291,11 @@ def _light_curves(inputs: dict[str, Tensor], settings: ApiSettings) -> list[Ligh
         )
         for rows in (order[start:stop] for start, stop in pairwise(edges))
     ]
+
+
+def _outside(values: np.ndarray[Any, Any], bounds: tuple[float, float]) -> bool:
+    """Whether a known value lies outside; NaN does not."""
+    return bool(((values < bounds[0]) | (values > bounds[1])).any())
 
 
 def _numbers(tensor: Tensor, kinds: str) -> np.ndarray[Any, Any]:

@@ -7,18 +7,34 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
-from service.api.light_curves import MICROJANSKY, Unit, check_count, from_flux, too_many_points
+from service.api.light_curves import (
+    FLUX_BOUNDS,
+    MICROJANSKY,
+    Unit,
+    check_count,
+    from_flux,
+    too_many_points,
+)
 from service.api.problems import ProblemError, invalid
 from service.config import ApiSettings
 from service.photometry import LightCurve
-from service.photometry.table import TableError, conform_points_table, light_curves
+from service.photometry.table import (
+    TableError,
+    conform_points_table,
+    light_curves,
+    plausible,
+    read_csv,
+    refuse_outside,
+    refuse_twice,
+)
 
 CSV: Final = "text/csv"
 PARQUET: Final = ("application/vnd.apache.parquet", "application/x-parquet")
 TABLE_TYPES: Final = (CSV, *PARQUET)
+
+_NAME: Final = "the table"  # in messages: an upload has none
 
 
 def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings) -> list[tuple[str, LightCurve]]:
@@ -34,7 +50,7 @@ def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings)
             table = table.append_column("object_id", pa.array([""] * len(table)))
         if unit != "mag":
             table = _magnitudes(table, unit)
-        table = conform_points_table(table, "the table")
+        table = plausible(conform_points_table(table, _NAME), _NAME)
         check_count(pc.count_distinct(table["object_id"]).as_py(), settings)
         return list(light_curves(table))
     except TableError as error:
@@ -44,7 +60,7 @@ def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings)
 def _read(body: bytes, media_type: str, max_points: int) -> pa.Table:
     try:
         if media_type == CSV:
-            table = pyarrow.csv.read_csv(io.BytesIO(body))
+            table = read_csv(io.BytesIO(body))
         else:
             file = pq.ParquetFile(io.BytesIO(body))
             if file.metadata.num_rows > max_points:  # told by the footer: a small file can unpack to a huge table
@@ -63,12 +79,15 @@ def _magnitudes(table: pa.Table, unit: Unit) -> pa.Table:
         raise invalid(missing[0], f"the table has no column {missing[0]}, and unit is {unit}")
     if "mag" in table.column_names:
         raise invalid("mag", f"the table has a column mag, but unit is {unit}: send flux, or set unit to mag")
+    refuse_twice(("flux", "fluxerr", "limit", "sign"), table, _NAME)
     try:
         flux, fluxerr = (table[name].cast(pa.float64()).to_numpy() for name in ("flux", "fluxerr"))
         limit = table["limit"].cast(pa.float64()).to_numpy() if "limit" in table.column_names else flux * float("nan")
         sign = pc.fill_null(table["sign"].cast(pa.int8()), 0).to_numpy() if "sign" in table.column_names else flux * 0
     except pa.ArrowException as error:
         raise invalid("flux", f"flux, fluxerr, limit and sign must be numbers: {error}") from error
+    refuse_outside(FLUX_BOUNDS, flux, "flux", _NAME)
+    refuse_outside((0.0, FLUX_BOUNDS[1]), fluxerr, "fluxerr", _NAME)
     magerr, signs, mag, limit = from_flux(flux, fluxerr, sign, limit, MICROJANSKY[unit])
     table = table.drop_columns([name for name in ("magerr", "sign", "limit") if name in table.column_names])
     # NaN to null: a null magnitude is an upper limit

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from service.photometry.bands import BAND_CODES, SURVEY_CODES
+from service.photometry.bands import BAND_CODES, SURVEY_CODES, SURVEYS
 from service.photometry.lightcurve import Kind, LightCurve
 
 REQUIRED: Final = {"object_id": pa.string(), "mjd": pa.float64(), "band": pa.string(), "mag": pa.float64()}
@@ -27,6 +27,27 @@ OPTIONAL: Final = {
     "survey": pa.string(),
 }
 
+# Modified Julian dates from 1858 to 2132: a Julian date given by mistake (2.46 million) is refused, not misread.
+MJD_BOUNDS: Final = (0, 100_000)
+# Forced photometry of an empty place has a magnitude near 46 and an error without bound.
+MAGNITUDE_BOUNDS: Final = (-5, 50)
+MAGNITUDE_ERROR_BOUNDS: Final = (0, 1e30)
+
+# Outside of these a value is a mark for "none" (99, -999) or of another kind, and would be classified as it stands.
+_BOUNDS: Final[dict[str, tuple[float, float]]] = {
+    "mjd": MJD_BOUNDS,
+    "mag": MAGNITUDE_BOUNDS,
+    "magerr": MAGNITUDE_ERROR_BOUNDS,
+    "sign": (-1, 1),
+    "candid": (0, 2**63 - 1),
+}
+_HINTS: Final = {
+    "mjd": "; a modified Julian date is the Julian date less 2400000.5",
+    "mag": "; leave it empty for an upper limit",
+}
+# What only describes a measurement is unknown where it can't be, as in packets.
+_DESCRIBING: Final = ("limit", "magnr")
+
 
 class TableError(ValueError):
     """A points table that can't be read; the message names the column."""
@@ -37,17 +58,68 @@ def read_points_table(path: Path) -> pa.Table:
 
     Columns: object_id, mjd [days], band, mag [AB; null = upper limit], and optionally magerr, limit (5-sigma limiting
     magnitude), sign (of the difference; 0 = unknown), magnr, candid, survey (default ztf). Others are left unread.
-    Raises TableError.
+    Raises TableError naming the column, and the row where a value can't be.
     """
     try:
-        table = pq.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)
+        table = pq.read_table(path) if path.suffix.lower() == ".parquet" else read_csv(path)
     except (pa.ArrowException, OSError) as error:
-        raise TableError(f"{path.name} is not a readable {path.suffix[1:]} table: {error}") from error
-    return conform_points_table(table, path.name)
+        raise TableError(f"{path.name} is not a readable {path.suffix[1:].lower()} table: {error}") from error
+    table = plausible(conform_points_table(table, path.name), path.name)
+    nameless = pc.sum(pc.equal(table["object_id"], "")).as_py()
+    if nameless:
+        raise TableError(f"column object_id of {path.name} has {nameless} empty values")
+    return table
+
+
+def read_csv(source: Path | BinaryIO) -> pa.Table:
+    """A CSV table as it is written: names are text, also those that look like a number (007, 1e5) or a null (NA).
+
+    Raises pyarrow's exceptions.
+    """
+    text = {name: kind for name, kind in (REQUIRED | OPTIONAL).items() if kind == pa.string()}
+    return pyarrow.csv.read_csv(source, convert_options=pyarrow.csv.ConvertOptions(column_types=text))
+
+
+def plausible(table: pa.Table, name: str) -> pa.Table:
+    """A conformed points table without limits and reference magnitudes that can't be.
+
+    Raises TableError naming `name`, column and row where a measurement can't be.
+    """
+    for column, bounds in _BOUNDS.items():
+        if column in table.column_names:
+            refuse_outside(bounds, table[column].to_numpy(), column, name)
+    low, high = MAGNITUDE_BOUNDS
+    for column in _DESCRIBING:
+        if column in table.column_names:
+            values = table[column].to_numpy()
+            known = np.where((values >= low) & (values <= high), values, np.nan)
+            table = table.set_column(table.column_names.index(column), column, pa.array(known, from_pandas=True))
+    return table
+
+
+def refuse_twice(columns: Iterable[str], table: pa.Table, name: str) -> None:
+    """Raise TableError where one of `columns` stands more than once: which one is meant can't be known."""
+    for column in columns:
+        if table.column_names.count(column) > 1:
+            raise TableError(f"{name} has the column {column} twice")
+
+
+def refuse_outside(bounds: tuple[float, float], values: NDArray[Any], column: str, name: str) -> None:
+    """Raise TableError where known `values` (n,) of a column lie outside of `bounds`, ends included."""
+    low, high = bounds
+    wrong = np.flatnonzero((values < low) | (values > high))  # NaN, unknown, is neither
+    if len(wrong):
+        count = "1 value that is" if len(wrong) == 1 else f"{len(wrong)} values that are"
+        row = int(wrong[0])
+        raise TableError(
+            f"column {column} of {name} has {count} not between {low:.15g} and {high:.15g}:"
+            f" row {row + 1} has {values[row]:.15g}{_HINTS.get(column, '')}"
+        )
 
 
 def conform_points_table(table: pa.Table, name: str) -> pa.Table:
     """`table` with the known columns alone, in their types. Raises TableError naming `name` and the column."""
+    refuse_twice(REQUIRED | OPTIONAL, table, name)
     missing = [column for column in REQUIRED if column not in table.column_names]
     if missing:
         raise TableError(f"{name} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
@@ -61,13 +133,17 @@ def conform_points_table(table: pa.Table, name: str) -> pa.Table:
     for column in ("object_id", "mjd", "band"):
         if columns[column].null_count:
             raise TableError(f"column {column} of {name} has {columns[column].null_count} empty values")
+    if "survey" in columns:
+        known = pc.fill_null(columns["survey"], "")
+        columns["survey"] = pc.if_else(pc.equal(known, ""), SURVEYS[0], known)
     return pa.table(columns)
 
 
 def light_curves(table: pa.Table) -> Iterator[tuple[str, LightCurve]]:
     """(object_id, light curve) of every object of a conformed points table, ordered by object_id.
 
-    A null magnitude makes an upper limit. Points in bands or surveys that are not known raise TableError.
+    A null magnitude makes an upper limit, which has no sign. Points in bands or surveys that are not known raise
+    TableError.
     """
     table = table.sort_by("object_id")
     columns = {name: _numbers(table, name) for name in ("mjd", "mag", "magerr", "limit", "magnr")}
@@ -78,6 +154,7 @@ def light_curves(table: pa.Table) -> Iterator[tuple[str, LightCurve]]:
     if not np.isfinite(columns["mjd"]).all():
         raise TableError("column mjd has values that are not finite numbers")
     kind = np.where(np.isnan(columns["mag"]), Kind.UPPER_LIMIT, Kind.DETECTION).astype(np.int8)
+    sign = np.where(kind == Kind.UPPER_LIMIT, 0, sign)
     ids = table["object_id"].combine_chunks().dictionary_encode()
     codes = ids.indices.to_numpy(zero_copy_only=False)
     edges = np.flatnonzero(np.diff(codes, prepend=-1, append=-1))

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,35 @@ def test_an_uploaded_table_is_the_same_light_curve(client: TestClient, unit: str
     assert answer["n_detections"] == {"g": 1, "r": 2, "i": 1}
     expected = probabilities(client, {"points": POINTS})
     assert answer["probabilities"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_limit_with_a_sign_is_the_same_in_a_table_as_in_json(client: TestClient) -> None:
+    signs = [1] * len(POINTS)
+    table = io.BytesIO()
+    pq.write_table(pa.table(COLUMNS | {"sign": signs}), table)
+    headers = {"content-type": "application/x-parquet"}
+    [answer] = client.post("/v1/classify", content=table.getvalue(), headers=headers).json()["classifications"]
+    expected = probabilities(client, {"points": [point | {"sign": 1} for point in POINTS]})
+    assert answer["probabilities"] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("query", "table", "named"),
+    [
+        ("", "object_id,mjd,band,mag\na,60000,g,19\nb,60001,g,99\n", "column mag .*: row 2 has 99"),
+        ("", "mjd,band,mag\n2460000.5,g,19\n", "column mjd .*: row 1 has 2460000.5"),
+        ("", "mjd,band,mag,mag\n60000,g,19,19\n", "column mag twice"),
+        ("?unit=uJy", "mjd,band,flux,fluxerr\n60000,g,1e99,2\n", "column flux .*: row 1 has 1e.99"),
+        ("?unit=uJy", "mjd,band,flux,fluxerr\n60000,g,90,-2\n", "column fluxerr .*: row 1 has -2"),
+        ("?unit=uJy", "mjd,band,flux,flux,fluxerr\n60000,g,90,90,2\n", "column flux twice"),
+    ],
+)
+def test_a_value_that_json_would_refuse_is_refused_in_a_table(
+    client: TestClient, query: str, table: str, named: str
+) -> None:
+    response = client.post(f"/v1/classify{query}", content=table, headers={"content-type": "text/csv"})
+    assert response.status_code == 422, response.text
+    assert re.search(named, response.json()["detail"])
 
 
 def test_a_compressed_body_is_read_and_bounded_by_what_it_unpacks_to(make_client: MakeClient) -> None:

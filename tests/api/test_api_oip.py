@@ -161,6 +161,8 @@ def test_what_is_wrong_reaches_the_stock_client(stock: Any) -> None:
         ({"name": "band", "shape": [1], "datatype": "INT8", "data": [1]}, "datatype BYTES"),
         ({"name": "sign", "shape": [1], "datatype": "INT8", "data": [3]}, "1, -1 or 0"),
         ({"name": "sign", "shape": [1], "datatype": "INT8", "data": [300]}, "INT8"),
+        ({"name": "mag", "shape": [1], "datatype": "FP32", "data": [-20.0]}, "between -5 and 50"),
+        ({"name": "magerr", "shape": [1], "datatype": "FP32", "data": [-0.1]}, "not negative"),
         ({"name": "light_curve", "shape": [1], "datatype": "INT32", "data": [-1]}, "from 0"),
         ({"name": "light_curve", "shape": [1], "datatype": "INT64", "data": [10**15]}, "light curves in one request"),
     ],
@@ -176,6 +178,21 @@ def test_a_wrong_tensor_is_named(client: TestClient, change: dict[str, Any], say
     assert response.status_code in (413, 422)
     assert says in response.json()["error"]
     assert response.json()["detail"] == response.json()["error"] or says in response.json()["detail"]
+
+
+def test_an_upper_limit_has_no_sign(client: TestClient) -> None:
+    def answer(sign: list[int]) -> list[float]:
+        inputs = [
+            {"name": "mjd", "shape": [3], "datatype": "FP64", "data": [60310.2, 60313.3, 60316.2]},
+            {"name": "band", "shape": [3], "datatype": "BYTES", "data": ["r", "r", "g"]},
+            {"name": "mag", "shape": [3], "datatype": "FP32", "data": [None, 19.8, 19.1]},
+            {"name": "sign", "shape": [3], "datatype": "INT8", "data": sign},
+        ]
+        body = {"inputs": inputs, "outputs": [{"name": "probabilities"}]}
+        found: list[float] = client.post(f"/v2/models/{MODEL}/infer", json=body).json()["outputs"][0]["data"]
+        return found
+
+    assert answer([1, 1, 1]) == answer([0, 1, 1])
 
 
 numbers = st.sampled_from(sorted(DTYPES)).flatmap(
