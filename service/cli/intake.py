@@ -17,11 +17,15 @@ from service.photometry import SURVEYS_BY_POSITION, LightCurve
 from service.photometry.table import TableError, light_curves, read_points_table
 from service.store import JOIN_RADIUS_ARCSEC
 from service.store.sky import separation_arcsec
-from service.stream.archives import ArchiveError, read_archive
+from service.stream.archives import TAR_SUFFIXES, ArchiveError, read_archive
 from service.stream.quality import failed_cuts, quality_flags
 
 TABLE_SUFFIXES: Final = (".parquet", ".csv")
 ATLAS_SUFFIXES: Final = (".txt", ".csv", ".dat")
+_WHAT_IS_READ: Final = (
+    f" (by their endings are read: packets .avro, archives {', '.join(TAR_SUFFIXES)},"
+    f" tables {', '.join(TABLE_SUFFIXES)})"
+)
 
 
 @dataclass
@@ -42,9 +46,10 @@ class Intake:
     def read(self, paths: Sequence[Path]) -> Iterator[Path]:
         """Read each path, yielding it when done. What can't be read is reported on standard error."""
         for path in paths:
-            if path.suffix in ATLAS_SUFFIXES and is_atlas_table(path):
+            suffix = path.suffix.lower()
+            if suffix in ATLAS_SUFFIXES and is_atlas_table(path):
                 self._read_atlas_table(path)
-            elif path.suffix in TABLE_SUFFIXES:
+            elif suffix in TABLE_SUFFIXES:
                 self._read_table(path)
             else:
                 self._read_packets(path)
@@ -75,14 +80,18 @@ class Intake:
 
     def _read_packets(self, path: Path) -> None:
         source = str(path)
+        found = False
         try:
             for name, raw in read_archive(path):
+                found = True
                 source = str(path / name) if path.is_dir() else f"{path}:{name}" if name != path.name else str(path)
                 for alert in self._decoder.decode_all(raw):
                     if isinstance(alert, AlertError):
-                        self._refuse(source, alert.code, str(alert))
+                        self._refuse(source, alert.code, str(alert) + ("" if _holds_packets(path) else _WHAT_IS_READ))
                     else:
                         self._add_alert(alert)
+            if not found:
+                self._refuse(source, "no_packets", f"{path} holds no .avro file; tables are read where they are named")
         except ArchiveError as error:
             self._refuse(source, "unreadable_archive", str(error))
 
@@ -126,3 +135,8 @@ class Intake:
     def _refuse(self, source: str, code: str, message: str) -> None:
         self.unreadable += 1
         click.echo(orjson.dumps({"source": source, "code": code, "message": message}), err=True)
+
+
+def _holds_packets(path: Path) -> bool:
+    """By its ending; any other file is tried as a packet too."""
+    return path.is_dir() or path.name.endswith((".avro", *TAR_SUFFIXES))

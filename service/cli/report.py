@@ -29,7 +29,7 @@ class Report:
         self._classes = classes
         self._stochastic = stochastic
         self._table = Table(
-            "object", "light curve", "detections", "class", "probability", "could also be", "flags", box=None
+            "object", "light curve", "detections", "class", "probability", "conformal set", "flags", box=None
         )
         self._csv = csv.writer(sys.stdout, lineterminator="\n")
         if form == "csv":
@@ -51,14 +51,13 @@ class Report:
                  record["classifier"], record["version"]]
             )  # fmt: skip
         else:
-            others = [name for name in record["conformal_set"] if name != record["top_class"]]
             self._table.add_row(
                 object_id,
                 sparkline(light_curve),
                 str(record["n_detections"]),
                 record["top_class"],
                 f"{record['top_probability']:.2f}",
-                " ".join(others),
+                " ".join(record["conformal_set"]),
                 " ".join(record["flags"]),
             )
 

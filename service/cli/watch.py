@@ -115,15 +115,14 @@ def _from_topic(kafka: KafkaSettings) -> Iterator[dict[str, Any]]:
 
 
 def _table(rows: deque[dict[str, Any]]) -> Table:
-    table = Table("published", "object", "class", "probability", "could also be", "detections", "flags", box=None)
+    table = Table("published", "object", "class", "probability", "conformal set", "detections", "flags", box=None)
     for each in rows:
-        others = [name for name in each["conformal_set"] if name != each["top_class"]]
         table.add_row(
             _time(each["published"]),
             each["object_id"],
             each["top_class"],
             f"{each['top_probability']:.2f}",
-            " ".join(others),
+            " ".join(each["conformal_set"]),
             str(sum(each["n_detections"].values())),
             " ".join(each["flags"]),
         )

@@ -71,9 +71,30 @@ def test_where_nothing_can_be_read_the_status_is_1(run, tmp_path):
     assert lines(done.stderr)[0]["code"] == "bad_magic"
 
 
+@pytest.mark.parametrize("name", ["points.json", "points.csv.gz", "points.tsv"])
+def test_of_what_is_no_packet_it_is_told_what_can_be_read(run, tmp_path, name):
+    (tmp_path / name).write_text("object_id,mjd,band,mag\nx,60000.5,g,19\n")
+    report, _ = lines(run("classify", tmp_path / name, status=1).stderr)
+    assert ".avro" in report["message"]
+    assert ".parquet" in report["message"]
+
+
+def test_a_folder_without_packets_is_reported(run, tmp_path):
+    (tmp_path / "points.csv").write_text("object_id,mjd,band,mag\nx,60000.5,g,19\n")
+    report, summary = lines(run("classify", tmp_path, status=1).stderr)
+    assert (report["source"], report["code"]) == (str(tmp_path), "no_packets")
+    assert summary["unreadable"] == 1
+
+
+def test_the_ending_of_a_table_may_be_in_capitals(run, tmp_path):
+    (tmp_path / "POINTS.CSV").write_text("object_id,mjd,band,mag\nx,60000.5,g,19\n")
+    (answer,) = lines(run("classify", tmp_path / "POINTS.CSV", "--format", "jsonl").stdout)
+    assert answer["object_id"] == "x"
+
+
 def test_the_table_is_for_people(run, night):
     out = run("classify", night).stdout
-    assert "could also be" in out
+    assert "conformal set" in out
     assert "ZTF" in out
 
 
