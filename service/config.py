@@ -6,10 +6,11 @@ file (`--config` or `ALERT_CLASSIFIER_CONFIG`) with one table per group, the def
 
 from __future__ import annotations
 
+import json
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -205,12 +206,35 @@ def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings
     class FileSettings(Settings):
         model_config = SettingsConfigDict(toml_file=file)
 
+    _check_environment()
     try:
         return FileSettings(**{group: values for group, values in overrides.items() if values})
     except ValidationError as error:
         raise ConfigError("; ".join(map(_clause, error.errors()))) from error
     except ValueError as error:  # a TOML file or an environment variable that does not parse
         raise ConfigError(f"{file or 'environment'}: {error}") from error
+
+
+_EXAMPLES: dict[Any, str] = {list: '["a", "b"]', dict: '{"a": "b"}'}
+
+
+def _check_environment() -> None:
+    """Raise ConfigError for what would be ignored without a word, or refused without its name."""
+    for variable, text in os.environ.items():
+        group, separator, name = variable.upper().removeprefix(ENV_PREFIX).lower().partition("__")
+        if not separator or not variable.upper().startswith(ENV_PREFIX):
+            continue
+        fields = Settings.model_fields
+        if group not in fields:
+            raise ConfigError(f"{variable}: there is no group {group}; groups are {', '.join(fields)}")
+        kind = fields[group].annotation
+        field = kind.model_fields.get(name) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        example = _EXAMPLES.get(get_origin(field.annotation)) if field else None
+        if example is not None:
+            try:
+                json.loads(text)
+            except ValueError as error:
+                raise ConfigError(f"{variable} must be JSON, like {example}") from error
 
 
 def _clause(error: ErrorDetails) -> str:

@@ -36,6 +36,25 @@ def test_a_wrong_setting_is_named(tmp_path, toml, message):
         load_settings(file)
 
 
+def test_a_group_in_the_environment_that_there_is_not_is_named(monkeypatch):
+    monkeypatch.setenv("ALERT_CLASSIFIER_KAFAK__GROUP_ID", "x")
+    with pytest.raises(ConfigError, match=r"KAFAK__GROUP_ID: there is no group kafak; .* kafka, store"):
+        load_settings()
+
+
+def test_other_variables_of_the_name_are_left_alone(monkeypatch):
+    monkeypatch.setenv("ALERT_CLASSIFIER_PORT", "tcp://10.0.0.1:80")  # Kubernetes sets it for a service of this name
+    load_settings()
+
+
+@pytest.mark.parametrize("name", ["KAFKA__TOPICS", "KAFKA__LIBRDKAFKA", "MODEL__SHADOW_BUNDLES", "API__API_KEYS"])
+def test_a_list_in_the_environment_that_is_none_is_named_and_not_shown(monkeypatch, name):
+    monkeypatch.setenv(f"ALERT_CLASSIFIER_{name}", "first-one,second-one")
+    with pytest.raises(ConfigError, match=f"ALERT_CLASSIFIER_{name} must be JSON") as caught:
+        load_settings()
+    assert "first-one" not in str(caught.value)
+
+
 def test_a_missing_file_is_named():
     with pytest.raises(ConfigError, match=r"nowhere\.toml does not exist"):
         load_settings(Path("nowhere.toml"))
