@@ -41,7 +41,15 @@ from service.stream.replay import replay_archive
 @click.option("--store", "store_url", help="sqlite:///PATH or postgresql://... Default: store.url.")
 @click.pass_obj
 @explains(
-    ArchiveError, BundleError, ConfigError, DeviceError, StoreUnavailableError, StoreVersionError, StreamError, OSError
+    ArchiveError,
+    BundleError,
+    ConfigError,
+    DeviceError,
+    ImportError,
+    StoreUnavailableError,
+    StoreVersionError,
+    StreamError,
+    OSError,
 )
 def replay(
     config: Path | None, paths: tuple[Path, ...], out: Path | None, dead_letters: Path | None, store_url: str | None

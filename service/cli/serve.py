@@ -69,6 +69,7 @@ class Time(click.ParamType[datetime]):
     BundleError,
     ConfigError,
     DeviceError,
+    ImportError,
     StoreUnavailableError,
     StoreVersionError,
     StreamError,

@@ -20,7 +20,7 @@ IMPORT_CHUNK: Final = 100
 MJD_EPOCH: Final = datetime(1858, 11, 17, tzinfo=UTC)
 
 _url = click.option("--url", help="The store, instead of the configured one (store.url).")
-_explained = explains(ConfigError, StoreUnavailableError, StoreVersionError, ValueError)
+_explained = explains(ConfigError, ImportError, StoreUnavailableError, StoreVersionError, ValueError)
 
 
 @click.group()

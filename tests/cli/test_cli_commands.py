@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -90,6 +91,14 @@ def test_simulation_is_repeatable_and_needs_to_know_where_to(run, tmp_path):
 def test_a_wrong_setting_is_one_sentence(run, environment):
     environment["ALERT_CLASSIFIER_PIPELINE__MAX_BATCH"] = "none"
     assert "pipeline.max_batch" in run("classify", ".", status=1).stderr
+
+
+@pytest.mark.parametrize("command", [("serve", "--port", "0", "--store"), ("store", "stats", "--url")])
+def test_a_missing_extra_is_one_sentence(run, monkeypatch, command):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "service.store.postgres", raising=False)
+    error = run(*command, "postgresql://localhost/x", status=1).stderr
+    assert "Error: the PostgreSQL store needs the postgres extra" in error
 
 
 def test_the_sparkline_shows_the_brightest_highest():
