@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -14,36 +13,9 @@ from service.simulate import SimulatedAlert, simulate
 from service.store import SqliteStore
 from service.stream.corridor import ENOUGH_TOGETHER, Corridor
 from service.stream.files import FileSink
-from service.stream.message import Batch, Message
+from service.stream.message import Batch
 from service.stream.pipeline import Pipeline
-
-
-class Source:
-    """Small batches as fast as they are asked for; `acknowledged` tells in which order they came through."""
-
-    def __init__(self, alerts: Sequence[SimulatedAlert], size: int) -> None:
-        self._waiting = [
-            Message("alerts", 0, offset, alert.packet, timestamp=time.time()) for offset, alert in enumerate(alerts)
-        ]
-        self._size = size
-        self.acknowledged: list[int] = []
-
-    def poll(self, maximum: int, linger_s: float) -> list[Message]:
-        taken, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
-        return taken
-
-    @property
-    def exhausted(self) -> bool:
-        return not self._waiting
-
-    def pause(self) -> None: ...
-
-    def resume(self) -> None: ...
-
-    def acknowledge(self, batch: Batch) -> None:
-        self.acknowledged += [item.message.offset for item in batch.items]
-
-    def close(self) -> None: ...
+from tests.stream.source import Source
 
 
 class Counting(Pipeline):
