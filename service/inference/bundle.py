@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from service.inference.batching import fill_up
 from service.inference.manifest import Manifest
-from service.inference.preprocessings import BATCHED, PREPROCESSINGS
+from service.inference.preprocessings import BATCHED, PREPROCESSINGS, READS
 from service.photometry import LightCurve
 
 MODEL: Final = "model.onnx"
@@ -56,6 +56,16 @@ class Bundle:
             exact = [prepare(light_curve, preprocessing.parameters) for light_curve in light_curves]
         padding = self.manifest.padding
         return [dict(inputs) if padding is None else fill_up(inputs, padding) for inputs in exact]
+
+    def reads(self) -> list[tuple[str, str]]:
+        """(survey, band) of the points that the model looks at. Raises ValueError where it would look at none."""
+        preprocessing, bands = self.manifest.preprocessing, self.manifest.bands
+        read = READS[preprocessing.id](preprocessing.parameters)
+        known = [(survey, band) for survey, band in read if band in bands]
+        if not known:
+            wanted = ", ".join(dict.fromkeys(band for _, band in read)) or "nothing"
+            raise ValueError(f"it reads {wanted}, but bands has {', '.join(bands)} alone")
+        return known
 
 
 def load_bundle(folder: Path) -> Bundle:

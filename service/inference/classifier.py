@@ -27,7 +27,7 @@ from service.inference.prediction import (
 )
 from service.inference.session import CUDA, Session
 from service.metrics import stage
-from service.photometry import BAND_CODES, BANDS, Kind, LightCurve, end_to_end
+from service.photometry import BAND_CODES, BANDS, SURVEY_CODES, Kind, LightCurve, end_to_end
 
 # Light curves prepared at a time: their tensors and embeddings are in memory together, some 10 kB each. Images
 # have 200 kB each, so there are fewer at a time: no call should need more than some tens of megabytes.
@@ -52,7 +52,9 @@ class Classifier:
         manifest = bundle.manifest
         self.bundle = bundle
         try:
-            (sample,) = bundle.tensors([_sample_light_curve(2)])
+            self._reads = bundle.reads()
+            # one point of each, so that no input of the graph is that of a survey which saw nothing
+            (sample,) = bundle.tensors([_sample_light_curve(self._reads, max(2, len(self._reads)))])
         except Exception as error:
             raise BundleError(
                 f"the manifest of {bundle.folder} gives preprocessing.parameters that"
@@ -94,7 +96,8 @@ class Classifier:
 
     def warm_up(self) -> None:
         """Run light curves of several lengths, so that the first alert is answered as fast as the next."""
-        self._classify([_sample_light_curve(count) for count in WARM_UP_DETECTIONS for _ in range(2 * self.threads)])
+        counts = [count for count in WARM_UP_DETECTIONS for _ in range(2 * self.threads)]
+        self._classify([_sample_light_curve(self._reads, count) for count in counts])
 
     def _classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
         with stage("tensors"):
@@ -267,18 +270,22 @@ class _Census:
         ]
 
 
-def _sample_light_curve(n_detections: int) -> LightCurve:
-    """A plain rise and decline in g and r with an upper limit before it, for checks and warm-up."""
+def _sample_light_curve(reads: Sequence[tuple[str, str]], n_detections: int) -> LightCurve:
+    """A plain rise and decline, for checks and warm-up: detections in the surveys and bands of `reads` in turn, and
+    before them an upper limit in the first.
+    """
     day = np.arange(n_detections + 1, dtype=np.float64)
     mag = 18.0 + 0.02 * np.abs(day - 10.0)
+    turns = [reads[max(number - 1, 0) % len(reads)] for number in range(n_detections + 1)]
     return LightCurve.from_columns(
         60000.0 + 2.0 * day,
-        np.where(day % 2, BAND_CODES["g"], BAND_CODES["r"]),
+        [BAND_CODES[band] for _, band in turns],
         mag=np.where(day == 0, np.nan, mag),
         magerr=np.where(day == 0, np.nan, 0.05),
         limit=20.5,
         sign=np.where(day == 0, 0, 1),
         kind=np.where(day == 0, Kind.UPPER_LIMIT, Kind.DETECTION),
+        survey=np.array([SURVEY_CODES[survey] for survey, _ in turns], dtype=np.int8),
     )
 
 

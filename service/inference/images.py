@@ -59,6 +59,12 @@ def light_curve_images(light_curves: Sequence[LightCurve], parameters: Mapping[s
     return inputs
 
 
+def points_drawn(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(survey, band) of the points that any of the images shows."""
+    wanted: Mapping[str, Mapping[str, str]] = parameters.get("images", IMAGES)
+    return [(survey, band) for image in wanted.values() for survey, of in image.items() for band in of]
+
+
 def draw_images(
     points: NDArray[np.void], counts: NDArray[np.int64], parameters: Mapping[str, Any]
 ) -> tuple[dict[str, NDArray[np.uint8]], NDArray[np.float32]]:

@@ -1,0 +1,114 @@
+"""What a bundle reads: the light curves that it is checked and warmed up with are of its own surveys and bands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tiny_bundle import TAXONOMY, WriteBundle
+
+from service.config import Device
+from service.inference.bundle import BundleError, load_bundle
+from service.inference.classifier import Classifier
+from service.inference.preprocessings import PREPROCESSINGS, READS
+from service.inference.registry import ModelRegistry
+from service.photometry import BAND_CODES, SURVEY_CODES, LightCurve
+
+SIZE = 16
+
+
+def seen(survey: str, bands: str) -> LightCurve:
+    """A detection in each band, a day apart."""
+    return LightCurve.from_columns(
+        np.arange(len(bands), dtype=np.float64),
+        [BAND_CODES[band] for band in bands],
+        mag=18.0 + np.arange(len(bands)),
+        magerr=0.1,
+        sign=1,
+        survey=SURVEY_CODES[survey],
+    )
+
+
+def image_graph(*names: str) -> bytes:
+    """embedding = mean colour of all images; logits = embedding B. Of several images it also takes `present`."""
+    rng = np.random.default_rng(0)
+    nodes, means = [], []
+    for name in names:
+        nodes += [
+            helper.make_node("Cast", [name], [f"{name}_float"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", [f"{name}_float", "axes"], [f"{name}_mean"], keepdims=0),
+        ]
+        means.append(f"{name}_mean")
+    taken = [helper.make_tensor_value_info(name, TensorProto.UINT8, ["batch", 3, SIZE, SIZE]) for name in names]
+    if len(names) > 1:
+        taken.append(helper.make_tensor_value_info("present", TensorProto.FLOAT, ["batch", len(names)]))
+        means.append("present")
+    width = 3 * len(names) + (len(names) if len(names) > 1 else 0)
+    nodes += [
+        helper.make_node("Concat", means, ["embedding"], axis=1),
+        helper.make_node("MatMul", ["embedding", "b"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        taken,
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(TAXONOMY)]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", width]),
+        ],
+        [
+            numpy_helper.from_array(np.array([2, 3]), "axes"),
+            numpy_helper.from_array(rng.normal(0, 0.01, (width, len(TAXONOMY))).astype(np.float32), "b"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def images(shown: dict[str, dict[str, str]]) -> dict[str, Any]:
+    parameters = {"images": shown, "size": SIZE}
+    return {"preprocessing": {"id": "light-curve-image/1", "parameters": parameters}, "out_of_distribution": None}
+
+
+@pytest.mark.parametrize(
+    ("shown", "bands", "survey"),
+    [
+        ({"image": {"atlas": "co"}}, ["c", "o"], "atlas"),
+        ({"image": {"atlas": "co"}}, ["g", "r", "o"], "atlas"),
+        ({"image": {"lsst": "uy"}}, ["u", "y"], "lsst"),
+        ({"ztf_image": {"ztf": "gr"}, "atlas_image": {"atlas": "co"}}, ["g", "r", "c", "o"], "atlas"),
+    ],
+    ids=["ATLAS alone", "ATLAS in one band", "LSST alone", "ZTF and ATLAS"],
+)
+def test_a_bundle_is_opened_and_answers_whatever_survey_it_reads(
+    write_bundle: WriteBundle, shown: dict[str, dict[str, str]], bands: list[str], survey: str
+) -> None:
+    """Given images of a survey that is not ZTF, then the bundle is checked and warmed up with what it does read, and
+    answers a light curve of it.
+    """
+    folder = write_bundle(image_graph(*shown), bands=bands, **images(shown))
+    classifier = ModelRegistry(load_bundle(folder), Device.CPU, threads=1).active
+    of_survey = "".join(band for image in shown.values() for band in image.get(survey, "") if band in bands)
+    (answer,) = classifier.classify([seen(survey, of_survey)])
+    assert answer.embedding.any()
+    assert not {"no_detection", "unusable_photometry", "unknown_band"} & set(answer.flags)
+
+
+def test_a_bundle_that_could_answer_nothing_is_refused(write_bundle: WriteBundle) -> None:
+    """Given images of ATLAS, when `bands` are left at ZTF's, then every point would be left out."""
+    folder = write_bundle(image_graph("image"), **images({"image": {"atlas": "co"}}))
+    with pytest.raises(BundleError, match=r"it reads c, o, but bands has g, r, i alone"):
+        Classifier(load_bundle(folder), Device.CPU, threads=1)
+
+
+@pytest.mark.parametrize("preprocessing", PREPROCESSINGS)
+def test_every_preprocessing_makes_something_of_each_band_that_it_is_said_to_read(preprocessing: str) -> None:
+    read = READS[preprocessing]({})
+    assert read
+    for survey, band in read:
+        inputs = PREPROCESSINGS[preprocessing](seen(survey, band), {})
+        assert any(array.any() for array in inputs.values())
