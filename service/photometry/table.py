@@ -195,7 +195,7 @@ def _integers(table: pa.Table, name: str, dtype: type[np.signedinteger]) -> NDAr
 def _codes(table: pa.Table, name: str, codes: dict[str, int]) -> NDArray[np.int8]:
     encoded = table[name].combine_chunks().dictionary_encode()
     words = encoded.dictionary.to_pylist()
-    unknown = sorted(str(word) for word in words if word not in codes)
+    unknown = sorted(str(word) or "(empty)" for word in words if word not in codes)
     if unknown:
         raise TableError(f"column {name} has unknown values {', '.join(unknown)}; known are {', '.join(codes)}")
     lookup: NDArray[np.int8] = np.array([codes[word] for word in words], dtype=np.int8)

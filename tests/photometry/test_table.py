@@ -104,6 +104,7 @@ def test_a_value_that_cannot_be_is_refused_by_column_and_row(tmp_path, columns, 
         ({"object_id": ["a"], "mjd": [1.0]}, "no column band, mag"),
         ({"object_id": ["a"], "mjd": ["x"], "band": ["g"], "mag": [1.0]}, "column mjd"),
         ({"object_id": ["a"], "mjd": [1.0], "band": ["q"], "mag": [1.0]}, "unknown values q"),
+        ({"object_id": ["a"], "mjd": [1.0], "band": [""], "mag": [1.0]}, r"unknown values \(empty\); known are g"),
         ({"object_id": ["a"], "mjd": [None], "band": ["q"], "mag": [1.0]}, "column mjd"),
     ],
 )
