@@ -22,11 +22,12 @@ from service.api.answers import (
 from service.api.bodies import JSON, content_type, parse_json, read_body
 from service.api.context import Context, Here, in_thread
 from service.api.light_curves import AnyLightCurve, LightCurveBody, Unit, parse_light_curves
-from service.api.problems import FieldError, ProblemError, responses
+from service.api.problems import FieldError, ProblemError, invalid, responses
 from service.api.tables import CSV, PARQUET, TABLE_TYPES, parse_table
 from service.photometry import LightCurve
 from service.stream.classification import document
 from service.stream.message import Item, Message
+from service.stream.pipeline import preview
 from service.stream.quality import failed_cuts
 
 router: Final = APIRouter(prefix="/v1", tags=["classify"])
@@ -115,7 +116,7 @@ async def classify_alert(
     here: Here,
     embedding: WithEmbedding = False,
     light_curve: WithLightCurve = False,
-    stored_history: bool = Query(default=False, description="add what the store knows of the object"),
+    stored_history: bool = Query(default=False, description="add what the store knows of the object and its place"),
 ) -> Response:
     """Classify an alert packet: the bytes of an Avro container file with one alert, as the survey sends them.
 
@@ -131,7 +132,7 @@ async def classify_alert(
     assert item.alert is not None
     known = item.alert.light_curve
     if stored_history:
-        known = await in_thread(_with_history, here, item.alert.object_id, known)
+        known = await in_thread(_with_history, here, item)
     [prediction] = await here.classify([known])
     return json_response(document(item, prediction) | extras(prediction, known, embedding, light_curve))
 
@@ -162,6 +163,10 @@ def _read_packet(here: Context, raw: bytes, received: float) -> Item:
     return item
 
 
-def _with_history(here: Context, object_id: str, light_curve: LightCurve) -> LightCurve:
-    known = here.store.load([object_id]).get(object_id)
-    return light_curve if known is None else known.light_curve.merge(light_curve)
+def _with_history(here: Context, item: Item) -> LightCurve:
+    try:
+        preview(here.store, item)
+    except ValueError as error:
+        raise invalid("body", str(error)) from error
+    assert item.light_curve is not None
+    return item.light_curve

@@ -123,6 +123,13 @@ class Store(Protocol):
         """
         ...
 
+    def preview(self, increment: Increment, by_position: bool = False) -> StoredObject:
+        """What `merge`, or `join` for photometry by position, would make of one increment; nothing is stored.
+
+        Raises ValueError where a source comes again with another position.
+        """
+        ...
+
     def load(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
         """The known ones among `object_ids`. The name of a source gives the object that it has joined, or itself."""
         ...

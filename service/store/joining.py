@@ -148,6 +148,37 @@ def sources_as_objects(tables: JoinTables, names: Sequence[str]) -> dict[str, St
     return {name: hosts.get(source.host or "", source.stored) for name, source in sources.items()}
 
 
+def preview(tables: JoinTables, increment: Increment, by_position: bool, radius_arcsec: float) -> StoredObject:
+    """`Store.preview`: joining as above, for one increment and without a write."""
+    name = increment.object_id
+    if by_position:
+        known = tables.sources([name])
+        _check_places(known, [increment])
+        former = known.get(name)
+        source = Source(_merged(former.stored if former else None, increment), former.host if former else None)
+        boxes = _boxes([(source.stored.ra, source.stored.dec)], radius_arcsec)
+        places = _Places(tables.object_places(boxes, [] if source.host is None else [source.host]))
+        host = tables.objects([places.host_of(source, radius_arcsec) or ""])
+        curves = [thing.light_curve for thing in (*host.values(), source.stored)]
+        return replace(next(iter(host.values()), source.stored), light_curve=merge(curves))
+    stored = tables.objects([name]).get(name)
+    thing = _merged(stored, increment)
+    near = {} if stored else tables.sources_in(_boxes([(thing.ra, thing.dec)], radius_arcsec))
+    if not near:
+        return thing
+    boxes = _boxes([(source.stored.ra, source.stored.dec) for source in near.values()], radius_arcsec)
+    hosts = sorted({source.host for source in near.values() if source.host is not None})
+    places = _Places([*tables.object_places(boxes, hosts), Place(name, thing.ra, thing.dec)])
+    joined = [s.stored.light_curve for s in near.values() if places.host_of(s, radius_arcsec) == name]
+    return replace(thing, light_curve=merge([thing.light_curve, *joined]))
+
+
+def _merged(before: StoredObject | None, increment: Increment) -> StoredObject:
+    stored = {} if before is None else {before.object_id: before}
+    _, changed = merge_batch(stored, [increment])
+    return changed[0] if changed else stored[increment.object_id]
+
+
 def _settle(
     tables: JoinTables, sources: Mapping[str, Source], changed: set[str], radius_arcsec: float
 ) -> tuple[dict[str, Source], dict[str, StoredObject]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.photometry import LightCurve
 from service.store.interface import Increment, Sort, StoredClassification, StoredObject, StoreStatistics, storable
-from service.store.joining import JOIN_RADIUS_ARCSEC, adopt, join_batch, sources_as_objects, with_adopted
+from service.store.joining import JOIN_RADIUS_ARCSEC, adopt, join_batch, preview, sources_as_objects, with_adopted
 from service.store.merging import merge_batch
 from service.store.paging import Page
 from service.store.sky import Cone
@@ -79,6 +79,10 @@ class PostgresStore:
             return join_batch(PostgresSources(connection), increments, self._join_radius)
 
         return self._connections.transact(transaction)
+
+    def preview(self, increment: Increment, by_position: bool = False) -> StoredObject:
+        with self._connections.connection() as connection, connection.transaction():
+            return preview(PostgresSources(connection), increment, by_position, self._join_radius)
 
     def load(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
         names = list(filter(storable, object_ids))

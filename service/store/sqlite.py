@@ -28,7 +28,7 @@ from service.store.interface import (
     StoreVersionError,
     storable,
 )
-from service.store.joining import JOIN_RADIUS_ARCSEC, adopt, join_batch, sources_as_objects, with_adopted
+from service.store.joining import JOIN_RADIUS_ARCSEC, adopt, join_batch, preview, sources_as_objects, with_adopted
 from service.store.merging import merge_batch
 from service.store.migrations import migrations
 from service.store.paging import Page
@@ -125,6 +125,10 @@ class SqliteStore:
             return []
         with self._transaction(durable=False) as connection:
             return join_batch(SqliteSources(connection), increments, self._join_radius)
+
+    def preview(self, increment: Increment, by_position: bool = False) -> StoredObject:
+        with self._reader() as connection:
+            return preview(SqliteSources(connection), increment, by_position, self._join_radius)
 
     def load(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
         with self._reader() as connection:

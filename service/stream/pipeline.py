@@ -20,7 +20,7 @@ from service.inference.prediction import Prediction
 from service.inference.registry import Residents
 from service.metrics import stage
 from service.photometry import SURVEYS_BY_POSITION
-from service.store.interface import Increment, Store, StoredClassification, StoreUnavailableError
+from service.store.interface import Increment, Store, StoredClassification, StoredObject, StoreUnavailableError
 from service.stream.classification import CLASSIFICATION, document, stored
 from service.stream.message import Batch, DeadLettered, Filtered, Item, Published
 from service.stream.quality import NO_USABLE_PHOTOMETRY, failed_cuts
@@ -111,14 +111,10 @@ class Pipeline:
     def _join(self, items: Sequence[Item]) -> None:
         joined = isolate(lambda part: self._store.join([_increment(item) for item in part]), items)
         for item, thing in zip(items, joined, strict=True):
-            assert item.alert is not None
             if isinstance(thing, Exception):
                 item.outcome = _dead_letter(thing, "merge_failed")
             else:
-                item.light_curve = thing.light_curve
-                # The answer is about all that is known by now: else that to an older alert would stay the latest.
-                newest = float(thing.light_curve.mjd[-1])
-                item.alert = replace(item.alert, object_id=thing.object_id, ra=thing.ra, dec=thing.dec, mjd=newest)
+                _go_on_as(item, thing)
 
     @property
     def batch_window_s(self) -> float:
@@ -179,6 +175,16 @@ class Pipeline:
         return [None] * len(answers)
 
 
+def preview(store: Store, item: Item) -> None:
+    """What `Pipeline.merge` does to an item, for one who only asks: nothing is stored. Raises ValueError for what the
+    stream would refuse.
+    """
+    thing = store.preview(_increment(item), _came_by_position(item))
+    item.light_curve = thing.light_curve
+    if _came_by_position(item) and len(thing.light_curve):
+        _go_on_as(item, thing)
+
+
 def isolate(step: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R | Exception]:
     """`step(items)`, element for element; where it raises, halves are tried: only the culprits get an exception.
 
@@ -200,6 +206,14 @@ def isolate(step: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> l
 
 def _came_by_position(item: Item) -> bool:
     return item.alert is not None and item.alert.survey in SURVEYS_BY_POSITION
+
+
+def _go_on_as(item: Item, thing: StoredObject) -> None:
+    assert item.alert is not None
+    item.light_curve = thing.light_curve
+    # The answer is about all that is known by now: else that to an older alert would stay the latest.
+    newest = float(thing.light_curve.mjd[-1])
+    item.alert = replace(item.alert, object_id=thing.object_id, ra=thing.ra, dec=thing.dec, mjd=newest)
 
 
 def _increment(item: Item) -> Increment:

@@ -57,6 +57,34 @@ def test_photometry_joins_the_object_at_its_position(store: Store) -> None:
     assert store.joined("ZTF1") == ["here"]
 
 
+def test_a_preview_is_what_would_come_of_it_and_stores_nothing(store: Store) -> None:
+    """Given alerts and photometry that come in any order around one place, then each is foreseen as it comes."""
+    dice = random.Random(8)
+    objects, sources = [f"ZTF{number}" for number in range(12)], [f"here{number}" for number in range(8)]
+    adopted = 0
+    for step in range(60):
+        where = {"east": dice.uniform(-2.5, 2.5), "north": dice.uniform(-2.5, 2.5)}
+        before = store.load(objects + sources)
+        if step % 3:
+            photometry = atlas(dice.choice(sources), float(step), **where)
+            foreseen = store.preview(photometry, by_position=True)
+            assert store.load(objects + sources) == before
+            assert [foreseen] == store.join([photometry])
+        else:
+            alert = ztf(dice.choice(objects), float(step), **where)
+            foreseen = store.preview(alert)
+            assert store.load(objects + sources) == before
+            assert [foreseen.light_curve] == store.merge([alert])
+            adopted += alert.object_id not in before and len(foreseen.light_curve) > 1
+    assert adopted
+
+
+def test_a_preview_refuses_a_name_at_another_place(store: Store) -> None:
+    store.join([atlas("here", 1.0)])
+    with pytest.raises(ValueError, match="a name stands for one position"):
+        store.preview(atlas("here", 2.0, north=20.0), by_position=True)
+
+
 def test_photometry_that_comes_first_is_kept_and_joins_when_the_object_comes(store: Store) -> None:
     photometry, alert = atlas("here", 1.0, 3.0, east=1.0), ztf("ZTF1", 2.0)
     (alone,) = store.join([photometry])
