@@ -45,6 +45,9 @@ class _OnceInAWhile(logging.Filter):
 KAFKA_LOG: Final = logging.getLogger("service.stream.librdkafka")
 KAFKA_LOG.addFilter(_OnceInAWhile())
 
+# What the client's own log tells with the broker's name; its error callback says the same without.
+TOLD_ELSEWHERE: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
+
 
 def is_fatal(error: KafkaError) -> bool:
     """Whether a client is of no use any more. What is told by callback has a code of its own for it."""

@@ -320,6 +320,8 @@ class Corridor:
         for thread in stages:
             while thread.is_alive() and monotonic() < self._deadline + STUCK_S:
                 thread.join(0.05)
+                if not self.accounting.in_flight:
+                    self._given_up.set()  # nothing more is taken: a sink that still waits for its broker waits in vain
                 if self._stopping.is_set() and monotonic() > self._deadline and not self._given_up.is_set():
                     log.warning(
                         "draining took too long: %d alerts are left to be read again", self.accounting.in_flight

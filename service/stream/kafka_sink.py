@@ -16,7 +16,14 @@ from confluent_kafka.cimpl import NewTopic
 
 from service import metrics
 from service.config import KafkaSettings
-from service.stream.clients import KAFKA_LOG, MAX_MESSAGE_BYTES, client_config, is_fatal, producer_config
+from service.stream.clients import (
+    KAFKA_LOG,
+    MAX_MESSAGE_BYTES,
+    TOLD_ELSEWHERE,
+    client_config,
+    is_fatal,
+    producer_config,
+)
 from service.stream.corridor import StreamError
 from service.stream.dead_letters import DeadLetter
 from service.stream.message import Batch, DeadLettered, Item, Published
@@ -99,8 +106,10 @@ class KafkaSink:
                 # Connect now: a first batch would wait up to half a second for brokers and an id for idempotence.
                 self._producer.list_topics(self._settings.output_topic, timeout=ADMIN_TIMEOUT_S)
             except KafkaException as error:
-                self._trouble = f"the output topics can't be looked at: {error.args[0]}"
-                log.warning(self._trouble)
+                trouble = f"the output topics can't be looked at: {error.args[0]}"
+                if trouble != self._trouble:  # an outage is told once, not every few seconds
+                    log.warning(trouble)
+                self._trouble = trouble
                 self._producer.poll(self._retry_s)
             else:
                 self._trouble = None
@@ -169,7 +178,7 @@ class KafkaSink:
     def _on_error(self, error: KafkaError) -> None:
         if is_fatal(error):
             self._fatal = error
-        elif error.code() != KafkaError._ALL_BROKERS_DOWN:  # `trouble` tells when it lasts
+        elif error.code() not in TOLD_ELSEWHERE:  # `trouble` tells when it lasts
             KAFKA_LOG.warning("producer: %s", error.str())
 
 

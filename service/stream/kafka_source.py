@@ -20,7 +20,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Kafka
 
 from service import metrics
 from service.config import Delivery, KafkaSettings
-from service.stream.clients import KAFKA_LOG, client_config, consumer_config, is_cooperative, is_fatal
+from service.stream.clients import KAFKA_LOG, TOLD_ELSEWHERE, client_config, consumer_config, is_cooperative, is_fatal
 from service.stream.corridor import StreamError
 from service.stream.message import Batch, Message, Place
 from service.stream.topics import Span, TopicWatch
@@ -275,7 +275,7 @@ class KafkaSource:
             self._fatal = error
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._watch.look_again()
-        else:
+        elif error.code() not in TOLD_ELSEWHERE:
             KAFKA_LOG.warning("consumer: %s", error.str())
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from service import metrics
 from service.config import KafkaSettings
-from service.stream.clients import KAFKA_LOG, is_fatal, producer_config, transactional_id
+from service.stream.clients import KAFKA_LOG, TOLD_ELSEWHERE, is_fatal, producer_config, transactional_id
 from service.stream.corridor import StreamError
 from service.stream.kafka_sink import Record, ensure_topics, is_too_large, records
 from service.stream.message import Batch, Item, Message, Returned
@@ -180,15 +180,17 @@ class TransactionalSink:
                     return  # there is no transaction to abort
                 if is_fatal(error.args[0]):
                     raise StreamError(f"the transactional producer failed for good: {error.args[0]}") from error
-                self.trouble = f"the transaction coordinator does not answer: {error.args[0]}"
-                log.warning(self.trouble)
+                trouble = f"the transaction coordinator does not answer: {error.args[0]}"
+                if trouble != self.trouble:  # an outage is told once, not every few seconds
+                    log.warning(trouble)
+                self.trouble = trouble
                 sleep(self._retry_s)
             else:
                 self.trouble = None
                 return
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+        if error.code() not in TOLD_ELSEWHERE:
             KAFKA_LOG.warning("producer: %s", error.str())
 
 

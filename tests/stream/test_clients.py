@@ -9,6 +9,7 @@ import pytest
 
 from service.config import Delivery, KafkaSettings
 from service.stream.clients import KAFKA_LOG, consumer_config, is_cooperative, producer_config, transactional_id
+from service.stream.kafka_sink import KafkaSink
 
 
 def test_the_operator_has_the_last_word() -> None:
@@ -51,6 +52,20 @@ def test_a_transactional_id_survives_a_restart_and_differs_between_replicas() ->
     assert transactional_id(KafkaSettings(**exactly_once, group_instance_id="replica-1")) == "night-replica-1"
     assert producer_config(KafkaSettings(**exactly_once, transactional_id="mine"))["transactional.id"] == "mine"
     assert "transactional.id" not in producer_config(KafkaSettings())
+
+
+def test_an_absent_broker_is_told_of_once_by_each_who_knows(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as taken:  # bound and not listening: nobody answers, at once
+        taken.bind(("127.0.0.1", 0))
+        sink = KafkaSink(KafkaSettings(bootstrap_servers=f"127.0.0.1:{taken.getsockname()[1]}"), retry_s=0.01)
+        attempts = iter(range(3))
+        sink.open(lambda: next(attempts, None) is None)
+        sink.close()
+    told = [(record.name, record.levelno) for record in caplog.records]
+    assert told.count(("service.stream.kafka_sink", logging.WARNING)) == 1
+    assert not any(record.getMessage().startswith("producer: ") for record in caplog.records)
+    assert any("Connection refused" in record.getMessage() for record in caplog.records)
+    assert sink.trouble
 
 
 def test_the_client_does_not_repeat_itself(caplog: pytest.LogCaptureFixture) -> None:
