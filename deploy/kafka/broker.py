@@ -30,7 +30,7 @@ CACHE: Final = HERE.parent.parent / ".cache" / "kafka"
 # Any 22 characters of base64 name a cluster; a constant lets a data folder be formatted again without harm.
 CLUSTER_ID: Final = "YWxlcnQtY2xhc3NpZmllcg"
 COPY_DEPENDENCIES: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
-START_SECONDS: Final = 60.0  # takes 3 to 5 on two idle cores
+START_SECONDS: Final = 180.0  # takes 3 to 5 on two idle cores, a minute and more on overloaded ones
 STOP_SECONDS: Final = 30.0
 
 
@@ -42,6 +42,17 @@ def missing_tools() -> str | None:
     """Why no broker can be started here, or None."""
     missing = [tool for tool in ("java", *(() if _is_fetched() else ("mvn",))) if shutil.which(tool) is None]
     return f"{' and '.join(missing)} not installed" if missing else None
+
+
+def why_absent() -> str | None:
+    """Why there is no Kafka to start here, after having fetched it if need be, or None. One that is here must start."""
+    if why := missing_tools():
+        return why
+    try:
+        fetch()
+    except BrokerError as error:
+        return str(error)
+    return None
 
 
 def fetch() -> Path:

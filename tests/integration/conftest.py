@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.kafka.broker import Broker, BrokerError, missing_tools
+from deploy.kafka.broker import Broker, why_absent
 from service.inference.bundle import default_bundle
 from service.inference.registry import ModelRegistry
 from tests.integration.streams import Cluster
@@ -18,13 +18,10 @@ from tests.integration.streams import Cluster
 @pytest.fixture(scope="session")
 def local_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker of our own, which a test may kill and start again."""
-    if why := missing_tools():
+    if why := why_absent():
         pytest.skip(f"no Apache Kafka here: {why}")
-    try:
-        with Broker(tmp_path_factory.mktemp("kafka")) as broker:
-            yield broker
-    except BrokerError as error:
-        pytest.skip(f"no Apache Kafka here: {error}")
+    with Broker(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")

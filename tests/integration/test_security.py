@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.kafka.broker import Broker, BrokerError, free_port, missing_tools
+from deploy.kafka.broker import Broker, free_port, why_absent
 from service.inference.registry import ModelRegistry
 from service.simulate import simulate
 from tests.integration.streams import Cluster, eventually, streaming
@@ -22,7 +22,7 @@ USER, PASSWORD = "classifier", "a-password-of-this-test"
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
     """(port, certificate) of a listener with TLS and SASL, PLAIN and SCRAM."""
-    if why := missing_tools():
+    if why := why_absent():
         pytest.skip(f"no Apache Kafka here: {why}")
     folder = tmp_path_factory.mktemp("secured")
     store, certificate = folder / "broker.p12", folder / "broker.pem"
@@ -52,11 +52,8 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Pat
         ),
         "listener.name.secure.scram-sha-256.sasl.jaas.config": f"{jaas}.scram.ScramLoginModule required;",
     }
-    try:
-        with broker:
-            yield port, certificate
-    except BrokerError as error:
-        pytest.skip(f"no Apache Kafka here: {error}")
+    with broker:
+        yield port, certificate
 
 
 def secure_cluster(port: int, certificate: Path, mechanism: str, password: str = PASSWORD) -> Cluster:
