@@ -76,7 +76,8 @@ def _training(told: Figures) -> str:
     lines = [
         f"{encoder['layers']} layers of width {encoder['width']}; exact length, no padding; more than "
         f"{config['window']} tokens are up to {config['max_windows']} windows, fused by the mean of their embeddings.",
-        f"Trained for {config['steps']:,} steps of {config['batch_size']} views,",
+        f"Trained for {config['steps']:,} steps of {config['batch_size']} views,"
+        + (f" going on from {_earlier(lineage['went_on_from'])}," if lineage.get("went_on_from") else ""),
         f"starting from an encoder that was pre-trained contrastively for {lineage['pretraining_steps']:,} steps,"
         if lineage["pretraining_steps"]
         else "from scratch,",
@@ -89,19 +90,34 @@ def _training(told: Figures) -> str:
             f"trained before it from other seeds ({config['teacher_share']:.0%} of the loss), also on "
             f"{lineage['unlabelled']:,} objects without a label.",
         ]
-    if "averaged" in lineage:
-        told = [
-            f"{part['share']:.0%} after {part['steps']:,} steps"
-            + (f" with the first {part['early_max']} detections alone" if "early_max" in part else "")
-            for part in lineage["averaged"]
+    if lineage.get("early_teachers"):
+        lines += [
+            f"Where a view has at most {config['early_teacher_max']} detections it follows "
+            f"{len(lineage['early_teachers'])} others instead, trained with first detections alone.",
         ]
-        lines += [f"The weights are the mean of runs that went on from one another: {', '.join(told)}."]
+    if "averaged" in lineage:
+        lines += [f"The weights are the mean of runs that share their beginning: {_parts(lineage['averaged'])}."]
     lines += [
         f"Of all views {view['prefix']:.0%} are a prefix of the light curve, others a 30-day history or all of it; "
         "they are thinned and moved away at random. Finest published type and redshift steer training and are not "
         "published. Along each run the weights are an exponential moving average.",
     ]
     return " ".join(lines) + "\n"
+
+
+def _earlier(run: Figures) -> str:
+    """The run that was gone on with, in words."""
+    if run["averaged"]:
+        return f"the mean weights of earlier runs ({_parts(run['averaged'])})"
+    return f"the weights that {run['steps']:,} steps had made"
+
+
+def _parts(averaged: list[Figures]) -> str:
+    return ", ".join(
+        f"{part['share']:.0%} after {part['steps']:,} steps"
+        + (f" with the first {part['early_max']} detections alone" if "early_max" in part else "")
+        for part in averaged
+    )
 
 
 def _table(title: str, note: str, header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

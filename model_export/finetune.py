@@ -16,6 +16,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from model_export.batches import BatchStream, ReferencePool, sampling_weights
+from model_export.centroids import taken_on
 from model_export.data import Dataset, concatenate
 from model_export.distill import Teachers, classification_loss
 from model_export.encoder import AlertClassifier, EncoderConfig
@@ -64,14 +65,15 @@ def finetune(
     simulated: Dataset | None,
     config: FinetuneConfig,
     run: Path,
-    start: Path | AlertClassifier | None = None,
+    start: Path | None = None,
     teachers: Sequence[Path] = (),
     early_teachers: Sequence[Path] = (),
 ) -> AlertClassifier:
     """Train on the train split (and simulated objects); returns the averaged model, also saved in `run/model.pt`.
 
-    `start` is the encoder of a pre-training run or a whole network to go on with, `teachers` are finished runs whose
-    mean answer is followed too, `early_teachers` those that are asked about first detections instead.
+    `start` is the `encoder.pt` of a pre-training run, or the folder of a finished run whose whole network goes on;
+    `teachers` are finished runs whose mean answer is followed too, `early_teachers` those that are asked about first
+    detections instead.
 
     The loss is the cross-entropy of logits + log(sampled class frequency): the logits themselves carry no prior
     (balanced softmax, Ren et al. 2020, arXiv:2007.10740). Resumes from `run/checkpoint.pt` where there is one.
@@ -90,9 +92,7 @@ def finetune(
     weights = sampling_weights(train, config.class_power, config.simulated_share, unlabelled_share)
     shift = torch.from_numpy(np.log(sampled_shares(weights, train.labels))).float()
     references = ReferencePool(data.where((data.objects["split"] == "train").to_numpy()))
-    model = start if isinstance(start, AlertClassifier) else AlertClassifier(config.encoder)
-    if isinstance(start, Path):
-        model.encoder.load_state_dict(torch.load(start, weights_only=True))
+    model = _first_weights(start, data, config)
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
@@ -173,23 +173,43 @@ def validation_figures(predictions: dict[int, Predictions], prior: np.ndarray) -
     return figures
 
 
+def _first_weights(start: Path | None, data: Dataset, config: FinetuneConfig) -> AlertClassifier:
+    if start is not None and start.is_dir():
+        return taken_on(start, config.encoder, data, config.parameters)
+    model = AlertClassifier(config.encoder)
+    if start is not None:
+        model.encoder.load_state_dict(torch.load(start, weights_only=True))
+    return model
+
+
 def _lineage(
-    train: Dataset,
-    start: Path | AlertClassifier | None,
-    teachers: Sequence[Path],
-    early_teachers: Sequence[Path],
+    train: Dataset, start: Path | None, teachers: Sequence[Path], early_teachers: Sequence[Path]
 ) -> dict[str, Any]:
     """What a run learns from, for its report: objects of each table, pre-training steps and teachers' steps."""
 
-    def steps(folder: Path) -> int | None:
-        path = folder / "config.json"
-        return int(json.loads(path.read_text())["steps"]) if path.exists() else None
+    def read(folder: Path, name: str) -> dict[str, Any]:
+        path = folder / f"{name}.json"
+        return json.loads(path.read_text()) if path.exists() else {}
 
+    def steps(folder: Path) -> int | None:
+        return read(folder, "config").get("steps")
+
+    before: dict[str, Any] = {}
+    if start is not None and start.is_dir():
+        earlier = read(start, "lineage")
+        before = {
+            "pretraining_steps": earlier.get("pretraining_steps"),
+            "went_on_from": {"name": start.name, "steps": steps(start), "averaged": earlier.get("averaged")},
+        }
+    elif start is not None:
+        before = {"pretraining_steps": steps(start.parent)}
     labelled = train.objects[train.labels >= 0]
     return {
         "labelled": labelled["table"].value_counts().to_dict(),
         "unlabelled": int(np.sum(train.labels < 0)),
-        "pretraining_steps": steps(start.parent) if isinstance(start, Path) else None,
+        "pretraining_steps": None,
+        "went_on_from": None,
+        **before,
         "teachers": [{"name": teacher.name, "steps": steps(teacher)} for teacher in teachers],
         "early_teachers": [{"name": teacher.name, "steps": steps(teacher)} for teacher in early_teachers],
     }

@@ -102,13 +102,8 @@ def finetune(
     from model_export.finetune import FinetuneConfig
     from model_export.finetune import finetune as train
 
-    settings, real = read_config(FinetuneConfig, config, steps=steps, seed=seed), load_difference(data)
-    first: Any = start
-    if start is not None and start.is_dir():
-        from model_export.centroids import taken_on
-
-        first = taken_on(start, settings.encoder, real, settings.parameters)
-    train(real, _simulated(simulated), settings, run, first, teachers, early_teachers)
+    settings = read_config(FinetuneConfig, config, steps=steps, seed=seed)
+    train(load_difference(data), _simulated(simulated), settings, run, start, teachers, early_teachers)
 
 
 @click.command()

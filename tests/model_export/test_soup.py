@@ -26,7 +26,7 @@ QUICK = FinetuneConfig(steps=4, decay_steps=2, batch_size=16, validate_every=4, 
 def runs(rng, tmp_path: Path) -> list[Path]:
     data = two_kinds(rng, 80)
     finetune(data, None, QUICK, tmp_path / "first")
-    finetune(data, None, replace(QUICK, seed=2), tmp_path / "second", load_run(tmp_path / "first")[0])
+    finetune(data, None, replace(QUICK, seed=2), tmp_path / "second", tmp_path / "first")
     return [tmp_path / "first", tmp_path / "second"]
 
 
@@ -53,13 +53,25 @@ def test_a_folder_that_is_no_finished_run_is_named(runs, tmp_path: Path):
 
 def test_the_card_tells_which_part_learnt_from_first_detections(rng, runs, tmp_path: Path):
     early = replace(QUICK, view=ViewConfig(prefix=1.0, early=1.0, early_max=3))
-    finetune(two_kinds(rng, 80), None, early, tmp_path / "early", load_run(runs[0])[0])
+    finetune(two_kinds(rng, 80), None, early, tmp_path / "early", runs[0])
     average_runs([runs[0], tmp_path / "early"], [0.75, 0.25], tmp_path / "mean")
     told = {name: json.loads((tmp_path / "mean" / f"{name}.json").read_text()) for name in ("config", "lineage")}
     assert "75% after 4 steps, 25% after 4 steps with the first 3 detections alone" in _training(told)
     average_runs(runs, [0.75, 0.25], tmp_path / "plain")
     told["lineage"] = json.loads((tmp_path / "plain" / "lineage.json").read_text())
     assert "first" not in _training(told)
+
+
+def test_the_card_tells_what_a_run_went_on_from(rng, runs, tmp_path: Path):
+    average_runs(runs, [0.75, 0.25], tmp_path / "mean")
+    last = tmp_path / "last"
+    finetune(two_kinds(rng, 80), None, QUICK, last, tmp_path / "mean", [runs[0]], [runs[1], runs[0]])
+    told = _training({name: json.loads((last / f"{name}.json").read_text()) for name in ("config", "lineage")})
+    assert "going on from the mean weights of earlier runs (75% after 4 steps, 25% after 4 steps)" in told
+    assert "at most 8 detections it follows 2 others instead" in told
+    finetune(two_kinds(rng, 80), None, QUICK, tmp_path / "again", runs[0])
+    lineage = json.loads((tmp_path / "again" / "lineage.json").read_text())
+    assert lineage["went_on_from"] == {"name": "first", "steps": 4, "averaged": None}
 
 
 def test_networks_of_another_shape_are_refused(rng, runs, tmp_path: Path):
