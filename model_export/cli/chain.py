@@ -19,7 +19,7 @@ from model_export.cli.training import average, finetune, pretrain, probe, simula
 @click.option("--version", default="0.0.1", show_default=True)
 @click.pass_context
 def run(context: click.Context, data: Path, out: Path, small: bool, version: str) -> None:
-    """The whole chain from tables to a judged bundle: simulated data, pre-training, an ensemble and its student."""
+    """The whole chain from tables to a judged bundle: simulated data, pre-training, an ensemble, its student, and a second round."""
     from model_export.configuration import CONFIGS
 
     simulated, bundle, steps = out / "simulated", out / "bundle", 100 if small else None
@@ -32,7 +32,7 @@ def run(context: click.Context, data: Path, out: Path, small: bool, version: str
     supervised = {"data": data, "simulated": simulated, "steps": steps}
     for seed, member in enumerate(members, start=101):
         context.invoke(finetune, config=CONFIGS / "member.toml", run=member, seed=seed, **supervised)
-    student, early, final = out / "student", out / "early", out / "final"
+    student, between, final = out / "student", out / "between", out / "final"
     context.invoke(
         finetune,
         config=CONFIGS / "finetune.toml",
@@ -41,8 +41,22 @@ def run(context: click.Context, data: Path, out: Path, small: bool, version: str
         teachers=tuple(members),
         **supervised,
     )
-    context.invoke(finetune, config=CONFIGS / "early.toml", run=early, start=student, **supervised)
-    context.invoke(average, parts=((student, 0.65), (early, 0.35)), run=final)
+    early = [out / f"early_{learned.name}" for learned in (student, *members)]
+    for learned, run_early in zip((student, *members), early, strict=True):
+        context.invoke(finetune, config=CONFIGS / "early.toml", run=run_early, start=learned, **supervised)
+    context.invoke(average, parts=((student, 0.65), (early[0], 0.35)), run=between)
+    last = [out / "second", out / "second-rough"]
+    for run_last in last:
+        context.invoke(
+            finetune,
+            config=CONFIGS / f"{run_last.name}.toml",
+            run=run_last,
+            start=between,
+            teachers=(student, *members),
+            early_teachers=tuple(early),
+            **supervised,
+        )
+    context.invoke(average, parts=((last[0], 0.5), (last[1], 0.5)), run=final)
     context.invoke(calibrate, data=data, run=final)
     context.invoke(export, data=data, run=final, bundle=bundle, version=version)
     curve = out / "pretrain" / "label_curve.json"
