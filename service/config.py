@@ -10,9 +10,18 @@ import json
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Annotated, Any, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -20,6 +29,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from service.validation import said
 
 ENV_PREFIX = "ALERT_CLASSIFIER_"
 CONFIG_FILE_VARIABLE = f"{ENV_PREFIX}CONFIG"
@@ -156,8 +167,12 @@ class ApiSettings(_Group):
     metrics: bool = True
 
 
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
 class LogSettings(_Group):
-    level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    level: Annotated[str, BeforeValidator(_upper)] = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     format: str = Field(default="text", pattern="^(text|json)$")
 
 
@@ -243,4 +258,4 @@ def _clause(error: ErrorDetails) -> str:
     given = (
         "" if place.startswith(("api.api_keys", "kafka.librdkafka", "store.url")) else f" (given: {error['input']!r})"
     )
-    return f"{place}: {error['msg']}{given}"
+    return f"{place}: {said(error)}{given}"

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.store.interface import StoreUnavailableError
+from service.validation import said
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:alert-classifier:problem:"
@@ -76,12 +77,12 @@ def invalid(field: str, message: str) -> ProblemError:
 
 def invalid_fields(errors: Iterable[ErrorDetails]) -> ProblemError:
     """422 from pydantic's errors about a body."""
-    return _invalid([FieldError(field=".".join(map(str, e["loc"])) or "body", message=e["msg"]) for e in errors])
+    return _invalid([FieldError(field=".".join(map(str, e["loc"])) or "body", message=said(e)) for e in errors])
 
 
 def _invalid_parameters(errors: Iterable[ErrorDetails]) -> ProblemError:
     """422 from FastAPI's errors, whose places are (query | path | header, parameter, which of its types failed)."""
-    return _invalid([FieldError(field=str(error["loc"][1]), message=error["msg"]) for error in errors])
+    return _invalid([FieldError(field=str(error["loc"][1]), message=said(error)) for error in errors])
 
 
 def _invalid(found: list[FieldError]) -> ProblemError:

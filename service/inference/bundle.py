@@ -17,6 +17,7 @@ from service.inference.batching import fill_up
 from service.inference.manifest import Manifest
 from service.inference.preprocessings import BATCHED, PREPROCESSINGS, READS
 from service.photometry import LightCurve
+from service.validation import said
 
 MODEL: Final = "model.onnx"
 MANIFEST: Final = "manifest.json"
@@ -114,7 +115,7 @@ def _manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate(values)
     except ValidationError as error:
-        clauses = (f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors())
+        clauses = (f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {said(e)}" for e in error.errors())
         raise BundleError(f"{MANIFEST} of {folder}: {'; '.join(clauses)}") from error
 
 
