@@ -87,7 +87,7 @@ def _training(told: Figures) -> str:
     if lineage["teachers"]:
         lines += [
             f"It also follows the mean answer of {len(lineage['teachers'])} networks of the same size that were "
-            f"trained before it from other seeds ({config['teacher_share']:.0%} of the loss), also on "
+            f"trained before it ({config['teacher_share']:.0%} of the loss), also on "
             f"{lineage['unlabelled']:,} objects without a label.",
         ]
     if lineage.get("early_teachers"):

@@ -45,18 +45,15 @@ def run(context: click.Context, data: Path, out: Path, small: bool, version: str
     for learned, run_early in zip((student, *members), early, strict=True):
         context.invoke(finetune, config=CONFIGS / "early.toml", run=run_early, start=learned, **supervised)
     context.invoke(average, parts=((student, 0.65), (early[0], 0.35)), run=between)
-    last = [out / "second", out / "second-rough"]
-    for run_last in last:
-        context.invoke(
-            finetune,
-            config=CONFIGS / f"{run_last.name}.toml",
-            run=run_last,
-            start=between,
-            teachers=(student, *members),
-            early_teachers=tuple(early),
-            **supervised,
-        )
-    context.invoke(average, parts=((last[0], 0.5), (last[1], 0.5)), run=final)
+    context.invoke(
+        finetune,
+        config=CONFIGS / "second.toml",
+        run=final,
+        start=between,
+        teachers=(student, *members),
+        early_teachers=tuple(early),
+        **supervised,
+    )
     context.invoke(calibrate, data=data, run=final)
     context.invoke(export, data=data, run=final, bundle=bundle, version=version)
     curve = out / "pretrain" / "label_curve.json"
