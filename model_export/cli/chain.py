@@ -19,7 +19,7 @@ from model_export.cli.training import average, finetune, pretrain, probe, simula
 @click.option("--version", default="0.0.1", show_default=True)
 @click.pass_context
 def run(context: click.Context, data: Path, out: Path, small: bool, version: str) -> None:
-    """The whole chain from tables to a judged bundle: simulated data, pre-training, an ensemble, its student, and a second round."""
+    """The whole chain from tables to a judged bundle: data, pre-training, members, a student, its second round."""
     from model_export.configuration import CONFIGS
 
     simulated, bundle, steps = out / "simulated", out / "bundle", 100 if small else None

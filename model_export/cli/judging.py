@@ -25,6 +25,25 @@ def calibrate(data: Path, run: Path) -> None:
 
 @click.command()
 @DATA
+@click.option(
+    "--run", "runs", type=click.Path(path_type=Path, exists=True), multiple=True, required=True, help="Finished runs."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file to keep the table in.")
+def choose(data: Path, runs: tuple[Path, ...], out: Path | None) -> None:
+    """Compare finished runs, and their mean, by log-loss on the validation split."""
+    from model_export.choose import POPULATIONS, table, validation_losses
+    from model_export.data import load_difference
+
+    found = validation_losses(load_difference(data), runs)
+    for population in POPULATIONS:
+        click.echo(f"{population}\n\n{table(found, population)}\n")
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+@click.command()
+@DATA
 @BUNDLE
 @click.option("--baselines/--no-baselines", default=True, show_default=True)
 @click.option(
