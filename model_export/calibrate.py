@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,44 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from model_export.data import CLASSES, load_difference
-from model_export.predict import ALL, Predictions, predict
+from model_export.data import CLASSES, Dataset, load_difference
+from model_export.examples import EDGES, PREFIXES, Examples, bin_of, examples
+from model_export.out_of_distribution import out_of_distribution_of
+from model_export.predict import Predictions, predict
 from model_export.prior import published_prior
-from model_export.scores import IS_TRANSIENT, SUPERCLASS_OF, softmax
+from model_export.scores import IS_TRANSIENT, SUPERCLASS_OF, softmax, weighted_quantile
+from model_export.simulate import load_simulated
 from service.inference.manifest import Calibration, OutOfDistribution
 
-EDGES: Final = (1, 2, 3, 5, 8, 12, 20)  # detection-count bins
-PREFIXES: Final = (*EDGES, ALL)
 COVERAGE: Final = 0.9
 FEWEST: Final = 9  # objects of a class in a bin; of fewer, no rank covers 90 % of new ones: ceil(0.9 (n + 1)) > n
-OOD_PERCENTILE: Final = 99.0
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What the model said of each validation object at each prefix: logits (n, C) with the published prior, of P
-    stochastic passes (n, P, C); embedding (n, D).
-    """
-
-    logits: NDArray[np.float64]
-    embedding: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    n_seen: NDArray[np.int64]
-    table: NDArray[np.object_]
-
-
-def examples(predictions: dict[int, Predictions], prior: NDArray[np.float64]) -> Examples:
-    """Stack the prefixes; an object with fewer than k detections is not repeated for k."""
-    parts = []
-    for k, p in predictions.items():
-        new = (p.n_detections > k) & (p.labels >= 0) if k != ALL else p.labels >= 0
-        parts.append((p.logits[new] + np.log(prior), p.embedding[new], p.labels[new], p.n_seen[new], p.table[new]))
-    return Examples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def bin_of(n_seen: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Index of the detection-count bin (n,)."""
-    return np.searchsorted(EDGES, n_seen, side="right") - 1
 
 
 def soften(logits: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
@@ -137,43 +110,6 @@ def conformal_sets(
     return 1.0 - probabilities <= np.array(calibration.conformal_thresholds)[bin_of(n_seen)]
 
 
-def out_of_distribution(train: Predictions, found: Examples, alert_share: float) -> OutOfDistribution:
-    """Class means and shared whitening of training embeddings; scale and thresholds from the validation split.
-
-    A threshold per detection-count bin: one detection lies further from the means of whole light curves than a hundred.
-    In each, alert objects weigh `alert_share` as in the published prior, or the thousands of transients would declare
-    the few stars odd.
-    """
-    known = train.labels >= 0
-    embedding, labels = train.embedding[known], train.labels[known]
-    means = np.stack([embedding[labels == c].mean(axis=0) for c in range(len(CLASSES))])
-    number = np.bincount(labels, minlength=len(CLASSES))
-    weight = (1.0 / np.sqrt(number))[labels]  # else the covariance would be that of SNIa alone
-    centred = (embedding - means[labels]) * np.sqrt(weight / weight.sum())[:, None]
-    covariance = centred.T @ centred
-    covariance += np.eye(len(covariance)) * 1e-2 * np.trace(covariance) / len(covariance)
-    whitening = np.linalg.inv(np.linalg.cholesky(covariance))  # (D, D) with precision = W^T W
-    distance = squared_distance(found.embedding, means, whitening)
-    which, alerts = bin_of(found.n_seen), found.table == "alert_objects"
-    scale = float(np.median(distance[which == len(EDGES) - 1]))
-    thresholds = []
-    for b in range(len(EDGES)):
-        mine = which == b
-        weight = np.where(
-            alerts, alert_share / max((mine & alerts).sum(), 1), (1 - alert_share) / (mine & ~alerts).sum()
-        )
-        thresholds.append(float(f"{_quantile(distance[mine], weight[mine], OOD_PERCENTILE / 100) / scale:.5g}"))
-    return OutOfDistribution(means=_rounded(means), whitening=_rounded(whitening), scale=scale, threshold=thresholds)
-
-
-def squared_distance(
-    embedding: NDArray[np.float64], means: NDArray[np.float64], whitening: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Squared Mahalanobis distance to the nearest class mean (n,)."""
-    white, centres = embedding @ whitening.T, means @ whitening.T
-    return ((white[:, None, :] - centres[None]) ** 2).sum(axis=2).min(axis=1)
-
-
 def _thresholds(score: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     number = np.bincount(labels, minlength=len(CLASSES))
     found = []
@@ -186,23 +122,16 @@ def _thresholds(score: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArra
         family = SUPERCLASS_OF[labels] == SUPERCLASS_OF[label]
         if not family.any():
             family = np.ones(len(labels), dtype=bool)
-        found.append(_quantile(score[family], 1.0 / number[labels[family]], COVERAGE))
+        found.append(weighted_quantile(score[family], 1.0 / number[labels[family]], COVERAGE))
     return np.array(found)
 
 
-def _quantile(values: NDArray[np.float64], weights: NDArray[np.float64], share: float) -> float:
-    """The smallest value that at least `share` of the weight does not exceed."""
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order]) / weights.sum()
-    return float(values[order][min(int(np.searchsorted(reached, share)), len(values) - 1)])
+def calibrate_run(data: Path, run: Path, simulated: Path | None = None) -> None:
+    """Calibrate the model of a finished run; writes `calibration.json` beside it.
 
-
-def _rounded(matrix: NDArray[np.float64]) -> list[list[float]]:
-    return [[float(f"{x:.5g}") for x in row] for row in matrix]
-
-
-def calibrate_run(data: Path, run: Path) -> None:
-    """Calibrate the model of a finished run; writes `calibration.json` beside it."""
+    `simulated` are objects of another seed than those of the training; without them whatever is like those that the
+    network learnt from counts as out of distribution.
+    """
     from model_export.bundle import load_run
 
     model, config = load_run(run)
@@ -211,11 +140,14 @@ def calibrate_run(data: Path, run: Path) -> None:
     train = real.where(split == "train")
     validation = real.where((split == "validation") & (real.labels >= 0))
     prior = published_prior(train, config.alert_share)
-    found = predict(model, validation, config.parameters, PREFIXES)
-    seen = examples(found, prior)
+
+    def ask(some: Dataset, ks: tuple[int, ...]) -> dict[int, Predictions]:
+        return predict(model, some, config.parameters, ks)
+
+    seen = examples(ask(validation, PREFIXES), prior)
     scale = fit_softening(seen)
     calibration = calibrate(replace(seen, logits=soften(seen.logits, scale)))
-    ood = out_of_distribution(predict(model, train, config.parameters, (ALL,))[ALL], seen, config.alert_share)
+    ood = out_of_distribution_of(ask, train, seen, load_simulated(simulated) if simulated else None, config.alert_share)
     stored = {"softening": scale, "calibration": calibration.model_dump(), "out_of_distribution": ood.model_dump()}
     (run / "calibration.json").write_text(json.dumps(stored))
 

@@ -64,7 +64,9 @@ _LIMITS: Final = """## What it does not do
 - Forced photometry and bands other than g, r, i are not read. Light curves of total magnitudes are not what it expects.
 - Labels of variable stars come from catalogues (VSX, SIMBAD), some of them made from ZTF photometry.
 - The out-of-distribution score is the squared Mahalanobis distance of the embedding to the nearest class mean, over its
-  median in the validation split; in each detection-count bin 1 % of validation objects lie above the threshold.
+  median in the validation split. Means are of real and of simulated objects alike, for the network learnt from both;
+  in each detection-count bin 1 % of validation objects (simulated ones of another seed among them) lie above the
+  threshold.
 """
 
 

@@ -153,11 +153,15 @@ def _load_table(folder: Path, name: str) -> Dataset:
     points["kind"][weak] = Kind.UPPER_LIMIT
     points["sign"][weak] = 0
     data = Dataset(points, data.counts, data.objects)
-    curve = np.repeat(np.arange(len(data)), data.counts)
-    n_detections = np.bincount(curve[points["kind"] == Kind.DETECTION], minlength=len(data))
-    data.objects["n_detections"] = n_detections
+    data.objects["n_detections"] = n_detections = count_detections(data)
     residual = data.objects["note"].astype(str).str.startswith("negative residual").to_numpy()
     return data.where((n_detections > 0) & ~residual)
+
+
+def count_detections(data: Dataset) -> NDArray[np.int64]:
+    """Of each object (M,)."""
+    curve = np.repeat(np.arange(len(data)), data.counts)
+    return np.bincount(curve[data.points["kind"] == Kind.DETECTION], minlength=len(data))
 
 
 def _only_ztf_bands(table: pa.Table) -> pa.Table:

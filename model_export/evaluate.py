@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from model_export.calibrate import EDGES, PREFIXES, bin_of
 from model_export.data import CLASSES, Dataset
+from model_export.examples import EDGES, PREFIXES, bin_of
 from model_export.export import session
 from model_export.predict import ALL, shown
 from model_export.scores import (

@@ -86,3 +86,10 @@ def alert_scores(probabilities: Floats, truth: Ints, prior: Floats) -> dict[str,
         "accuracy": float(np.mean(probabilities[mine].argmax(axis=1) == truth[mine])),
         "macro_f1": macro_f1(truth[mine], half_prior_decision(probabilities[mine], prior), common),
     }
+
+
+def weighted_quantile(values: Floats, weights: Floats, share: float) -> float:
+    """The smallest value that at least `share` of the weight does not exceed."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order]) / weights.sum()
+    return float(values[order][min(int(np.searchsorted(reached, share)), len(values) - 1)])

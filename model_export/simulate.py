@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model_export.data import DETECTION_SNR, Dataset, assign_splits, load_table
+from model_export.data import DETECTION_SNR, Dataset, assign_splits, count_detections, load_table
 from service.photometry.flux import (
     AB_ZERO_POINT_UJY,
     MAG_PER_RELATIVE_FLUX,
@@ -255,6 +255,7 @@ def load_simulated(folder: Path) -> Dataset:
     """What `simulate` wrote, as training objects."""
     data = load_table(folder / "simulated_points.parquet", folder / "simulated_objects.parquet")
     data.objects["split"] = "train"
+    data.objects["n_detections"] = count_detections(data)
     return data
 
 

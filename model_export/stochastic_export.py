@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model_export.bundle import example_inputs, load_run
-from model_export.calibrate import PREFIXES, calibrate, examples, fit_softening, out_of_distribution, soften
+from model_export.calibrate import calibrate, fit_softening, soften
 from model_export.data import Dataset, data_digest, load_difference
 from model_export.encoder import AlertClassifier
+from model_export.examples import PREFIXES, examples
 from model_export.export import PARITY, Publication, export_graph, session, write_manifest
-from model_export.predict import ALL, Predictions, predict
+from model_export.out_of_distribution import out_of_distribution_of
+from model_export.predict import Predictions, predict
 from model_export.prior import published_prior
 from model_export.scores import IS_TRANSIENT
+from model_export.simulate import load_simulated
 from model_export.stochastic import Method, Passes, predict_passes, together
 from service.inference.manifest import Manifest, Stochastic
 
@@ -85,12 +88,20 @@ def parity(path: Path, served: Served, noise: Noise, inputs: list[tuple[NDArray[
 
 
 def export_stochastic(
-    data: Path, runs: Sequence[Path], bundle: Path, version: str, method: Method, passes: int, seed: int = 0
+    data: Path,
+    runs: Sequence[Path],
+    bundle: Path,
+    version: str,
+    method: Method,
+    passes: int,
+    seed: int = 0,
+    simulated: Path | None = None,
 ) -> Manifest:
     """Write a bundle of a finished run that is asked `passes` times, or of an ensemble of runs; calibrated anew.
 
-    Temperatures are for the mean of the passes, out-of-distribution statistics for the mean of their embeddings. Raises
-    ValueError where the run's network has no noise of that kind, or ONNX Runtime and torch disagree.
+    Temperatures are for the mean of the passes, out-of-distribution statistics for the mean of their embeddings;
+    `simulated` as for `calibrate_run`. Raises ValueError where the run's network has no noise of that kind, or ONNX
+    Runtime and torch disagree.
     """
     loaded = [load_run(run) for run in runs]
     model, config = loaded[0]
@@ -108,7 +119,8 @@ def export_stochastic(
     seen = examples(ask(real.where((split == "validation") & (real.labels >= 0)), PREFIXES), prior)
     publication = Publication(prior, fit_softening(seen))
     calibration = calibrate(replace(seen, logits=soften(seen.logits, publication.softening)))
-    known = out_of_distribution(ask(train, (ALL,))[ALL], seen, config.alert_share)
+    fresh = load_simulated(simulated) if simulated else None
+    known = out_of_distribution_of(ask, train, seen, fresh, config.alert_share)
 
     sampled = Members([m for m, _ in loaded]) if method.name == ENSEMBLE else Passes(model, method, config.window)
     served = Served(sampled, publication)

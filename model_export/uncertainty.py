@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_export.bundle import load_run
-from model_export.calibrate import PREFIXES, apply, bin_of, calibrate, conformal_sets, examples, fit_softening, soften
+from model_export.calibrate import apply, calibrate, conformal_sets, fit_softening, soften
 from model_export.data import Dataset
 from model_export.encoder import AlertClassifier
 from model_export.evaluate import ENOUGH
+from model_export.examples import PREFIXES, bin_of, examples
 from model_export.finetune import FinetuneConfig
 from model_export.predict import ALL, Predictions, predict
 from model_export.prior import published_prior

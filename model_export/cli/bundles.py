@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from model_export.cli.options import BUNDLE, DATA, RUN
+from model_export.cli.options import BUNDLE, DATA, FRESH, RUN
 
 
 @click.command()
@@ -29,6 +29,7 @@ from model_export.cli.options import BUNDLE, DATA, RUN
     multiple=True,
     help="Further runs of an ensemble.",
 )
+@FRESH
 def export(
     data: Path,
     run: Path,
@@ -39,6 +40,7 @@ def export(
     rate: float,
     seed: int,
     members: tuple[Path, ...],
+    fresh: Path | None,
 ) -> None:
     """Write the run's model and calibration as a bundle, and verify it."""
     if stochastic:
@@ -46,7 +48,7 @@ def export(
         from model_export.stochastic_export import export_stochastic
 
         try:
-            export_stochastic(data, [run, *members], bundle, version, Method(stochastic, rate), passes, seed)
+            export_stochastic(data, [run, *members], bundle, version, Method(stochastic, rate), passes, seed, fresh)
         except ValueError as error:
             raise click.ClickException(str(error)) from error
     else:

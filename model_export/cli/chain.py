@@ -54,7 +54,9 @@ def run(context: click.Context, data: Path, out: Path, small: bool, version: str
         early_teachers=tuple(early),
         **supervised,
     )
-    context.invoke(calibrate, data=data, run=final)
+    fresh = out / "simulated_fresh"  # of another seed, to tell what is like what was learnt
+    context.invoke(simulate_data, data=data, out=fresh, seed=7, scale=0.05 if small else 0.3)
+    context.invoke(calibrate, data=data, run=final, fresh=fresh)
     context.invoke(export, data=data, run=final, bundle=bundle, version=version)
     curve = out / "pretrain" / "label_curve.json"
     context.invoke(evaluate, data=data, bundle=bundle, baselines=not small, run=final, curves=(curve,))

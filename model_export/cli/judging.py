@@ -9,17 +9,18 @@ from typing import Any
 
 import click
 
-from model_export.cli.options import BUNDLE, DATA, RUN
+from model_export.cli.options import BUNDLE, DATA, FRESH, RUN
 
 
 @click.command()
 @DATA
 @RUN
-def calibrate(data: Path, run: Path) -> None:
+@FRESH
+def calibrate(data: Path, run: Path, fresh: Path | None) -> None:
     """Fit temperatures, conformal thresholds and the out-of-distribution score on the validation split."""
     from model_export.calibrate import calibrate_run
 
-    calibrate_run(data, run)
+    calibrate_run(data, run, fresh)
     click.echo(f"wrote {run / 'calibration.json'}")
 
 

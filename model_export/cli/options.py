@@ -19,6 +19,13 @@ SIMULATED = click.option(
     type=click.Path(path_type=Path),
     help="Folder that simulate-data wrote; left out: real objects alone.",
 )
+FRESH = click.option(
+    "--simulated",
+    "fresh",
+    type=click.Path(path_type=Path, exists=True),
+    help="Folder that simulate-data wrote with another seed than for training; without it whatever is like simulated"
+    " objects, from which the network learnt, is out of distribution.",
+)
 CONFIG = click.option(
     "--config", type=click.Path(path_type=Path, exists=True), help="TOML file, see model_export/configs."
 )

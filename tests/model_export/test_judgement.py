@@ -6,21 +6,17 @@ import pytest
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
+from model_export.calibrate import apply as publish  # noqa: E402
 from model_export.calibrate import (  # noqa: E402
-    EDGES,
-    Examples,
-    _quantile,
-    bin_of,
     calibrate,
     conformal_sets,
     fit_softening,
     fit_temperature,
-    out_of_distribution,
     soften,
-    squared_distance,
 )
-from model_export.calibrate import apply as publish  # noqa: E402
 from model_export.data import CLASSES, TAXONOMY  # noqa: E402
+from model_export.examples import EDGES, Examples, bin_of  # noqa: E402
+from model_export.out_of_distribution import out_of_distribution, squared_distance  # noqa: E402
 from model_export.predict import Predictions  # noqa: E402
 from model_export.scores import (  # noqa: E402
     brier,
@@ -30,6 +26,7 @@ from model_export.scores import (  # noqa: E402
     softmax,
     superclass_decision,
     supernova_scores,
+    weighted_quantile,
 )
 
 C = len(CLASSES)
@@ -152,7 +149,7 @@ def test_what_lies_far_from_every_class_is_out_of_distribution(rng):
     found = Examples(
         np.tile(logits, (7, 1)), np.concatenate([early] * 6 + [late]), np.tile(labels, 7), n_seen, np.tile(name, 7)
     )
-    ood = out_of_distribution(train, found, 0.3)
+    ood = out_of_distribution([train], found, 0.3)
     means, whitening = np.array(ood.means), np.array(ood.whitening)
 
     def flagged(embedding: np.ndarray, b: int) -> float:
@@ -165,8 +162,46 @@ def test_what_lies_far_from_every_class_is_out_of_distribution(rng):
     assert flagged(embeddings(1.0) + 60, 0) == flagged(embeddings(1.0) + 60, 6) == 1.0
 
 
+def test_what_was_learnt_from_simulated_objects_alone_is_not_out_of_distribution(rng):
+    """Long histories of stars: real ones are few and short, the simulated ones lie elsewhere in the embedding."""
+    centres = rng.standard_normal((C, 8)) * 4
+    away = rng.standard_normal(8) * 3  # where long histories lie, of every class
+    labels, n = np.repeat(np.arange(C), 60), np.full(C * 60, 50)
+
+    def answers(table: str, at: np.ndarray | float) -> tuple[Predictions, Examples]:
+        name = np.full(len(labels), table, dtype=object)
+        embedding = centres[labels] + at + rng.standard_normal((len(labels), 8))
+        logits = np.zeros((len(labels), C))
+        everywhere = np.repeat(EDGES, len(labels))
+        times = len(EDGES)
+        seen = Examples(
+            np.tile(logits, (times, 1)),
+            np.tile(embedding, (times, 1)),
+            np.tile(labels, times),
+            everywhere,
+            np.tile(name, times),
+        )
+        return Predictions(logits, embedding, labels, n, n, name, name), seen
+
+    (real, seen), (made, seen_made) = answers("transients", 0.0), answers("simulated", away)
+    alerts, seen_alerts = answers("alert_objects", 0.0)
+    seen = seen.joined(seen_alerts)
+    alone, both = out_of_distribution([real], seen, 0.3), out_of_distribution([real, made], seen.joined(seen_made), 0.3)
+
+    def flagged(ood, embedding: np.ndarray) -> float:
+        distance = squared_distance(embedding, np.array(ood.means), np.array(ood.whitening)) / ood.scale
+        return float(np.mean(distance > ood.thresholds[-1]))
+
+    assert flagged(alone, made.embedding) > 0.5 > 0.03 > flagged(both, made.embedding)
+    assert flagged(both, real.embedding) < 0.03
+    assert flagged(both, alerts.embedding) < 0.03
+    assert flagged(both, real.embedding + 60) == 1.0
+
+
 def test_a_quantile_by_weight_counts_a_heavy_object_as_many_light_ones():
     values = np.array([4.0, 1.0, 3.0, 2.0])
-    assert _quantile(values, np.ones(4), 0.5) == 2.0
-    assert _quantile(values, np.array([5.0, 1.0, 1.0, 1.0]), 0.5) == 4.0
-    assert _quantile(np.repeat(values, [2, 1, 3, 1]), np.ones(7), 0.6) == _quantile(values, np.array([2, 1, 3, 1]), 0.6)
+    assert weighted_quantile(values, np.ones(4), 0.5) == 2.0
+    assert weighted_quantile(values, np.array([5.0, 1.0, 1.0, 1.0]), 0.5) == 4.0
+    assert weighted_quantile(np.repeat(values, [2, 1, 3, 1]), np.ones(7), 0.6) == weighted_quantile(
+        values, np.array([2, 1, 3, 1]), 0.6
+    )
