@@ -52,17 +52,19 @@ format: $(VENV)/.installed-dev  ## put the code into its style
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-# PACKETS: a folder of real packets for the decoder. A result is kept only where its benchmark came to its end.
+# PACKETS: a folder of real packets for the decoder. A result is kept only where its benchmark came to its end; of memory
+# that of bench-million is kept.
 bench: $(VENV)/.installed-dev  ## every benchmark, some 8 minutes; results and docs/performance.md are written anew
 	@set -e; mkdir -p .cache/bench; for name in decode classify store api stream memory; do \
-		echo "== $$name"; python=$(VENV)/bin/python; arguments=; \
+		echo "== $$name"; python=$(VENV)/bin/python; arguments=; kept=benchmarks/results/$$name.json; \
 		case $$name in \
 			decode) arguments="$(PACKETS)";; \
 			classify) if test -x $(TRAIN)/bin/python; then python=$(TRAIN)/bin/python; fi;; \
 			api) arguments=--pin;; \
+			memory) kept=.cache/bench/memory.json;; \
 		esac; \
 		$$python -m benchmarks.$$name $$arguments > .cache/bench/$$name.txt; \
-		sed '$$d' .cache/bench/$$name.txt; tail -n 1 .cache/bench/$$name.txt > benchmarks/results/$$name.json; \
+		sed '$$d' .cache/bench/$$name.txt; tail -n 1 .cache/bench/$$name.txt > $$kept; \
 	done
 	@$(VENV)/bin/python -m benchmarks.report
 

@@ -27,11 +27,16 @@ def machine() -> dict[str, object]:
 
 def _cpu_model() -> str:
     cpuinfo = Path("/proc/cpuinfo")
+    told: dict[str, str] = {}
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+            key, _, value = line.partition(":")
+            told.setdefault(key.strip(), value.strip())  # of the first core
+    if "model name" not in told:
+        return platform.processor() or platform.machine()
+    # a virtual machine may hide which of a maker's processors it has, but not its family and model
+    numbers = f" (family {told['cpu family']}, model {told['model']})" if {"cpu family", "model"} <= told.keys() else ""
+    return told["model name"] + numbers
 
 
 def _version(package: str) -> str | None:
