@@ -21,6 +21,7 @@ from model_export.astra import AstraClassifier, AstraConfig, AstraEncoder, Proje
 from model_export.astra_views import VIEWS, draw_view
 from model_export.contrastive import noam, nt_xent
 from model_export.data import CLASSES, DIFFERENCE_TABLES, Dataset, assign_splits, concatenate, load_table
+from model_export.device import best_device, portable_weights
 from service.inference.tensors import astra_clr
 from service.photometry import LightCurve
 
@@ -75,7 +76,7 @@ def well_sampled(stars: Dataset, fewest: int) -> Dataset:
 
 def pretrain_astra(stars: Dataset, config: AstraPretrainConfig, run: Path) -> AstraEncoder:
     """Three views of each star, generalised NT-Xent, Adam with the Noam schedule; writes `run/encoder.pt`."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
     run.mkdir(parents=True, exist_ok=True)
@@ -103,13 +104,13 @@ def pretrain_astra(stars: Dataset, config: AstraPretrainConfig, run: Path) -> As
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
             with (run / "history.jsonl").open("a") as out:
                 out.write(json.dumps({"step": step + 1, "loss": round(loss.item(), 4)}) + "\n")
-            torch.save(encoder.state_dict(), run / "encoder.pt")
+            torch.save(portable_weights(encoder), run / "encoder.pt")
     return encoder
 
 
 def finetune_astra(stars: Dataset, config: AstraFinetuneConfig, run: Path, start: Path | None) -> AstraClassifier:
     """Partial top-layer fine-tuning of three concatenated windows; writes `run/model.pt` and `run/head.npz`."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
     run.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,7 @@ def finetune_astra(stars: Dataset, config: AstraFinetuneConfig, run: Path, start
     train = well_sampled(stars.where(mine), config.fewest_points)
     model = AstraClassifier(len(CLASSES), config.encoder).to(device)
     if start is not None:
-        model.encoder.load_state_dict(torch.load(start, weights_only=True))
+        model.encoder.load_state_dict(torch.load(start, map_location="cpu", weights_only=True))
     model.freeze_lower_layers()
     optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=config.learning_rate)
     stops = np.cumsum(train.counts)
@@ -134,7 +135,7 @@ def finetune_astra(stars: Dataset, config: AstraFinetuneConfig, run: Path, start
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-    torch.save(model.state_dict(), run / "model.pt")
+    torch.save(portable_weights(model), run / "model.pt")
     np.savez(
         run / "head.npz",
         weight=model.head.weight.detach().cpu().numpy(),

@@ -30,6 +30,11 @@ class Batch:
     context: torch.Tensor
     rows: NDArray[np.int64]
 
+    def to(self, device: torch.device | str) -> Batch:
+        """The same where a network is."""
+        bias = None if self.bias is None else self.bias.to(device)
+        return Batch(self.points.to(device), bias, self.context.to(device), self.rows)
+
 
 def sampling_weights(
     data: Dataset, class_power: float, simulated_share: float, unlabelled_share: float = 0.0

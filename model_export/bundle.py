@@ -24,7 +24,7 @@ def load_run(run: Path) -> tuple[AlertClassifier, FinetuneConfig]:
     """The averaged model of a run and its configuration."""
     config = build(FinetuneConfig, json.loads((run / "config.json").read_text()), "config.json")
     model = AlertClassifier(config.encoder)
-    model.load_state_dict(torch.load(run / "model.pt", weights_only=True))
+    model.load_state_dict(torch.load(run / "model.pt", map_location="cpu", weights_only=True))
     return model.eval(), config
 
 

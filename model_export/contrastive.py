@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from model_export.batches import Batch, length_batches
 from model_export.data import Dataset, concatenate
+from model_export.device import best_device, portable_weights
 from model_export.encoder import AlertEncoder, EncoderConfig
 from model_export.views import ViewConfig, augment, withhold_context
 from service.inference.tensors import Tokens, alert_tokens
@@ -96,11 +97,12 @@ def pretrain(data: Dataset, simulated: Dataset | None, config: PretrainConfig, r
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.json").write_text(json.dumps(asdict(config), indent=2))
     train = pretraining_set(data, simulated, config.fewest_detections)
-    model = Pretrainer(config)
+    device = best_device()
+    model = Pretrainer(config).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1.0, betas=(0.9, 0.98), eps=1e-9)
     first = 0
     if (run / "checkpoint.pt").exists():
-        state = torch.load(run / "checkpoint.pt", weights_only=True)
+        state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         first = int(state["step"])
@@ -113,7 +115,7 @@ def pretrain(data: Dataset, simulated: Dataset | None, config: PretrainConfig, r
         model.train()
         for group in optimizer.param_groups:
             group["lr"] = scale * noam(step + 1, config.encoder.width, config.warm_up)
-        loss = nt_xent(torch.stack([model(view) for view in views]), config.temperature)
+        loss = nt_xent(torch.stack([model(view.to(device)) for view in views]), config.temperature)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -123,12 +125,12 @@ def pretrain(data: Dataset, simulated: Dataset | None, config: PretrainConfig, r
             record = {"step": step + 1, "minutes": round((time.monotonic() - began) / 60, 2), "loss": round(running, 4)}
             with (run / "history.jsonl").open("a") as out:
                 out.write(json.dumps(record) + "\n")
-            torch.save(model.encoder.state_dict(), run / "encoder.pt")
+            torch.save(portable_weights(model.encoder), run / "encoder.pt")
             torch.save(
                 {"step": step + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()},
                 run / "checkpoint.pt",
             )
-    return model.encoder
+    return model.encoder.cpu()
 
 
 def pretraining_set(data: Dataset, simulated: Dataset | None, fewest_detections: int) -> Dataset:

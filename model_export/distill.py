@@ -25,7 +25,9 @@ UPPER_LIMIT: Final = POINT_FEATURES.index("upper_limit")
 class Teachers:
     """The averaged models of finished runs, asked together; about few detections those that know them best."""
 
-    def __init__(self, runs: Sequence[Path], early: Sequence[Path] = (), early_max: int = 0) -> None:
+    def __init__(
+        self, runs: Sequence[Path], early: Sequence[Path] = (), early_max: int = 0, device: str = "cpu"
+    ) -> None:
         """`early` are asked instead of `runs` up to `early_max` detections; raises FileNotFoundError for a run that has
         no `model.pt` or `config.json`, ValueError where there are no `runs`.
         """
@@ -33,14 +35,14 @@ class Teachers:
 
         if not runs:
             raise ValueError("teachers of first detections alone can't teach the rest: other teachers are missing")
-        self.models: list[AlertClassifier] = [load_run(run)[0] for run in runs]
-        self.early: list[AlertClassifier] = [load_run(run)[0] for run in early]
+        self.models: list[AlertClassifier] = [load_run(run)[0].to(device) for run in runs]
+        self.early: list[AlertClassifier] = [load_run(run)[0].to(device) for run in early]
         self.early_max = early_max if early else 0
 
     @torch.no_grad()
     def __call__(self, batch: Batch, shift: Tensor) -> Tensor:
         """Mean probabilities (B, C) under the class frequencies exp(shift) (C,) of the student's own stream."""
-        soft = torch.empty(len(batch.points), len(shift))
+        soft = torch.empty(len(batch.points), len(shift), device=shift.device)
         few = detections(batch) <= self.early_max
         for chosen, models in ((few, self.early), (~few, self.models)):
             if chosen.any():

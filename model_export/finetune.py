@@ -6,7 +6,7 @@ import copy
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
-from model_export.batches import BatchStream, ReferencePool, sampling_weights
+from model_export.batches import Batch, BatchStream, ReferencePool, sampling_weights
 from model_export.centroids import taken_on
 from model_export.data import Dataset, concatenate
+from model_export.device import best_device, portable_weights
 from model_export.distill import Teachers, classification_loss
 from model_export.encoder import AlertClassifier, EncoderConfig
 from model_export.predict import Predictions, predict
@@ -85,14 +86,15 @@ def finetune(
     if config.seen_before is not None:
         data = data.where(data.first_detection() < config.seen_before)
     asked = bool(teachers or early_teachers)
-    ensemble = Teachers(teachers, early_teachers, config.early_teacher_max) if asked else None
+    device = best_device()
+    ensemble = Teachers(teachers, early_teachers, config.early_teacher_max, device) if asked else None
     train = training_set(data, simulated, unlabelled=ensemble is not None)
     unlabelled_share = config.unlabelled_share if ensemble else 0.0
     (run / "lineage.json").write_text(json.dumps(_lineage(train, start, teachers, early_teachers), indent=2))
     weights = sampling_weights(train, config.class_power, config.simulated_share, unlabelled_share)
-    shift = torch.from_numpy(np.log(sampled_shares(weights, train.labels))).float()
+    targets = Targets.of(train, sampled_shares(weights, train.labels)).to(device)
     references = ReferencePool(data.where((data.objects["split"] == "train").to_numpy()))
-    model = _first_weights(start, data, config)
+    model = _first_weights(start, data, config).to(device)
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
@@ -102,9 +104,6 @@ def finetune(
     stream = BatchStream(
         train, weights, references, config.view, config.parameters, config.batch_size, config.seed + first
     )
-    labels = torch.from_numpy(train.labels.copy())
-    fine = torch.from_numpy(train.objects["fine"].to_numpy(copy=True))
-    log_redshift = torch.from_numpy(np.log10(train.objects["redshift"].clip(0.003, 1.0)).to_numpy(dtype=np.float32))
     validation = data.where((data.objects["split"] == "validation").to_numpy() & (data.labels >= 0))
     prior = published_prior(data.where((data.objects["split"] == "train").to_numpy()), config.alert_share)
 
@@ -112,19 +111,9 @@ def finetune(
     progress = tqdm(zip(range(first, config.steps), stream, strict=False), total=config.steps - first, mininterval=10)
     for step, batch in progress:
         model.train()
-        embedding = model.dropout(model.encoder(batch.points, batch.context, batch.bias))
-        soft = ensemble(batch, shift) if ensemble else None
-        loss = classification_loss(model.head(embedding) + shift, labels[batch.rows], soft, config.teacher_share)
-        known = fine[batch.rows] >= 0
-        if known.any():
-            loss = loss + config.fine_weight * known.float().mean() * functional.cross_entropy(
-                model.fine_head(embedding[known]), fine[batch.rows][known]
-            )
-        known = torch.isfinite(log_redshift[batch.rows])
-        if known.any():
-            loss = loss + config.redshift_weight * known.float().mean() * functional.smooth_l1_loss(
-                model.redshift_head(embedding[known])[:, 0], log_redshift[batch.rows][known], beta=0.2
-            )
+        there = batch.to(device)
+        soft = ensemble(there, targets.shift) if ensemble else None
+        loss = training_loss(model, there, targets, soft, config)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -137,7 +126,7 @@ def finetune(
             record = {"step": step + 1, "minutes": (time.monotonic() - began) / 60, "loss": running, **figures}
             with (run / "history.jsonl").open("a") as out:
                 out.write(json.dumps({k: round(v, 4) for k, v in record.items()}) + "\n")
-            torch.save(average.state_dict(), run / "model.pt")
+            torch.save(portable_weights(average), run / "model.pt")
             torch.save(
                 {
                     "step": step + 1,
@@ -148,7 +137,48 @@ def finetune(
                 },
                 run / "checkpoint.pt",
             )
-    return average
+    return average.cpu()
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the objects (M,) of a training set are: class, finest label (-1 unknown), log10 redshift (NaN unknown).
+
+    `shift` (C,) is the log of the sampled class frequencies.
+    """
+
+    labels: torch.Tensor
+    fine: torch.Tensor
+    log_redshift: torch.Tensor
+    shift: torch.Tensor
+
+    @classmethod
+    def of(cls, train: Dataset, shares: np.ndarray) -> Targets:
+        return cls(
+            torch.from_numpy(train.labels.copy()),
+            torch.from_numpy(train.objects["fine"].to_numpy(copy=True)),
+            torch.from_numpy(np.log10(train.objects["redshift"].clip(0.003, 1.0)).to_numpy(dtype=np.float32)),
+            torch.from_numpy(np.log(shares)).float(),
+        )
+
+    def to(self, device: torch.device | str) -> Targets:
+        return Targets(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+def training_loss(
+    model: AlertClassifier, batch: Batch, targets: Targets, soft: torch.Tensor | None, config: FinetuneConfig
+) -> torch.Tensor:
+    """Of the class and of what else is known: the auxiliary losses are sums over objects known, over all objects."""
+    rows = torch.from_numpy(batch.rows).to(targets.labels.device)
+    fine, log_redshift = targets.fine[rows], targets.log_redshift[rows]
+    embedding = model.dropout(model.encoder(batch.points, batch.context, batch.bias))
+    loss = classification_loss(model.head(embedding) + targets.shift, targets.labels[rows], soft, config.teacher_share)
+    finest = functional.cross_entropy(model.fine_head(embedding), fine, ignore_index=-1, reduction="sum")
+    known = torch.isfinite(log_redshift)
+    redshift = known * functional.smooth_l1_loss(
+        model.redshift_head(embedding)[:, 0], torch.nan_to_num(log_redshift), beta=0.2, reduction="none"
+    )
+    return loss + (config.fine_weight * finest + config.redshift_weight * redshift.sum()) / len(rows)
 
 
 def training_set(data: Dataset, simulated: Dataset | None, unlabelled: bool = False) -> Dataset:
@@ -178,7 +208,7 @@ def _first_weights(start: Path | None, data: Dataset, config: FinetuneConfig) ->
         return taken_on(start, config.encoder, data, config.parameters)
     model = AlertClassifier(config.encoder)
     if start is not None:
-        model.encoder.load_state_dict(torch.load(start, weights_only=True))
+        model.encoder.load_state_dict(torch.load(start, map_location="cpu", weights_only=True))
     return model
 
 
@@ -231,7 +261,7 @@ def _resume(run: Path, model: AlertClassifier, average: AlertClassifier, optimiz
     path = run / "checkpoint.pt"
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])

@@ -45,22 +45,25 @@ def predict(
 ) -> dict[int, Predictions]:
     """Predictions with the first k detections of each object, for each k (ALL: everything)."""
     model.eval()
+    device = next(model.parameters()).device
     found = {}
     total = data.objects["n_detections"].to_numpy(dtype=np.int64)
     for k in ks:
         seen = shown(data, k)
         tokens = alert_tokens(seen.points, seen.counts, parameters)
-        embedding = torch.empty(len(data), model.config.embedding)
+        embedding = torch.empty(len(data), model.config.embedding, device=device)
         stops = np.cumsum(tokens.counts)
         long = np.flatnonzero(tokens.counts > parameters["window"])
         for batch in length_batches(tokens, np.arange(len(data)), 64, parameters["window"]):
-            embedding[batch.rows] = model.encoder(batch.points, batch.context, batch.bias)
+            there = batch.to(device)
+            embedding[batch.rows] = model.encoder(there.points, there.context, there.bias)
         for row in long:
             cut = windows(tokens.points[stops[row] - tokens.counts[row] : stops[row]], parameters)
-            embedding[row] = model.embed(torch.from_numpy(cut)[None], torch.from_numpy(tokens.context[row])[None])[0]
+            points, context = torch.from_numpy(cut)[None], torch.from_numpy(tokens.context[row])[None]
+            embedding[row] = model.embed(points.to(device), context.to(device))[0]
         found[k] = Predictions(
-            model.head(model.dropout(embedding)).double().numpy(),
-            embedding.double().numpy(),
+            model.head(model.dropout(embedding)).double().cpu().numpy(),
+            embedding.double().cpu().numpy(),
             data.labels,
             total,
             total if k == ALL else np.minimum(total, k),

@@ -28,7 +28,7 @@ def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> No
     for run, needed in itertools.product(runs, ("model.pt", "config.json", "lineage.json")):
         if not (run / needed).exists():
             raise ValueError(f"{run} is not a finished run: it has no {needed}")
-    states = [torch.load(run / "model.pt", weights_only=True) for run in runs]
+    states = [torch.load(run / "model.pt", map_location="cpu", weights_only=True) for run in runs]
     shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
     for run, found in zip(runs, shapes, strict=True):
         if found != shapes[0]:

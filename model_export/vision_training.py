@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from model_export.device import best_device
 from model_export.images import Pictures
 from model_export.multisurvey import Answers, MultiSurvey, loss
 from model_export.multisurvey_training import OneInput
@@ -46,10 +47,11 @@ def embed(branch: nn.Module, pictures: Pictures, rows: Rows) -> Tensor:
     """(n, D) of the objects in `rows`; zeros where there is nothing to see."""
     seen = np.flatnonzero(pictures.present[rows])
     size: int = branch.embedding_size  # type: ignore[assignment]
-    embedding = torch.zeros(len(rows), size)
+    device = next(branch.parameters()).device
+    embedding = torch.zeros(len(rows), size, device=device)
     if len(seen):
-        images = torch.from_numpy(pictures.draw(rows[seen]))
-        embedding = embedding.index_add(0, torch.from_numpy(seen), branch(images))
+        images = torch.from_numpy(pictures.draw(rows[seen])).to(device)
+        embedding = embedding.index_add(0, torch.from_numpy(seen).to(device), branch(images))
     return embedding
 
 
@@ -62,17 +64,17 @@ def answer(model: OneInput | MultiSurvey, surveys: Sequence[Pictures], rows: Row
     """What the model says of `rows`; a model of one image has one head, which is own and joint alike."""
     embeddings = torch.stack([embed(model.branch, pictures, rows) for pictures in surveys], dim=1)
     if isinstance(model, MultiSurvey):
-        return model.fuse(embeddings, presence(surveys, rows))
+        return model.fuse(embeddings, presence(surveys, rows).to(embeddings.device))
     logits = model(embeddings[:, 0])
     return Answers(logits[:, None], logits, embeddings[:, 0])
 
 
 @torch.no_grad()
 def answers(model: OneInput | MultiSurvey, surveys: Sequence[Pictures], rows: Rows, batch: int) -> Answers:
-    """`answer` of many objects, some at a time."""
+    """`answer` of many objects, some at a time, for numpy to read."""
     model.eval()
     parts = [answer(model, surveys, rows[start : start + batch]) for start in range(0, len(rows), batch)]
-    return Answers(*(torch.cat([getattr(part, name) for part in parts]) for name in Answers.__dataclass_fields__))
+    return Answers(*(torch.cat([getattr(part, name).cpu() for part in parts]) for name in Answers.__dataclass_fields__))
 
 
 def fit(
@@ -94,8 +96,10 @@ def fit(
     train, validation = train[seen[train]], validation[seen[validation]]
     per_class = 1.0 / np.bincount(labels[train])[labels[train]]
     probability = per_class / per_class.sum()
+    device = best_device()
+    model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    targets = torch.tensor(labels)
+    targets = torch.tensor(labels, device=device)
     best, best_weights, waited, running = -1.0, copy.deepcopy(model.state_dict()), 0, 0.0
     for step in tqdm(range(config.steps), mininterval=10, leave=False):
         for group in optimizer.param_groups:
@@ -104,7 +108,7 @@ def fit(
         model.train()
         said = answer(model, surveys, batch)
         if isinstance(model, MultiSurvey):
-            value = loss(said, presence(surveys, batch), targets[batch])
+            value = loss(said, presence(surveys, batch).to(device), targets[batch])
         else:
             value = functional.cross_entropy(said.joint, targets[batch])
         optimizer.zero_grad(set_to_none=True)
@@ -126,7 +130,7 @@ def fit(
             if waited >= config.patience:
                 break
     model.load_state_dict(best_weights)
-    model.eval()
+    model.cpu().eval()
     return best
 
 

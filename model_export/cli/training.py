@@ -144,7 +144,7 @@ def probe(data: Path, run: Path, steps: int, draws: int, out: Path | None) -> No
 
     config = FinetuneConfig()
     encoder = AlertEncoder(config.encoder)
-    encoder.load_state_dict(torch.load(run / "encoder.pt", weights_only=True))
+    encoder.load_state_dict(torch.load(run / "encoder.pt", map_location="cpu", weights_only=True))
     curve = label_curve(encoder, load_difference(data), config, steps, draws)
     (out or run / "label_curve.json").write_text(json.dumps(curve, indent=1))
     for size, row in curve.items():
