@@ -22,6 +22,6 @@ def test_the_arrows_between_rooms_hold() -> None:
 
 
 def test_no_two_test_files_share_a_name() -> None:
-    """Rooms of tests are no packages: of two files of one name pytest collects neither, and says so only in a full run."""
+    """Rooms of tests are no packages: of two files of one name pytest collects neither, which only a full run shows."""
     names = Counter(path.name for path in Path(__file__).resolve().parent.rglob("test_*.py"))
     assert [name for name, number in names.items() if number > 1] == []
