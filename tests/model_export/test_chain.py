@@ -25,7 +25,8 @@ def test_the_whole_chain_makes_a_bundle_that_beats_chance(real_data: Path, tmp_p
     assert set(figures["label_curves"][0]) == {"10", "50", "200"}
     card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
     assert "pre-trained contrastively for 100 steps" in card
-    assert "mean answer of 1 networks" in card
+    assert "mean answer of 2 networks" in card
+    assert "it follows 2 others instead" in card
     assert (tmp_path / "report" / "report.md").exists()
     verified = CliRunner().invoke(
         main, ["verify", "--bundle", str(tmp_path / "bundle"), "--run", str(tmp_path / "final")]
