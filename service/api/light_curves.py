@@ -272,7 +272,7 @@ def _light_curve(sent: AnyLightCurve, prefix: str) -> LightCurve:
         mag=mag,
         magerr=magerr,
         limit=limit,
-        sign=np.where(np.isnan(mag), 0, sign),
+        sign=sign,
         kind=kind,
         candid=np.asarray(sent.column("candid") or np.zeros(len(mag)), dtype=np.int64),
         magnr=_numbers(sent, "magnr"),

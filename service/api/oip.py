@@ -260,15 +260,14 @@ def _light_curves(inputs: dict[str, Tensor], settings: ApiSettings) -> list[Ligh
             columns[name] = _numbers(inputs[name], "f").astype(np.float64)
     mjd, mag = columns["mjd"], columns["mag"]
     if not np.isfinite(mjd).all() or _outside(mjd, MJD_BOUNDS):
-        raise TensorError("mjd", "must be modified Julian dates between 0 and 100000")
+        raise TensorError("mjd", f"must be modified Julian dates between {MJD_BOUNDS[0]} and {MJD_BOUNDS[1]}")
     if _outside(mag, MAGNITUDE_BOUNDS):
-        raise TensorError("mag", "must be magnitudes between -5 and 50, or NaN")
+        raise TensorError("mag", f"must be magnitudes between {MAGNITUDE_BOUNDS[0]} and {MAGNITUDE_BOUNDS[1]}, or NaN")
     if _outside(columns["magerr"], MAGNITUDE_ERROR_BOUNDS):
         raise TensorError("magerr", "must be errors of magnitudes, not negative, or NaN")
     sign = _numbers(inputs["sign"], "iu") if "sign" in inputs else np.zeros(count, np.int8)
     if not np.isin(sign, (-1, 0, 1)).all():
         raise TensorError("sign", "must be 1, -1 or 0")
-    sign = np.where(np.isnan(mag), 0, sign)
     light_curve = _numbers(inputs["light_curve"], "iu") if "light_curve" in inputs else np.zeros(count, np.int64)
     number = int(light_curve.max()) + 1 if count else 1
     if count and int(light_curve.min()) < 0:

@@ -72,7 +72,10 @@ class LightCurve:
         magnr: ArrayLike = np.nan,
         survey: ArrayLike = 0,
     ) -> LightCurve:
-        """Columns of equal length (or scalars) in any order; units as in `POINT`, `band`/`survey` as codes."""
+        """Columns of equal length (or scalars) in any order; units as in `POINT`, `band`/`survey` as codes.
+
+        An upper limit has no sign, whatever is given.
+        """
         mjd = np.asarray(mjd, dtype=np.float64)
         points = np.empty(mjd.shape, dtype=POINT)
         columns: dict[str, ArrayLike] = {
@@ -81,6 +84,7 @@ class LightCurve:
         }  # fmt: skip
         for name, values in columns.items():
             points[name] = values
+        points["sign"][points["kind"] == Kind.UPPER_LIMIT] = 0
         if not np.isfinite(mjd).all():
             raise ValueError(f"mjd of point {int(np.flatnonzero(~np.isfinite(mjd))[0])} is not a finite number")
         return cls.from_points(points)

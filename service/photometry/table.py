@@ -154,7 +154,6 @@ def light_curves(table: pa.Table) -> Iterator[tuple[str, LightCurve]]:
     if not np.isfinite(columns["mjd"]).all():
         raise TableError("column mjd has values that are not finite numbers")
     kind = np.where(np.isnan(columns["mag"]), Kind.UPPER_LIMIT, Kind.DETECTION).astype(np.int8)
-    sign = np.where(kind == Kind.UPPER_LIMIT, 0, sign)
     ids = table["object_id"].combine_chunks().dictionary_encode()
     codes = ids.indices.to_numpy(zero_copy_only=False)
     edges = np.flatnonzero(np.diff(codes, prepend=-1, append=-1))

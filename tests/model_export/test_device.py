@@ -17,9 +17,9 @@ from two_kinds import TINY, two_kinds  # noqa: E402
 
 from model_export.batches import length_batches  # noqa: E402
 from model_export.contrastive import PretrainConfig, Pretrainer, nt_xent  # noqa: E402
+from model_export.device import portable_weights  # noqa: E402
 from model_export.encoder import AlertClassifier  # noqa: E402
-from model_export.finetune import FinetuneConfig, Targets, finetune, training_loss  # noqa: E402
-from model_export.predict import ALL, predict  # noqa: E402
+from model_export.finetune import FinetuneConfig, Targets, training_loss  # noqa: E402
 from service.inference.tensors import alert_tokens  # noqa: E402
 
 CONFIG = FinetuneConfig(encoder=TINY)
@@ -84,9 +84,9 @@ def test_auxiliary_losses_count_what_is_known_alone(data, batch):
     assert float(found) == pytest.approx(float(total), rel=1e-5)
 
 
-def test_what_a_run_writes_loads_where_there_is_no_device(data, tmp_path):
-    config = replace(CONFIG, steps=2, warm_up=1, batch_size=16)
-    model = finetune(data, None, config, tmp_path)
-    assert {p.device.type for p in model.parameters()} == {"cpu"}
-    assert {t.device.type for t in torch.load(tmp_path / "model.pt", weights_only=True).values()} == {"cpu"}
-    assert np.isfinite(predict(model, data, config.parameters, (ALL,))[ALL].logits).all()
+def test_weights_are_written_for_machines_without_the_device():
+    with fake_tensors():
+        with torch.device("cuda"):
+            there = AlertClassifier(TINY)
+        assert {tensor.device.type for tensor in there.state_dict().values()} == {"cuda"}
+        assert {tensor.device.type for tensor in portable_weights(there).values()} == {"cpu"}

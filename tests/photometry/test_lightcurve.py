@@ -93,3 +93,14 @@ def test_bad_epochs_and_bad_bytes_are_refused():
     for packed in (b"", b"\x02", b"\x01" + b"x" * 35):
         with pytest.raises(ValueError, match="not a packed light curve"):
             LightCurve.unpack(packed)
+
+
+def test_an_upper_limit_has_no_sign() -> None:
+    curve = LightCurve.from_columns(
+        [1.0, 2.0, 3.0],
+        0,
+        mag=[np.nan, 19.0, 18.0],
+        sign=[1, -1, 1],
+        kind=[Kind.UPPER_LIMIT, Kind.DETECTION, Kind.FORCED],
+    )
+    assert curve.points["sign"].tolist() == [0, -1, 1]
