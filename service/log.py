@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import TextIO
 
 import orjson
 
@@ -24,9 +25,20 @@ class _JsonFormatter(logging.Formatter):
         return orjson.dumps(entry).decode()
 
 
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stderr` is now: one that was replaced and closed since would swallow every later line."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+
 def configure_logging(settings: LogSettings) -> None:
     """Send everything to standard error, once per process."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StandardError()
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
     handler.setFormatter(_JsonFormatter() if settings.format == "json" else text)
     logging.basicConfig(level=settings.level, handlers=[handler], force=True)

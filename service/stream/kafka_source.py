@@ -229,7 +229,7 @@ class KafkaSource:
                 continue
             kind, milliseconds = raw.timestamp()
             timestamp = None if kind == TIMESTAMP_NOT_AVAILABLE else milliseconds / 1000
-            if self._is_past_end(timestamp):
+            if timestamp is not None and self._is_past_end(milliseconds):
                 self._finish(place)
                 continue
             assignment.polled = raw.offset() + 1
@@ -249,9 +249,9 @@ class KafkaSource:
             )
         return accepted
 
-    def _is_past_end(self, timestamp: float | None) -> bool:
-        until = self.span.until if self.span is not None else None
-        return until is not None and timestamp is not None and timestamp >= until.timestamp()
+    def _is_past_end(self, timestamp_ms: int) -> bool:
+        until_ms = self.span.until_ms if self.span is not None else None
+        return until_ms is not None and timestamp_ms >= until_ms
 
     def _finish(self, place: Place) -> None:
         self._assigned[place].finished = True
@@ -304,8 +304,7 @@ class KafkaSource:
             begin: list[TopicPartition] = self._consumer.committed(partitions, timeout=QUERY_TIMEOUT_S)
             if self.span is not None:
                 fresh = [part for part in begin if part.offset < 0]
-                milliseconds = int(self.span.start.timestamp() * 1000)
-                asked = [TopicPartition(part.topic, part.partition, milliseconds) for part in fresh]
+                asked = [TopicPartition(part.topic, part.partition, self.span.start_ms) for part in fresh]
                 found = self._consumer.offsets_for_times(asked, timeout=QUERY_TIMEOUT_S) if asked else []
                 begin = [part for part in begin if part.offset >= 0] + found
         except KafkaException as error:

@@ -24,7 +24,11 @@ LIST_TIMEOUT_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of broker time to read again: messages with start <= timestamp < until (None: without end)."""
+    """A stretch of broker time to read again: messages with start <= timestamp < until (None: without end).
+
+    Brokers tell time in whole milliseconds. Both ends are floored to those, so that of two spans that meet in one
+    instant each message belongs to exactly one.
+    """
 
     start: datetime
     until: datetime | None = None
@@ -34,6 +38,20 @@ class Span:
             raise ValueError("the times of a span must name their time zone")
         if self.until is not None and self.until <= self.start:
             raise ValueError(f"the span ends ({self.until.isoformat()}) before it starts ({self.start.isoformat()})")
+
+    @property
+    def start_ms(self) -> int:
+        """The start in milliseconds since 1970."""
+        return _milliseconds(self.start)
+
+    @property
+    def until_ms(self) -> int | None:
+        """The end in milliseconds since 1970; None: without end."""
+        return None if self.until is None else _milliseconds(self.until)
+
+    def holds(self, timestamp_ms: int) -> bool:
+        """Whether a message with this broker timestamp belongs to the span."""
+        return self.start_ms <= timestamp_ms and (self.until_ms is None or timestamp_ms < self.until_ms)
 
 
 def wanted_topics(settings: KafkaSettings, now: datetime, span: Span | None = None) -> set[str]:
@@ -143,6 +161,11 @@ class TopicWatch:
             )
         self.topics = topics
         self.looked = True
+
+
+def _milliseconds(time: datetime) -> int:
+    """Milliseconds since 1970, floored without the rounding of a float."""
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 def _days(first: date, last: date) -> Iterator[date]:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.config import KafkaSettings
 from service.stream.topics import Span, live_topics, wanted_topics
@@ -62,3 +64,18 @@ def test_a_span_must_make_sense() -> None:
         Span(noon, noon)
     with pytest.raises(ValueError, match="time zone"):
         Span(datetime(2026, 3, 1))
+
+
+@given(
+    instants=st.lists(
+        st.datetimes(datetime(2018, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)), min_size=3, max_size=3
+    ).filter(lambda instants: len({instant.replace(microsecond=0) for instant in instants}) == 3),
+    offset_ms=st.integers(-2, 2),
+)
+def test_of_two_spans_that_meet_each_message_belongs_to_exactly_one(instants: list[datetime], offset_ms: int) -> None:
+    """Given spans that meet within a millisecond, then a message of that millisecond is read by one of them alone."""
+    first, middle, last = sorted(instants)
+    before, after = Span(first, middle), Span(middle, last)
+    timestamp_ms = (middle - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1) + offset_ms
+    assert before.holds(timestamp_ms) + after.holds(timestamp_ms) == 1
+    assert after.holds(timestamp_ms) == (offset_ms >= 0)
