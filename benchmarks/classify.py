@@ -165,7 +165,7 @@ def torch_eager(bundle: Bundle, best: Stopwatch) -> dict[str, Any]:
         return {"measured": False, "why": "torch is not installed here; run this in the training environment"}
     import torch
 
-    from model_export.encoder import AlertClassifier, EncoderConfig
+    from model_export.network.encoder import AlertClassifier, EncoderConfig
 
     torch.set_num_threads(1)
     config = EncoderConfig()

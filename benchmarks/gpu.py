@@ -141,7 +141,7 @@ def _ask(network: Any, device: Device, points: NDArray[Any], context: NDArray[An
 
 def _model(half: bool) -> Any:
     """alert-clr in its default size; `half`: the blocks in float16, as in the exported graph."""
-    from model_export.encoder import AlertClassifier, EncoderConfig
+    from model_export.network.encoder import AlertClassifier, EncoderConfig
 
     model = AlertClassifier(EncoderConfig()).eval()
     if half:
@@ -151,9 +151,9 @@ def _model(half: bool) -> Any:
 
 def _bundle(folder: Path, half: bool, padded: bool) -> Bundle:
     """The untrained network as a bundle, with a calibration that says nothing."""
-    from model_export.data import CLASSES
-    from model_export.export import Publication, export_alert_clr, write_manifest
-    from model_export.variants import bucket_lengths
+    from model_export.bundles.graph import Publication, export_alert_clr, write_manifest
+    from model_export.bundles.variants import bucket_lengths
+    from model_export.data.tables import CLASSES
     from service.inference.manifest import Calibration, Padding
 
     prior = np.full(len(CLASSES), 1 / len(CLASSES))

@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.machine import machine
-from service.inference.images import SIZE, light_curve_image, light_curve_images
+from service.inference.preprocessing.images import SIZE, light_curve_image, light_curve_images
 from service.photometry import LightCurve
 
 LENGTHS: Final = (10, 50, 100, 200, 1000)
@@ -100,7 +100,7 @@ def against_matplotlib(repeats: int) -> dict[str, Any]:
     """One figure per light curve, as it is usually done, and how far the two images are apart."""
     if importlib.util.find_spec("matplotlib") is None:
         return {"measured": False, "why": "matplotlib is not installed here; run this in the training environment"}
-    from model_export.images import compare, reference_image
+    from model_export.studies.vision.images import compare, reference_image
 
     found: dict[str, Any] = {"measured": True, "by_length": {}}
     rng = np.random.default_rng(0)
@@ -126,8 +126,8 @@ def networks(repeats: int) -> dict[str, Any]:
         return {"measured": False, "why": "timm is not installed here; run this in the training environment"}
     import torch
 
-    from model_export.configuration import CONFIGS, read_config
-    from model_export.vision_compare import VisionCompare
+    from model_export.studies.vision.compare import VisionCompare
+    from model_export.training.configuration import CONFIGS, read_config
 
     torch.set_num_threads(1)
     return {"measured": True} | {
@@ -140,8 +140,8 @@ def network(config: Any, repeats: int) -> dict[str, float]:
     """Milliseconds per image of the network of a `VisionConfig`, and how far its graph is from torch."""
     import torch
 
-    from model_export.export import export_graph, session
-    from model_export.vision import VisionBranch
+    from model_export.bundles.graph import export_graph, session
+    from model_export.studies.vision.network import VisionBranch
 
     branch, shape = VisionBranch(config).eval(), (NETWORK_BATCH, 3, config.image, config.image)
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))

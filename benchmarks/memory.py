@@ -38,11 +38,11 @@ from service.inference.bundle import default_bundle
 from service.inference.registry import ModelRegistry
 from service.simulate import simulate
 from service.store import Store, open_store
-from service.stream.archives import read_archive
-from service.stream.corridor import Corridor
-from service.stream.files import FileSink
-from service.stream.message import Batch, Message
+from service.stream.batch import Batch, Message
+from service.stream.files.archives import read_archive
+from service.stream.files.sinks import FileSink
 from service.stream.pipeline import Pipeline
+from service.stream.runner import Corridor
 
 FAMILIES: Final = 200  # different objects whose packets are repeated; some 20 MB, which count as the service's
 SAMPLES: Final = 50

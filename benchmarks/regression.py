@@ -36,7 +36,7 @@ from service.inference.registry import ModelRegistry
 from service.photometry import LightCurve
 from service.simulate import simulate
 from service.store import Increment, StoredClassification, open_store
-from service.stream.message import Batch, Message
+from service.stream.batch import Batch, Message
 from service.stream.pipeline import Pipeline
 
 KEPT: Final = Path(__file__).parent / "results" / "regression.json"

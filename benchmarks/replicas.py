@@ -38,8 +38,8 @@ from service.config import KafkaSettings, Settings, StoreSettings
 from service.inference.bundle import default_bundle
 from service.inference.registry import ModelRegistry
 from service.store import open_store
-from service.stream.message import Batch
-from service.stream.publish import publish
+from service.stream.batch import Batch
+from service.stream.kafka.producer import publish
 from service.stream.service import StreamService
 from tests.integration.postgres import PostgresServer, own_server
 

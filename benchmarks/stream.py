@@ -48,9 +48,9 @@ from service.metrics import STAGE_SECONDS, STAGES
 from service.photometry import Kind, LightCurve
 from service.simulate import simulate
 from service.store import open_store
-from service.stream.archives import read_archive
-from service.stream.message import Batch
-from service.stream.publish import publish
+from service.stream.batch import Batch
+from service.stream.files.archives import read_archive
+from service.stream.kafka.producer import publish
 from service.stream.service import StreamService
 
 WARM_UP = 1000

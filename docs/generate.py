@@ -19,8 +19,8 @@ from service import metrics
 from service.alerts import atlas
 from service.cli import cli
 from service.config import ENV_PREFIX, Settings
-from service.stream.classification import CLASSIFICATION
-from service.stream.dead_letters import DEAD_LETTER
+from service.output.classification import CLASSIFICATION
+from service.output.dead_letter import DEAD_LETTER
 
 FOLDER: Final = Path(__file__).resolve().parent
 NOTICE: Final = "<!-- Written by docs/generate.py: edit the code that it describes, then run it again. -->"
@@ -67,7 +67,7 @@ Messages are Avro in the standard's *single object* encoding: two marker bytes `
 fingerprint, then the record. So any Avro library can read them without a registry, given the schema: it lies in the
 package, and a running service gives it at `/schemas/classification.avsc` and `/schemas/dead_letter.avsc`.
 
-With this package at hand, `service.stream.classification.decode_classification(message.value())` gives the fields;
+With this package at hand, `service.output.classification.decode_classification(message.value())` gives the fields;
 without it, give what follows the ten bytes to your library's reader together with the schema (`schemaless_reader` in
 fastavro). [Beside a broker](stream.md) shows a whole consumer.
 

@@ -44,15 +44,15 @@ def export(
 ) -> None:
     """Write the run's model and calibration as a bundle, and verify it."""
     if stochastic:
-        from model_export.stochastic import Method
-        from model_export.stochastic_export import export_stochastic
+        from model_export.bundles.stochastic import export_stochastic
+        from model_export.network.stochastic_passes import Method
 
         try:
             export_stochastic(data, [run, *members], bundle, version, Method(stochastic, rate), passes, seed, fresh)
         except ValueError as error:
             raise click.ClickException(str(error)) from error
     else:
-        from model_export.bundle import export_run
+        from model_export.bundles.bundle import export_run
 
         export_run(data, run, bundle, version)
     click.echo(f"wrote {bundle}")
@@ -64,7 +64,7 @@ def export(
 @click.option("--dropout", default=0.1, show_default=True, help="Rate that training had: a graph does not keep it.")
 def recover(bundle: Path, run: Path, dropout: float) -> None:
     """Read torch weights back from a bundle into a run folder, for commands that take one."""
-    from model_export.recover import RecoveryError, recover_run
+    from model_export.bundles.recover import RecoveryError, recover_run
 
     try:
         recover_run(bundle, run, dropout)
@@ -79,7 +79,7 @@ def recover(bundle: Path, run: Path, dropout: float) -> None:
 @click.option("--data", type=click.Path(path_type=Path, exists=True), help="Compare on real light curves too.")
 def verify(bundle: Path, run: Path | None, data: Path | None) -> None:
     """Check hash, manifest, parity with torch, and latency."""
-    from model_export.bundle import verify_bundle
+    from model_export.bundles.bundle import verify_bundle
 
     for line in verify_bundle(bundle, run, data):
         click.echo(line)
@@ -93,7 +93,7 @@ def verify(bundle: Path, run: Path | None, data: Path | None) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the variant's bundle.")
 def variant(data: Path, bundle: Path, kind: str, run: Path | None, out: Path) -> None:
     """Write a faster variant, if macro-F1 and calibration move by less than half a point."""
-    from model_export.variants import VariantError, write_variant
+    from model_export.bundles.variants import VariantError, write_variant
 
     try:
         click.echo(write_variant(kind, data, bundle, out, run))
@@ -110,7 +110,7 @@ def variant(data: Path, bundle: Path, kind: str, run: Path | None, out: Path) ->
 @click.option("--version", default="1.0.0", show_default=True)
 def import_astra_command(encoder: Path, head: Path, out: Path, version: str) -> None:
     """Fuse a published Astra-CLR encoder, three windows and a head into a bundle."""
-    from model_export.import_astra import import_astra
+    from model_export.studies.astra.bundle import import_astra
 
     try:
         manifest = import_astra(encoder, head, out, version)

@@ -20,7 +20,7 @@ from model_export.cli.training import average, finetune, pretrain, probe, simula
 @click.pass_context
 def run(context: click.Context, data: Path, out: Path, small: bool, version: str) -> None:
     """The whole chain from tables to a judged bundle: data, pre-training, members, a student, its second round."""
-    from model_export.configuration import CONFIGS
+    from model_export.training.configuration import CONFIGS
 
     simulated, bundle, steps = out / "simulated", out / "bundle", 100 if small else None
     members = [out / f"member{seed}" for seed in range(1, 2 if small else 4)]

@@ -18,7 +18,7 @@ from model_export.cli.options import BUNDLE, DATA, FRESH, RUN
 @FRESH
 def calibrate(data: Path, run: Path, fresh: Path | None) -> None:
     """Fit temperatures, conformal thresholds and the out-of-distribution score on the validation split."""
-    from model_export.calibrate import calibrate_run
+    from model_export.judging.calibrate import calibrate_run
 
     calibrate_run(data, run, fresh)
     click.echo(f"wrote {run / 'calibration.json'}")
@@ -32,8 +32,8 @@ def calibrate(data: Path, run: Path, fresh: Path | None) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file to keep the table in.")
 def choose(data: Path, runs: tuple[Path, ...], out: Path | None) -> None:
     """Compare finished runs, and their mean, by log-loss on the validation split."""
-    from model_export.choose import POPULATIONS, table, validation_losses
-    from model_export.data import load_difference
+    from model_export.data.tables import load_difference
+    from model_export.judging.choose import POPULATIONS, table, validation_losses
 
     found = validation_losses(load_difference(data), runs)
     for population in POPULATIONS:
@@ -62,14 +62,14 @@ def evaluate(
     data: Path, bundle: Path, baselines: bool, run: Path | None, curves: tuple[Path, ...], later_years: Path | None
 ) -> None:
     """Judge a bundle on the test split; writes metrics.json into it."""
-    from model_export.data import load_difference
-    from model_export.evaluate import evaluate as figures_of
-    from model_export.evaluate import write_metrics
+    from model_export.data.tables import load_difference
+    from model_export.judging.evaluate import evaluate as figures_of
+    from model_export.judging.evaluate import write_metrics
 
     real = load_difference(data)
     figures: dict[str, Any] = figures_of(bundle, real)
     if baselines:
-        from model_export.baselines import baseline_figures
+        from model_export.judging.baselines import baseline_figures
 
         figures["baselines"] = baseline_figures(real)
     if run:
@@ -87,8 +87,8 @@ def evaluate(
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file; by default later_years.json in the run.")
 def later_years_command(data: Path, run: Path, out: Path | None) -> None:
     """Judge a run that was kept from later years (seen_before in its config) on what was found in them."""
-    from model_export.data import load_difference
-    from model_export.later_years import later_years
+    from model_export.data.tables import load_difference
+    from model_export.judging.later_years import later_years
 
     figures = later_years(load_difference(data), run)
     (out or run / "later_years.json").write_text(json.dumps(figures, indent=1) + "\n")
@@ -104,7 +104,7 @@ def later_years_command(data: Path, run: Path, out: Path | None) -> None:
 @click.option("--card", type=click.Path(path_type=Path), help="Also copy the model card here.")
 def report(bundle: Path, out: Path, card: Path | None) -> None:
     """Plots, report.md and the model card from the bundle's metrics.json."""
-    from model_export.report import write_report
+    from model_export.judging.report import write_report
 
     write_report(bundle / "metrics.json", bundle, out)
     if card:
@@ -136,10 +136,10 @@ def uncertainty(
     figure: Path | None,
 ) -> None:
     """Judge how well each uncertainty finds the classifier's own mistakes, against the plain softmax."""
-    from model_export.bundle import load_run
-    from model_export.data import load_difference
-    from model_export.uncertainty import Bench, figures, judge_all
-    from model_export.uncertainty_report import draw_figure, tables
+    from model_export.bundles.bundle import load_run
+    from model_export.data.tables import load_difference
+    from model_export.studies.uncertainty.judge import Bench, figures, judge_all
+    from model_export.studies.uncertainty.report import draw_figure, tables
 
     bench = Bench(load_difference(data), load_run(shipped)[1].alert_share)
     judged = list(judge_all(bench, shipped, list(members), hsa, passes, kept))
@@ -157,7 +157,7 @@ def uncertainty(
 @click.option("--out", type=click.Path(path_type=Path), default=Path("model_export/results/uncertainty-cost.json"))
 def uncertainty_cost(passes: int, out: Path) -> None:
     """Milliseconds per light curve of 50 points on one core, by method."""
-    from model_export.uncertainty_cost import costs
+    from model_export.studies.uncertainty.cost import costs
 
     told = costs(passes)
     out.parent.mkdir(parents=True, exist_ok=True)

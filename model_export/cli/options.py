@@ -27,7 +27,7 @@ FRESH = click.option(
     " objects, from which the network learnt, is out of distribution.",
 )
 CONFIG = click.option(
-    "--config", type=click.Path(path_type=Path, exists=True), help="TOML file, see model_export/configs."
+    "--config", type=click.Path(path_type=Path, exists=True), help="TOML file, see model_export/training/configs."
 )
 RUN = click.option(
     "--run", type=click.Path(path_type=Path), required=True, help="Folder of the run: weights, config, history."

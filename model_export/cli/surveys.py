@@ -23,10 +23,10 @@ from model_export.cli.options import CONFIG
 @click.option("--result", type=click.Path(path_type=Path), help="Also write the figures (JSON) here.")
 def compare_surveys(data: Path | None, config: Path | None, out: Path, result: Path | None) -> None:
     """Train and judge every way of joining two surveys; resumes where --out holds some of the runs."""
-    from model_export.compare_judge import judge
-    from model_export.compare_report import write_report
-    from model_export.compare_surveys import CompareConfig, run_networks
-    from model_export.configuration import CONFIGS, read_config
+    from model_export.studies.two_surveys.judge import judge
+    from model_export.studies.two_surveys.report import write_report
+    from model_export.studies.two_surveys.strategies import CompareConfig, run_networks
+    from model_export.training.configuration import CONFIGS, read_config
 
     settings = read_config(CompareConfig, config or CONFIGS / "compare-surveys.toml")
     figures = judge(out, run_networks(out, data, settings, click.echo), settings)
@@ -50,10 +50,10 @@ def export_two_surveys(
     run: Path, seed: int, data: Path | None, config: Path | None, bundle: Path, version: str
 ) -> None:
     """Write a two-survey model as a bundle, calibrated on its validation split."""
-    from model_export.compare_surveys import CompareConfig, Task, tables
-    from model_export.configuration import CONFIGS, read_config
-    from model_export.multisurvey_bundle import write_bundle
-    from model_export.two_surveys import load_two_surveys
+    from model_export.studies.two_surveys.bundle import write_bundle
+    from model_export.studies.two_surveys.simulate import load_two_surveys
+    from model_export.studies.two_surveys.strategies import CompareConfig, Task, tables
+    from model_export.training.configuration import CONFIGS, read_config
 
     settings = read_config(CompareConfig, config or CONFIGS / "compare-surveys.toml")
     task = Task.of(load_two_surveys(tables(run, data, settings)), settings.training)
@@ -80,8 +80,8 @@ def compare_vision(
     data: Path | None, config: Path | None, weights: Path | None, out: Path, result: Path | None
 ) -> None:
     """Train and judge vision transformers on images of two surveys; resumes where --out holds some of the runs."""
-    from model_export.configuration import CONFIGS, read_config
-    from model_export.vision_compare import VisionCompare, judge, run_networks, table
+    from model_export.studies.vision.compare import VisionCompare, judge, run_networks, table
+    from model_export.training.configuration import CONFIGS, read_config
 
     settings = read_config(VisionCompare, config or CONFIGS / "vision-small.toml")
     try:
@@ -105,10 +105,10 @@ def compare_vision(
 @click.option("--version", required=True, help="Version of the bundle, e.g. 1.0.0.")
 def export_vision(run: Path, seed: int, data: Path | None, config: Path | None, bundle: Path, version: str) -> None:
     """Write a two-survey vision model as a bundle, calibrated on its validation split."""
-    from model_export.compare_surveys import CompareConfig, tables
-    from model_export.configuration import CONFIGS, read_config
-    from model_export.vision_bundle import write_bundle
-    from model_export.vision_compare import Task, VisionCompare
+    from model_export.studies.two_surveys.strategies import CompareConfig, tables
+    from model_export.studies.vision.bundle import write_bundle
+    from model_export.studies.vision.compare import Task, VisionCompare
+    from model_export.training.configuration import CONFIGS, read_config
 
     settings = read_config(VisionCompare, config or CONFIGS / "vision-small.toml")
     simulated = CompareConfig(per_class=settings.per_class, simulation_seed=settings.simulation_seed)

@@ -18,7 +18,7 @@ from model_export.cli.options import CONFIG, DATA, RUN, SIMULATED
 @click.option("--scale", default=1.0, show_default=True, help="Fraction of the usual number of objects.")
 def simulate_data(data: Path, out: Path, seed: int, scale: float) -> None:
     """Make alert-like histories of variable stars and active nuclei."""
-    from model_export.simulate import simulate
+    from model_export.data.simulate import simulate
 
     simulate(data, out, seed, scale)
 
@@ -32,17 +32,17 @@ def simulate_data(data: Path, out: Path, seed: int, scale: float) -> None:
 @click.option("--steps", type=int, help="Overrides the config.")
 def pretrain(data: Path, simulated: Path | None, config: Path | None, run: Path, model: str, steps: int | None) -> None:
     """Contrastive pre-training on early, late and hard views; labels are not read."""
-    from model_export.configuration import read_config
+    from model_export.training.configuration import read_config
 
     _note_data(run, data)
     if model == "astra-clr":
-        from model_export.astra_train import AstraPretrainConfig, load_stars, pretrain_astra
+        from model_export.studies.astra.training import AstraPretrainConfig, load_stars, pretrain_astra
 
         pretrain_astra(load_stars(data), read_config(AstraPretrainConfig, config, steps=steps), run)
         return
-    from model_export.contrastive import PretrainConfig
-    from model_export.contrastive import pretrain as train
-    from model_export.data import load_difference
+    from model_export.data.tables import load_difference
+    from model_export.training.pretrain import PretrainConfig
+    from model_export.training.pretrain import pretrain as train
 
     train(load_difference(data), _simulated(simulated), read_config(PretrainConfig, config, steps=steps), run)
 
@@ -88,19 +88,19 @@ def finetune(
     seed: int | None,
 ) -> None:
     """Supervised training; without --start from scratch. Resumes where the run has a checkpoint."""
-    from model_export.configuration import read_config
+    from model_export.training.configuration import read_config
 
     if early_teachers and not teachers:
         raise click.UsageError("--early-teacher needs a --teacher for views with more detections")
     _note_data(run, data)
     if model == "astra-clr":
-        from model_export.astra_train import AstraFinetuneConfig, finetune_astra, load_stars
+        from model_export.studies.astra.training import AstraFinetuneConfig, finetune_astra, load_stars
 
         finetune_astra(load_stars(data), read_config(AstraFinetuneConfig, config, steps=steps), run, start)
         return
-    from model_export.data import load_difference
-    from model_export.finetune import FinetuneConfig
-    from model_export.finetune import finetune as train
+    from model_export.data.tables import load_difference
+    from model_export.training.finetune import FinetuneConfig
+    from model_export.training.finetune import finetune as train
 
     settings = read_config(FinetuneConfig, config, steps=steps, seed=seed)
     train(load_difference(data), _simulated(simulated), settings, run, start, teachers, early_teachers)
@@ -118,7 +118,7 @@ def finetune(
 @RUN
 def average(parts: tuple[tuple[Path, float], ...], run: Path) -> None:
     """Write a run with the mean weights of several: one network that keeps something of each."""
-    from model_export.soup import average_runs
+    from model_export.training.average import average_runs
 
     try:
         average_runs([part for part, _ in parts], [share for _, share in parts], run)
@@ -137,10 +137,10 @@ def probe(data: Path, run: Path, steps: int, draws: int, out: Path | None) -> No
     """Pre-trained against scratch at 10, 50 and 200 labels per class."""
     import torch
 
-    from model_export.data import load_difference
-    from model_export.encoder import AlertEncoder
-    from model_export.finetune import FinetuneConfig
-    from model_export.probe import label_curve
+    from model_export.data.tables import load_difference
+    from model_export.judging.probe import label_curve
+    from model_export.network.encoder import AlertEncoder
+    from model_export.training.finetune import FinetuneConfig
 
     config = FinetuneConfig()
     encoder = AlertEncoder(config.encoder)
@@ -157,14 +157,14 @@ def probe(data: Path, run: Path, steps: int, draws: int, out: Path | None) -> No
 def _simulated(folder: Path | None) -> Any:
     if folder is None:
         return None
-    from model_export.simulate import load_simulated
+    from model_export.data.simulate import load_simulated
 
     return load_simulated(folder)
 
 
 def _note_data(run: Path, data: Path) -> None:
     """Every run says what it was trained on."""
-    from model_export.data import data_digest
+    from model_export.data.tables import data_digest
 
     run.mkdir(parents=True, exist_ok=True)
     (run / "data.json").write_text(json.dumps({"folder": data.name, "sha256": data_digest(data)}) + "\n")

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from starlette.responses import Response
 
 from service.alerts import AlertError, SchemaSourceUnavailableError
+from service.alerts.quality import failed_cuts
 from service.api.answers import (
     Classification,
     Classifications,
@@ -24,11 +25,10 @@ from service.api.context import Context, Here, in_thread
 from service.api.light_curves import AnyLightCurve, LightCurveBody, Unit, parse_light_curves
 from service.api.problems import FieldError, ProblemError, invalid, responses
 from service.api.tables import CSV, PARQUET, TABLE_TYPES, parse_table
+from service.output.classification import document
 from service.photometry import LightCurve
-from service.stream.classification import document
-from service.stream.message import Item, Message
+from service.stream.batch import Item, Message
 from service.stream.pipeline import preview
-from service.stream.quality import failed_cuts
 
 router: Final = APIRouter(prefix="/v1", tags=["classify"])
 

@@ -14,9 +14,9 @@ from service.alerts import atlas
 from service.api.answers import json_response
 from service.api.context import Context, Here, in_thread
 from service.api.problems import FieldError, ProblemError, responses
+from service.output.classification import CLASSIFICATION
+from service.output.dead_letter import DEAD_LETTER
 from service.store.interface import StoreUnavailableError
-from service.stream.classification import CLASSIFICATION
-from service.stream.dead_letters import DEAD_LETTER
 
 router: Final = APIRouter(tags=["operations"])
 metrics_router: Final = APIRouter(tags=["operations"])

@@ -14,10 +14,10 @@ from rich.table import Column, Table
 from service.cli.errors import explains
 from service.cli.tables import print_table
 from service.config import ConfigError, KafkaSettings, load_settings
-from service.stream.corridor import StreamError
-from service.stream.dead_letter_topic import read_dead_letters, replay_dead_letters
-from service.stream.dead_letters import DeadLetter, read_dead_letter_file
-from service.stream.publish import PublishError
+from service.output.dead_letter import DeadLetter, read_dead_letter_file
+from service.stream.kafka.dead_letter_topic import read_dead_letters, replay_dead_letters
+from service.stream.kafka.producer import PublishError
+from service.stream.runner import StreamError
 
 _file = click.option(
     "--file",

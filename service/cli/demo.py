@@ -29,10 +29,10 @@ from service.log import configure_logging
 from service.simulate import SimulatedAlert, Sky
 from service.store import open_store
 from service.stream.accounting import Accounting
-from service.stream.corridor import Corridor
-from service.stream.files import FileSink
-from service.stream.message import Batch, Message
+from service.stream.batch import Batch, Message
+from service.stream.files.sinks import FileSink
 from service.stream.pipeline import Pipeline
+from service.stream.runner import Corridor
 from service.stream.service import StreamHealth
 
 # A sky of this size sends some 600 alerts on a clear night, one night in four being lost to weather: objects are seen

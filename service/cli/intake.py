@@ -12,13 +12,13 @@ import orjson
 
 from service.alerts import Alert, AlertError, Decoder
 from service.alerts.atlas_table import is_atlas_table, read_atlas_table
+from service.alerts.quality import failed_cuts, quality_flags
 from service.config import QualitySettings
 from service.photometry import SURVEYS_BY_POSITION, LightCurve
 from service.photometry.table import TableError, light_curves, read_points_table
 from service.store import JOIN_RADIUS_ARCSEC
 from service.store.sky import separation_arcsec
-from service.stream.archives import TAR_SUFFIXES, ArchiveError, read_archive
-from service.stream.quality import failed_cuts, quality_flags
+from service.stream.files.archives import TAR_SUFFIXES, ArchiveError, read_archive
 
 TABLE_SUFFIXES: Final = (".parquet", ".csv")
 ATLAS_SUFFIXES: Final = (".txt", ".csv", ".dat")

@@ -18,12 +18,12 @@ from service.inference.session import DeviceError
 from service.log import configure_logging
 from service.store import StoreUnavailableError, StoreVersionError, open_store
 from service.stream.accounting import Account
-from service.stream.archives import ArchiveError
-from service.stream.corridor import StreamError
-from service.stream.files import FileSink, JsonLines, Parquet, Writer
-from service.stream.message import Batch
+from service.stream.batch import Batch
+from service.stream.files.archives import ArchiveError
+from service.stream.files.replay import replay_archive
+from service.stream.files.sinks import FileSink, JsonLines, Parquet, Writer
 from service.stream.pipeline import Pipeline
-from service.stream.replay import replay_archive
+from service.stream.runner import StreamError
 
 
 @click.command()

@@ -28,9 +28,9 @@ from service.inference.bundle import BundleError
 from service.inference.session import DeviceError
 from service.log import configure_logging
 from service.store import StoreUnavailableError, StoreVersionError, open_store
-from service.stream.corridor import StreamError
+from service.stream.kafka.topics import Span
+from service.stream.runner import StreamError
 from service.stream.service import StreamService, schema_source
-from service.stream.topics import Span
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from service.config import ConfigError, load_settings
 from service.simulate import BALANCED, STREAM, write_packets
 from service.simulate import simulate as simulated
 from service.simulate.packets import SCHEMA_VERSIONS
-from service.stream.publish import PublishError, publish
+from service.stream.kafka.producer import PublishError, publish
 
 
 @click.command()

@@ -20,8 +20,8 @@ from rich.table import Table
 
 from service.cli.errors import explains
 from service.config import ConfigError, KafkaSettings, load_settings
-from service.stream.classification import decode_classification
-from service.stream.clients import client_config
+from service.output.classification import decode_classification
+from service.stream.kafka.client_settings import client_config
 
 POLL_S: Final = 1.0
 ROWS: Final = 20

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from service.inference.batching import fill_up
 from service.inference.manifest import Manifest
-from service.inference.preprocessings import BATCHED, PREPROCESSINGS, READS
+from service.inference.preprocessing.registry import BATCHED, PREPROCESSINGS, READS
 from service.photometry import LightCurve
 from service.validation import said
 

@@ -16,7 +16,7 @@ class _Strict(BaseModel):
 
 
 class Preprocessing(_Strict):
-    """Which function of `service.inference.preprocessings` makes the graph's inputs, and with what parameters."""
+    """Which function of `preprocessing.registry` makes the graph's inputs, and with what parameters."""
 
     id: str = Field(examples=["alert-clr/1"])
     parameters: dict[str, Any] = Field(default_factory=dict)

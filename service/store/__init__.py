@@ -16,7 +16,7 @@ from service.store.interface import (
 )
 from service.store.joining import JOIN_RADIUS_ARCSEC
 from service.store.sky import Cone
-from service.store.sqlite import SqliteStore
+from service.store.sqlite.store import SqliteStore
 
 __all__ = [
     "JOIN_RADIUS_ARCSEC",
@@ -49,7 +49,7 @@ def open_store(url: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC) -> Stor
         if rest.startswith("/"):
             return SqliteStore(Path(rest[1:]), join_radius_arcsec)
     if separator and scheme in ("postgresql", "postgres"):
-        from service.store.postgres import PostgresStore  # an optional extra
+        from service.store.postgres.store import PostgresStore  # an optional extra
 
         return PostgresStore(url, join_radius_arcsec)
     raise ValueError(f"store url {_without_password(url)!r} is neither sqlite:///PATH nor postgresql://...")

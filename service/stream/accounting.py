@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service import metrics
-from service.stream.message import Batch, DeadLettered, Filtered, Place, Published, Returned
+from service.stream.batch import Batch, DeadLettered, Filtered, Place, Published, Returned
 
 log = logging.getLogger(__name__)
 

@@ -13,17 +13,17 @@ from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
 from service.alerts.alert import Alert, AlertError
+from service.alerts.quality import NO_USABLE_PHOTOMETRY, failed_cuts
 from service.alerts.schemas import SchemaSourceUnavailableError
 from service.config import QualitySettings
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.inference.registry import Residents
 from service.metrics import stage
+from service.output.classification import CLASSIFICATION, document, stored
 from service.photometry import SURVEYS_BY_POSITION
 from service.store.interface import Increment, Store, StoredClassification, StoredObject, StoreUnavailableError
-from service.stream.classification import CLASSIFICATION, document, stored
-from service.stream.message import Batch, DeadLettered, Filtered, Item, Published
-from service.stream.quality import NO_USABLE_PHOTOMETRY, failed_cuts
+from service.stream.batch import Batch, DeadLettered, Filtered, Item, Published
 
 log = logging.getLogger(__name__)
 

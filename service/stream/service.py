@@ -15,13 +15,13 @@ from service.alerts.schemas import SchemaFolder, SchemaRegistry, SchemaSource
 from service.config import Delivery, KafkaSettings, Settings
 from service.store.interface import Store
 from service.stream.accounting import Accounting
-from service.stream.corridor import Corridor, Sink, StreamError
-from service.stream.kafka_sink import KafkaSink
-from service.stream.kafka_source import KafkaSource
-from service.stream.message import Batch
+from service.stream.batch import Batch
+from service.stream.kafka.sink import KafkaSink
+from service.stream.kafka.source import KafkaSource
+from service.stream.kafka.topics import Span
+from service.stream.kafka.transactional_sink import TransactionalSink
 from service.stream.pipeline import Models, Pipeline
-from service.stream.topics import Span
-from service.stream.transactions import TransactionalSink
+from service.stream.runner import Corridor, Sink, StreamError
 
 log = logging.getLogger(__name__)
 

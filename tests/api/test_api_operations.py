@@ -20,10 +20,10 @@ from service.api import create_app
 from service.api.pulse import Pulse
 from service.api.server import Server
 from service.config import Settings
+from service.output.classification import CLASSIFICATION
 from service.store import Store, StoreUnavailableError
 from service.stream.accounting import Accounting
-from service.stream.classification import CLASSIFICATION
-from service.stream.message import Batch, Message
+from service.stream.batch import Batch, Message
 from service.stream.service import StreamHealth
 from tests.api.examples import MakeClient
 

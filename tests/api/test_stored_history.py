@@ -11,7 +11,7 @@ from service.config import Settings
 from service.inference.registry import ModelRegistry
 from service.simulate import SimulatedAlert
 from service.store import Increment, Store
-from service.stream.message import Batch, Message
+from service.stream.batch import Batch, Message
 from service.stream.pipeline import Pipeline
 from tests.alerts.atlas_tables import exposures
 

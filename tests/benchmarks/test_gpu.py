@@ -8,8 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from benchmarks import report  # noqa: E402
-from benchmarks.gpu import main  # noqa: E402
+from benchmarks import report
+from benchmarks.gpu import main
 
 pytestmark = pytest.mark.torch
 SMALL = ["--device", "cpu", "--batches", "1", "4", "--lengths", "16", "--mixed", "64", "--repeats", "1"]

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.tensors import CONTEXT_FEATURES, POINT_FEATURES, Tokens
+from service.inference.preprocessing.alert_clr import CONTEXT_FEATURES, POINT_FEATURES, Tokens
 from service.photometry import BAND_CODES, Kind
 from service.photometry.flux import MAG_PER_RELATIVE_FLUX
 
@@ -21,7 +21,7 @@ _REFERENCE_RANGE: Final = (5.0, 26.0)
 
 
 def reference_tokens(points: NDArray[np.void], counts: NDArray[np.int64], parameters: Mapping[str, Any]) -> Tokens:
-    """`service.inference.tensors.alert_tokens`, a column at a time."""
+    """`service.inference.preprocessing.alert_clr.alert_tokens`, a column at a time."""
     known = (points["kind"] != Kind.FORCED) & (points["band"] <= _MODEL_BANDS[-1]) & (points["band"] >= 0)
     curve = np.repeat(np.arange(len(counts)), counts)
     if not known.all():

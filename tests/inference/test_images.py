@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from service.inference.images import COLOURS, draw_images, light_curve_image, light_curve_images
-from service.inference.preprocessings import BATCHED, PREPROCESSINGS
+from service.inference.preprocessing.images import COLOURS, draw_images, light_curve_image, light_curve_images
+from service.inference.preprocessing.registry import BATCHED, PREPROCESSINGS
 from service.photometry import BAND_CODES, BANDS, SURVEY_CODES, Kind, LightCurve, end_to_end
 from service.photometry.table import light_curves, read_points_table
 

@@ -13,7 +13,7 @@ from tiny_bundle import TAXONOMY, WriteBundle
 from service.config import Device
 from service.inference.bundle import BundleError, load_bundle
 from service.inference.classifier import Classifier
-from service.inference.preprocessings import PREPROCESSINGS, READS
+from service.inference.preprocessing.registry import PREPROCESSINGS, READS
 from service.inference.registry import ModelRegistry
 from service.photometry import BAND_CODES, SURVEY_CODES, LightCurve
 

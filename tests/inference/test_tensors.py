@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from reference_tokens import reference_tokens
 
-from service.inference.preprocessings import PREPROCESSINGS
-from service.inference.tensors import (
+from service.inference.preprocessing.alert_clr import (
     CONTEXT_FEATURES,
     POINT_FEATURES,
     alert_clr,
@@ -21,6 +20,7 @@ from service.inference.tensors import (
     alert_tokens,
     windows,
 )
+from service.inference.preprocessing.registry import PREPROCESSINGS
 from service.photometry import POINT, Kind, LightCurve, end_to_end
 from service.photometry.table import light_curves, read_points_table
 

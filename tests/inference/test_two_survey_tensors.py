@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.inference.tensors import POINT_FEATURES, alert_tokens
-from service.inference.two_survey_tensors import (
+from service.inference.preprocessing.alert_clr import POINT_FEATURES, alert_tokens
+from service.inference.preprocessing.two_survey import (
     NIGHT_FEATURES,
     TWO_SURVEY_FEATURES,
     survey_tokens,

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from service.inference.tensors import CONTEXT_FEATURES, POINT_FEATURES, alert_clr
+from service.inference.preprocessing.alert_clr import CONTEXT_FEATURES, POINT_FEATURES, alert_clr
 from service.photometry import Kind, LightCurve
 
 WriteBundle = Callable[..., Path]  # the fixture of that name in conftest.py

@@ -7,15 +7,15 @@ import threading
 asked = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: asked.set())  # before the slow imports: a stop may come at any time
 
-import logging  # noqa: E402
-import os  # noqa: E402
+import logging
+import os
 
-from service.config import Settings  # noqa: E402
-from service.inference.bundle import default_bundle  # noqa: E402
-from service.inference.registry import ModelRegistry  # noqa: E402
-from service.store import open_store  # noqa: E402
-from service.stream.corridor import StreamError  # noqa: E402
-from service.stream.service import StreamService  # noqa: E402
+from service.config import Settings
+from service.inference.bundle import default_bundle
+from service.inference.registry import ModelRegistry
+from service.store import open_store
+from service.stream.runner import StreamError
+from service.stream.service import StreamService
 
 
 def main() -> None:

@@ -20,10 +20,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from service.config import KafkaSettings, PipelineSettings, Settings, StoreSettings
 from service.inference.registry import ModelRegistry
+from service.output.classification import decode_classification
+from service.output.dead_letter import DeadLetter
 from service.store import Store, open_store
-from service.stream.classification import decode_classification
-from service.stream.dead_letters import DeadLetter
-from service.stream.publish import publish
+from service.stream.kafka.producer import publish
 from service.stream.service import StreamService
 
 ROOT = Path(__file__).resolve().parents[2]

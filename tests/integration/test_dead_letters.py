@@ -10,7 +10,7 @@ import pytest
 from service.config import Delivery
 from service.inference.registry import ModelRegistry
 from service.simulate import simulate
-from service.stream.dead_letter_topic import read_dead_letters, replay_dead_letters
+from service.stream.kafka.dead_letter_topic import read_dead_letters, replay_dead_letters
 from tests.integration.poison import poison
 from tests.integration.streams import Cluster, eventually, streaming
 

@@ -13,9 +13,9 @@ from service.config import PipelineSettings
 from service.inference.registry import ModelRegistry
 from service.simulate import simulate
 from service.stream.accounting import Accounting
-from service.stream.kafka_sink import KafkaSink
-from service.stream.kafka_source import KafkaSource
-from service.stream.message import Batch
+from service.stream.batch import Batch
+from service.stream.kafka.sink import KafkaSink
+from service.stream.kafka.source import KafkaSource
 from service.stream.pipeline import Pipeline
 from tests.integration.streams import Cluster, eventually, streaming
 
@@ -36,7 +36,7 @@ def test_partitions_are_paused_and_resumed_and_nothing_is_lost(
     """Given 300 alerts in a topic, when the model or the output takes half a second each time, then the partitions are
     paused and resumed, what is under way has a bound far below the topic, and every alert is classified once.
     """
-    monkeypatch.setattr("service.stream.corridor.ENOUGH_TOGETHER", TOGETHER)
+    monkeypatch.setattr("service.stream.runner.ENOUGH_TOGETHER", TOGETHER)
     under_way: list[int] = []
     told: list[str] = []
     take, step = Accounting.take, getattr(*slow)

@@ -11,8 +11,8 @@ import pytest
 
 from service.inference.bundle import BundleError, default_bundle, default_bundle_folder
 from service.inference.registry import ModelRegistry
+from service.output.classification import decode_classification
 from service.simulate import simulate
-from service.stream.classification import decode_classification
 from tests.integration.streams import Cluster, eventually, streaming
 
 pytestmark = pytest.mark.kafka

@@ -9,8 +9,8 @@ import pytest
 
 from service.inference.registry import ModelRegistry
 from service.simulate import simulate
+from service.stream.kafka.topics import Span
 from service.stream.service import StreamService
-from service.stream.topics import Span
 from tests.integration.streams import Cluster, eventually, streaming
 
 pytestmark = pytest.mark.kafka

@@ -9,15 +9,15 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-import onnxruntime  # noqa: E402
+import onnxruntime
 
-from model_export.astra import AstraClassifier, AstraConfig, AstraEncoder, ProjectionHead, time_encoding  # noqa: E402
-from model_export.astra_views import ANCHOR, HARD, OUTLIER, SHORT, draw_view  # noqa: E402
-from model_export.contrastive import noam, nt_xent  # noqa: E402
-from model_export.export import export_graph  # noqa: E402
-from model_export.import_astra import import_astra  # noqa: E402
-from service.inference.tensors import astra_clr  # noqa: E402
-from service.photometry import LightCurve  # noqa: E402
+from model_export.bundles.graph import export_graph
+from model_export.studies.astra.bundle import import_astra
+from model_export.studies.astra.network import AstraClassifier, AstraConfig, AstraEncoder, ProjectionHead, time_encoding
+from model_export.studies.astra.views import ANCHOR, HARD, OUTLIER, SHORT, draw_view
+from model_export.training.pretrain import noam, nt_xent
+from service.inference.preprocessing.alert_clr import astra_clr
+from service.photometry import LightCurve
 
 SMALL = AstraConfig(width=32, layers=2, heads=4, feed_forward=64, band_hidden=8)
 

@@ -10,19 +10,19 @@ from click.testing import CliRunner
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from model_export.astra import AstraConfig  # noqa: E402
-from model_export.astra_train import (  # noqa: E402
+from model_export.bundles.graph import export_graph
+from model_export.cli import main
+from model_export.data.tables import CLASSES, Dataset
+from model_export.studies.astra.bundle import Head
+from model_export.studies.astra.network import AstraConfig
+from model_export.studies.astra.training import (
     AstraFinetuneConfig,
     AstraPretrainConfig,
     finetune_astra,
     pretrain_astra,
     well_sampled,
 )
-from model_export.cli import main  # noqa: E402
-from model_export.data import CLASSES, Dataset  # noqa: E402
-from model_export.export import export_graph  # noqa: E402
-from model_export.import_astra import Head  # noqa: E402
-from service.photometry import POINT, Kind  # noqa: E402
+from service.photometry import POINT, Kind
 
 SMALL = AstraConfig(width=16, layers=3, heads=2, feed_forward=32, band_hidden=4, projection=8)
 

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
-from model_export.cli import main  # noqa: E402
-from service.inference.manifest import Manifest  # noqa: E402
+from model_export.cli import main
+from service.inference.manifest import Manifest
 
 
 @pytest.mark.real_data

@@ -9,12 +9,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds  # noqa: E402
+from two_kinds import TINY, two_kinds
 
-from model_export.choose import MEAN, POPULATIONS, table, validation_losses  # noqa: E402
-from model_export.finetune import FinetuneConfig, finetune  # noqa: E402
-from model_export.predict import ALL, predict  # noqa: E402
-from model_export.prior import published_prior  # noqa: E402
+from model_export.data.prior import published_prior
+from model_export.judging.choose import MEAN, POPULATIONS, table, validation_losses
+from model_export.network.predict import ALL, predict
+from model_export.training.finetune import FinetuneConfig, finetune
 
 
 def test_a_trained_run_beats_an_untrained_one_and_their_mean_lies_between(rng, tmp_path: Path):

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from model_export.data import CLASSES, DETECTION_SNR, Dataset, assign_splits, load_difference  # noqa: E402
-from model_export.views import (  # noqa: E402
+from model_export.data.tables import CLASSES, DETECTION_SNR, Dataset, assign_splits, load_difference
+from model_export.data.views import (
     ViewConfig,
     augment,
     detections_before,
@@ -21,8 +21,8 @@ from model_export.views import (  # noqa: E402
     prefix,
     withhold_context,
 )
-from service.inference.tensors import CONTEXT_FEATURES, alert_tokens  # noqa: E402
-from service.photometry import Kind  # noqa: E402
+from service.inference.preprocessing.alert_clr import CONTEXT_FEATURES, alert_tokens
+from service.photometry import Kind
 
 
 def objects(n: int) -> pd.DataFrame:

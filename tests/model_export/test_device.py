@@ -11,16 +11,16 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
-from torch.fx.experimental.symbolic_shapes import ShapeEnv  # noqa: E402
-from two_kinds import TINY, two_kinds  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from two_kinds import TINY, two_kinds
 
-from model_export.batches import length_batches  # noqa: E402
-from model_export.contrastive import PretrainConfig, Pretrainer, nt_xent  # noqa: E402
-from model_export.device import portable_weights  # noqa: E402
-from model_export.encoder import AlertClassifier  # noqa: E402
-from model_export.finetune import FinetuneConfig, Targets, training_loss  # noqa: E402
-from service.inference.tensors import alert_tokens  # noqa: E402
+from model_export.data.batches import length_batches
+from model_export.network.encoder import AlertClassifier
+from model_export.training.device import portable_weights
+from model_export.training.finetune import FinetuneConfig, Targets, training_loss
+from model_export.training.pretrain import PretrainConfig, Pretrainer, nt_xent
+from service.inference.preprocessing.alert_clr import alert_tokens
 
 CONFIG = FinetuneConfig(encoder=TINY)
 

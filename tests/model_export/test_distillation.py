@@ -9,14 +9,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds  # noqa: E402
+from two_kinds import TINY, two_kinds
 
-from model_export.batches import length_batches  # noqa: E402
-from model_export.data import UNLABELLED  # noqa: E402
-from model_export.distill import Teachers, classification_loss, detections  # noqa: E402
-from model_export.finetune import FinetuneConfig, finetune  # noqa: E402
-from model_export.predict import ALL, predict  # noqa: E402
-from service.inference.tensors import alert_tokens  # noqa: E402
+from model_export.data.batches import length_batches
+from model_export.data.tables import UNLABELLED
+from model_export.network.predict import ALL, predict
+from model_export.training.distill import Teachers, classification_loss, detections
+from model_export.training.finetune import FinetuneConfig, finetune
+from service.inference.preprocessing.alert_clr import alert_tokens
 
 
 def test_without_teachers_the_loss_is_the_cross_entropy_of_what_is_labelled():

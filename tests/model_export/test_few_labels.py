@@ -6,12 +6,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds  # noqa: E402
+from two_kinds import TINY, two_kinds
 
-from model_export import probe  # noqa: E402
-from model_export.data import UNLABELLED  # noqa: E402
-from model_export.encoder import AlertEncoder  # noqa: E402
-from model_export.finetune import FinetuneConfig  # noqa: E402
+from model_export.data.tables import UNLABELLED
+from model_export.judging import probe
+from model_export.network.encoder import AlertEncoder
+from model_export.training.finetune import FinetuneConfig
 
 
 def test_ten_labels_are_part_of_fifty(rng):

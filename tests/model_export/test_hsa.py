@@ -8,13 +8,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds  # noqa: E402
+from two_kinds import TINY, two_kinds
 
-from model_export.batches import PADDING_BIAS  # noqa: E402
-from model_export.centroids import with_centroids  # noqa: E402
-from model_export.encoder import AlertClassifier  # noqa: E402
-from model_export.hsa import HierarchicalStochasticAttention  # noqa: E402
-from model_export.predict import ALL, predict  # noqa: E402
+from model_export.data.batches import PADDING_BIAS
+from model_export.network.encoder import AlertClassifier
+from model_export.network.predict import ALL, predict
+from model_export.network.stochastic_attention import HierarchicalStochasticAttention
+from model_export.training.centroids import with_centroids
 
 STOCHASTIC = replace(TINY, centroids=8)
 

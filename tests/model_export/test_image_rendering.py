@@ -9,9 +9,16 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from model_export.data import load_difference
-from model_export.images import LARGEST_MEAN, LARGEST_SHARE, Difference, Pictures, compare, reference_image
-from service.inference.images import light_curve_image
+from model_export.data.tables import load_difference
+from model_export.studies.vision.images import (
+    LARGEST_MEAN,
+    LARGEST_SHARE,
+    Difference,
+    Pictures,
+    compare,
+    reference_image,
+)
+from service.inference.preprocessing.images import light_curve_image
 from service.photometry import SURVEY_CODES, Kind, LightCurve
 
 STYLES = (
@@ -103,7 +110,7 @@ def two_survey_curves():
     """Three objects, `SEEN_BY`."""
     import pandas as pd
 
-    from model_export.data import Dataset
+    from model_export.data.tables import Dataset
 
     ztf = LightCurve.from_columns([1.0, 2.0, 3.0], [0, 1, 0], mag=[18, 19, 18.5], magerr=0.1, sign=1)
     atlas = LightCurve.from_columns(

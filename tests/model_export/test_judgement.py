@@ -6,19 +6,7 @@ import pytest
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from model_export.calibrate import apply as publish  # noqa: E402
-from model_export.calibrate import (  # noqa: E402
-    calibrate,
-    conformal_sets,
-    fit_softening,
-    fit_temperature,
-    soften,
-)
-from model_export.data import CLASSES, TAXONOMY  # noqa: E402
-from model_export.examples import EDGES, Examples, bin_of  # noqa: E402
-from model_export.out_of_distribution import out_of_distribution, squared_distance  # noqa: E402
-from model_export.predict import Predictions  # noqa: E402
-from model_export.scores import (  # noqa: E402
+from model_export.data.scores import (
     brier,
     expected_calibration_error,
     half_prior_decision,
@@ -28,6 +16,18 @@ from model_export.scores import (  # noqa: E402
     supernova_scores,
     weighted_quantile,
 )
+from model_export.data.tables import CLASSES, TAXONOMY
+from model_export.judging.calibrate import apply as publish
+from model_export.judging.calibrate import (
+    calibrate,
+    conformal_sets,
+    fit_softening,
+    fit_temperature,
+    soften,
+)
+from model_export.judging.examples import EDGES, Examples, bin_of
+from model_export.judging.out_of_distribution import out_of_distribution, squared_distance
+from model_export.network.predict import Predictions
 
 C = len(CLASSES)
 

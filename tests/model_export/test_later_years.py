@@ -8,11 +8,11 @@ import pytest
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds  # noqa: E402
+from two_kinds import TINY, two_kinds
 
-from model_export.finetune import FinetuneConfig, finetune  # noqa: E402
-from model_export.later_years import later_years  # noqa: E402
-from service.photometry import Kind  # noqa: E402
+from model_export.judging.later_years import later_years
+from model_export.training.finetune import FinetuneConfig, finetune
+from service.photometry import Kind
 
 
 def test_objects_of_later_years_are_kept_from_training_and_judged_afterwards(rng, tmp_path: Path):

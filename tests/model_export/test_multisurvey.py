@@ -12,31 +12,31 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from fastapi.testclient import TestClient  # noqa: E402
-from sklearn.metrics import f1_score  # noqa: E402
+from fastapi.testclient import TestClient
+from sklearn.metrics import f1_score
 
-from model_export.compare_judge import NOBODY, STRATEGIES, judge, judge_seed, resampled, scores_of  # noqa: E402
-from model_export.compare_report import page, write_report  # noqa: E402
-from model_export.compare_surveys import CompareConfig, Task, run_networks  # noqa: E402
-from model_export.encoder import EncoderConfig  # noqa: E402
-from model_export.multisurvey import SURVEYS, Answers, FusionConfig, MultiSurvey, decide, loss  # noqa: E402
-from model_export.multisurvey_bundle import INPUTS, Served, export_two_surveys, parity, write_bundle  # noqa: E402
-from model_export.multisurvey_training import (  # noqa: E402
+from model_export.network.encoder import EncoderConfig
+from model_export.studies.two_surveys.bundle import INPUTS, Served, export_two_surveys, parity, write_bundle
+from model_export.studies.two_surveys.judge import NOBODY, STRATEGIES, judge, judge_seed, resampled, scores_of
+from model_export.studies.two_surveys.network import SURVEYS, Answers, FusionConfig, MultiSurvey, decide, loss
+from model_export.studies.two_surveys.report import page, write_report
+from model_export.studies.two_surveys.simulate import CLASSES, load_two_surveys, simulate
+from model_export.studies.two_surveys.strategies import CompareConfig, Task, run_networks
+from model_export.studies.two_surveys.training import (
     LightCurveBranch,
     Sequences,
     TrainingConfig,
     predict_multisurvey,
     presence,
 )
-from model_export.two_surveys import CLASSES, load_two_surveys, simulate  # noqa: E402
-from service.api import create_app  # noqa: E402
-from service.config import Device, Settings  # noqa: E402
-from service.inference.bundle import load_bundle  # noqa: E402
-from service.inference.classifier import Classifier  # noqa: E402
-from service.inference.registry import ModelRegistry  # noqa: E402
-from service.inference.two_survey_tensors import two_survey  # noqa: E402
-from service.photometry import BANDS, LightCurve  # noqa: E402
-from service.store import open_store  # noqa: E402
+from service.api import create_app
+from service.config import Device, Settings
+from service.inference.bundle import load_bundle
+from service.inference.classifier import Classifier
+from service.inference.preprocessing.two_survey import two_survey
+from service.inference.registry import ModelRegistry
+from service.photometry import BANDS, LightCurve
+from service.store import open_store
 
 TINY = CompareConfig(
     per_class=12,

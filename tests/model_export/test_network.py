@@ -9,18 +9,18 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds  # noqa: E402
+from two_kinds import TINY, two_kinds
 
-from model_export.batches import PADDING_BIAS, length_batches, sampling_weights  # noqa: E402
-from model_export.configuration import CONFIGS, read_config  # noqa: E402
-from model_export.contrastive import PretrainConfig, pretrain  # noqa: E402
-from model_export.data import CLASSES, Dataset  # noqa: E402
-from model_export.encoder import AlertClassifier  # noqa: E402
-from model_export.export import Publication, export_alert_clr, latency, parity  # noqa: E402
-from model_export.finetune import FinetuneConfig, finetune  # noqa: E402
-from model_export.predict import ALL, predict  # noqa: E402
-from service.inference.tensors import alert_tokens  # noqa: E402
-from service.photometry import POINT  # noqa: E402
+from model_export.bundles.graph import Publication, export_alert_clr, latency, parity
+from model_export.data.batches import PADDING_BIAS, length_batches, sampling_weights
+from model_export.data.tables import CLASSES, Dataset
+from model_export.network.encoder import AlertClassifier
+from model_export.network.predict import ALL, predict
+from model_export.training.configuration import CONFIGS, read_config
+from model_export.training.finetune import FinetuneConfig, finetune
+from model_export.training.pretrain import PretrainConfig, pretrain
+from service.inference.preprocessing.alert_clr import alert_tokens
+from service.photometry import POINT
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY  # noqa: E402
+from two_kinds import TINY
 
-from model_export.bundle import load_run  # noqa: E402
-from model_export.data import CLASSES  # noqa: E402
-from model_export.encoder import AlertClassifier  # noqa: E402
-from model_export.export import Publication, export_alert_clr, parity, write_manifest  # noqa: E402
-from model_export.recover import RecoveryError, recover, recover_run  # noqa: E402
-from service.inference.bundle import default_bundle_folder  # noqa: E402
-from service.inference.manifest import Calibration  # noqa: E402
+from model_export.bundles.bundle import load_run
+from model_export.bundles.graph import Publication, export_alert_clr, parity, write_manifest
+from model_export.bundles.recover import RecoveryError, recover, recover_run
+from model_export.data.tables import CLASSES
+from model_export.network.encoder import AlertClassifier
+from service.inference.bundle import default_bundle_folder
+from service.inference.manifest import Calibration
 
 CALIBRATION = Calibration(
     edges=[1], temperature=[1.0], conformal_coverage=0.9, conformal_thresholds=[[0.9] * len(CLASSES)]

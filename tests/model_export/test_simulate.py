@@ -8,8 +8,7 @@ import pytest
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from model_export.data import CLASSES, DETECTION_SNR  # noqa: E402
-from model_export.simulate import (  # noqa: E402
+from model_export.data.simulate import (
     PER_CLASS,
     active_nucleus,
     difference_table,
@@ -19,7 +18,8 @@ from model_export.simulate import (  # noqa: E402
     simulate,
     spotted_star,
 )
-from service.photometry import Kind  # noqa: E402
+from model_export.data.tables import CLASSES, DETECTION_SNR
+from service.photometry import Kind
 
 
 @pytest.fixture

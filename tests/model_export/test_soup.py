@@ -10,14 +10,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds  # noqa: E402
+from two_kinds import TINY, two_kinds
 
-from model_export.bundle import load_run  # noqa: E402
-from model_export.card import _training  # noqa: E402
-from model_export.finetune import FinetuneConfig, finetune  # noqa: E402
-from model_export.soup import average_runs  # noqa: E402
-from model_export.views import ViewConfig, augment  # noqa: E402
-from service.photometry import Kind  # noqa: E402
+from model_export.bundles.bundle import load_run
+from model_export.data.views import ViewConfig, augment
+from model_export.judging.card import _training
+from model_export.training.average import average_runs
+from model_export.training.finetune import FinetuneConfig, finetune
+from service.photometry import Kind
 
 QUICK = FinetuneConfig(steps=4, decay_steps=2, batch_size=16, validate_every=4, encoder=TINY)
 

@@ -9,21 +9,21 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds  # noqa: E402
+from two_kinds import TINY, two_kinds
 
-from model_export.calibrate import fit_temperature, published  # noqa: E402
-from model_export.data import CLASSES  # noqa: E402
-from model_export.encoder import AlertClassifier  # noqa: E402
-from model_export.export import Publication, write_manifest  # noqa: E402
-from model_export.predict import ALL, predict  # noqa: E402
-from model_export.scores import softmax  # noqa: E402
-from model_export.stochastic import HEAD, Method, Passes, predict_passes, together, under  # noqa: E402
-from model_export.stochastic_export import Members, Served, export_passes, parity  # noqa: E402
-from service.config import Device  # noqa: E402
-from service.inference.bundle import load_bundle  # noqa: E402
-from service.inference.classifier import Classifier  # noqa: E402
-from service.inference.manifest import Calibration, Stochastic  # noqa: E402
-from service.photometry import LightCurve  # noqa: E402
+from model_export.bundles.graph import Publication, write_manifest
+from model_export.bundles.stochastic import Members, Served, export_passes, parity
+from model_export.data.scores import softmax
+from model_export.data.tables import CLASSES
+from model_export.judging.calibrate import fit_temperature, published
+from model_export.network.encoder import AlertClassifier
+from model_export.network.predict import ALL, predict
+from model_export.network.stochastic_passes import HEAD, Method, Passes, predict_passes, together, under
+from service.config import Device
+from service.inference.bundle import load_bundle
+from service.inference.classifier import Classifier
+from service.inference.manifest import Calibration, Stochastic
+from service.photometry import LightCurve
 
 WINDOW, PASSES = 24, 5
 PARAMETERS = {"window": WINDOW, "max_windows": 2}

@@ -14,9 +14,9 @@ import pytest
 pytest.importorskip("torch", reason="model_export needs the extra 'train'")
 pytestmark = pytest.mark.torch
 
-from model_export.data import SPLITS  # noqa: E402
-from model_export.simulate import Cadence  # noqa: E402
-from model_export.two_surveys import (  # noqa: E402
+from model_export.data.simulate import Cadence
+from model_export.data.tables import SPLITS
+from model_export.studies.two_surveys.simulate import (
     ATLAS,
     CLASSES,
     OBJECTS,
@@ -33,11 +33,11 @@ from model_export.two_surveys import (  # noqa: E402
     simulate,
     ztf_visits,
 )
-from model_export.two_surveys_sources import SOURCES  # noqa: E402
-from model_export.two_surveys_spectra import R_WAVELENGTH, WAVELENGTHS, Sky, black_body  # noqa: E402
-from model_export.two_surveys_variables import eclipses  # noqa: E402
-from service.photometry import BAND_CODES, SURVEY_CODES, Kind  # noqa: E402
-from service.photometry.flux import MAG_PER_RELATIVE_FLUX, flux_from_magnitude  # noqa: E402
+from model_export.studies.two_surveys.sources import SOURCES
+from model_export.studies.two_surveys.spectra import R_WAVELENGTH, WAVELENGTHS, Sky, black_body
+from model_export.studies.two_surveys.variables import eclipses
+from service.photometry import BAND_CODES, SURVEY_CODES, Kind
+from service.photometry.flux import MAG_PER_RELATIVE_FLUX, flux_from_magnitude
 
 EPOCHS = np.concatenate((np.linspace(57000, 57200, 15), np.arange(59000, 59000 + SPAN, 0.5)))
 SKY = Sky(EPOCHS, 59000.0, 59000.0 + SPAN)

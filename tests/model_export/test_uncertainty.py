@@ -9,20 +9,20 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from dataclasses import asdict, replace  # noqa: E402
+from dataclasses import asdict, replace
 
-from sklearn.metrics import roc_auc_score  # noqa: E402
-from two_kinds import TINY, two_kinds  # noqa: E402
+from sklearn.metrics import roc_auc_score
+from two_kinds import TINY, two_kinds
 
-from model_export.bundle import load_run  # noqa: E402
-from model_export.calibrate import EDGES  # noqa: E402
-from model_export.data import CLASSES, Dataset  # noqa: E402
-from model_export.encoder import AlertClassifier  # noqa: E402
-from model_export.finetune import FinetuneConfig  # noqa: E402
-from model_export.uncertainty import SEEN, Bench, Judgement, Published, figures, judge_all, with_rate  # noqa: E402
-from model_export.uncertainty_cost import costs  # noqa: E402
-from model_export.uncertainty_report import cost_table, draw_figure, tables  # noqa: E402
-from model_export.uncertainty_scores import rejection_curve, roc_auc, uncertainty  # noqa: E402
+from model_export.bundles.bundle import load_run
+from model_export.data.tables import CLASSES, Dataset
+from model_export.judging.calibrate import EDGES
+from model_export.network.encoder import AlertClassifier
+from model_export.studies.uncertainty.cost import costs
+from model_export.studies.uncertainty.judge import SEEN, Bench, Judgement, Published, figures, judge_all, with_rate
+from model_export.studies.uncertainty.report import cost_table, draw_figure, tables
+from model_export.studies.uncertainty.scores import rejection_curve, roc_auc, uncertainty
+from model_export.training.finetune import FinetuneConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,7 +66,7 @@ def judgement(rng, name: str, informed: float) -> Judgement:
 
 
 def test_gains_have_intervals_that_hold_zero_only_where_nothing_is_gained(rng, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("model_export.uncertainty.BOOTSTRAPS", 200)
+    monkeypatch.setattr("model_export.studies.uncertainty.judge.BOOTSTRAPS", 200)
     plain, better = judgement(rng, "plain", 0.2), judgement(rng, "better", 2.0)
     again = replace(plain, name="again")
     told = figures([plain, better, again], np.full(len(CLASSES), 1 / len(CLASSES)))
@@ -101,7 +101,7 @@ def data(rng) -> Dataset:
 
 
 def test_every_method_is_judged_and_kept(data: Dataset, runs: list[Path], tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("model_export.uncertainty.RATES", (0.1, 0.3))
+    monkeypatch.setattr("model_export.studies.uncertainty.judge.RATES", (0.1, 0.3))
     judged = list(judge_all(Bench(data, 0.3), runs[0], runs, None, 3, tmp_path))
     assert [each.name for each in judged][-2:] == ["ensemble of 2", "shipped and 2 members"]
     assert [each.passes for each in judged][-2:] == [2, 3]
@@ -112,7 +112,7 @@ def test_every_method_is_judged_and_kept(data: Dataset, runs: list[Path], tmp_pa
 
 
 def test_labels_of_the_test_split_change_nothing_that_is_published(data: Dataset, runs: list[Path], monkeypatch):
-    monkeypatch.setattr("model_export.uncertainty.RATES", (0.1, 0.3))
+    monkeypatch.setattr("model_export.studies.uncertainty.judge.RATES", (0.1, 0.3))
     model, config = load_run(runs[0])
     swapped = replace(data, objects=data.objects.copy())
     test = (swapped.objects["split"] == "test").to_numpy()

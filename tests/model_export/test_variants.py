@@ -9,16 +9,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from two_kinds import TINY  # noqa: E402
+from two_kinds import TINY
 
-from model_export.data import CLASSES  # noqa: E402
-from model_export.encoder import AlertClassifier  # noqa: E402
-from model_export.export import Publication, export_alert_clr, latency, parity, session  # noqa: E402
-from model_export.variants import bucket_lengths  # noqa: E402
-from service.inference.batching import equal_shapes, fill_up, stack  # noqa: E402
-from service.inference.manifest import Padding  # noqa: E402
-from service.inference.tensors import alert_clr_batch  # noqa: E402
-from service.photometry import LightCurve  # noqa: E402
+from model_export.bundles.graph import Publication, export_alert_clr, latency, parity, session
+from model_export.bundles.variants import bucket_lengths
+from model_export.data.tables import CLASSES
+from model_export.network.encoder import AlertClassifier
+from service.inference.batching import equal_shapes, fill_up, stack
+from service.inference.manifest import Padding
+from service.inference.preprocessing.alert_clr import alert_clr_batch
+from service.photometry import LightCurve
 
 pytestmark = pytest.mark.torch
 OUTPUTS = ["logits", "embedding"]

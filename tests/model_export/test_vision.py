@@ -12,21 +12,21 @@ pytest.importorskip("timm")
 
 import torch
 
-from model_export.configuration import CONFIGS, read_config
-from model_export.images import Pictures
-from model_export.multisurvey import FusionConfig, MultiSurvey
-from model_export.multisurvey_training import OneInput
-from model_export.two_surveys import CLASSES, load_two_surveys, simulate
-from model_export.vision import IMAGENET_MEAN, IMAGENET_STD, VisionBranch, VisionConfig
-from model_export.vision_bundle import IMAGES, PARITY, export_vision, parity, publish
-from model_export.vision_compare import Task, VisionCompare, build, judge, run_networks, table
-from model_export.vision_training import VisionTraining, answers, fit
-from model_export.vision_weights import WeightsError, load_weights
+from model_export.studies.two_surveys.network import FusionConfig, MultiSurvey
+from model_export.studies.two_surveys.simulate import CLASSES, load_two_surveys, simulate
+from model_export.studies.two_surveys.training import OneInput
+from model_export.studies.vision.bundle import IMAGES, PARITY, export_vision, parity, publish
+from model_export.studies.vision.compare import Task, VisionCompare, build, judge, run_networks, table
+from model_export.studies.vision.images import Pictures
+from model_export.studies.vision.network import IMAGENET_MEAN, IMAGENET_STD, VisionBranch, VisionConfig
+from model_export.studies.vision.training import VisionTraining, answers, fit
+from model_export.studies.vision.weights import WeightsError, load_weights
+from model_export.training.configuration import CONFIGS, read_config
 from service.config import Device
 from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier
-from service.inference.images import light_curve_image
 from service.inference.manifest import Calibration
+from service.inference.preprocessing.images import light_curve_image
 from service.photometry import LightCurve
 
 SMALL = VisionConfig(image=32, patch=4, width=8, depths=[1, 1], heads=[1, 2], window=4, drop_path=0.0)
@@ -179,7 +179,7 @@ def test_training_learns_what_images_show_and_keeps_the_best_weights(sky: Path, 
     best = fit(model, [pictures], labels, rows, rows, config, seed=0, history=tmp_path / "history.jsonl")
     seen = rows[pictures.present]
     decided = answers(model, [pictures], seen, 64).joint.argmax(dim=1).numpy()
-    from model_export.scores import macro_f1
+    from model_export.data.scores import macro_f1
 
     assert best == pytest.approx(macro_f1(labels[seen], decided))
     assert best > 0.5
@@ -266,7 +266,7 @@ def drawn_multisurvey(config: VisionConfig) -> MultiSurvey:
 
 
 def parent_of() -> list[str]:
-    from model_export.two_surveys import TAXONOMY
+    from model_export.studies.two_surveys.simulate import TAXONOMY
 
     return list(TAXONOMY.values())
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from model_export.data import CLASSES, Dataset
-from model_export.encoder import EncoderConfig
+from model_export.data.tables import CLASSES, Dataset
+from model_export.network.encoder import EncoderConfig
 from service.photometry import POINT, Kind
 
 TINY = EncoderConfig(width=16, layers=1, heads=2, feed_forward=32, periods=4, embedding=16)

@@ -18,8 +18,8 @@ from service.store import Increment, StoreUnavailableError, StoreVersionError, o
 from tests.integration.postgres import PostgresServer, binaries, own_server
 
 psycopg = pytest.importorskip("psycopg", reason="the postgres extra is not installed")
-from service.store import postgres as engine  # noqa: E402
-from service.store import postgres_connections  # noqa: E402
+from service.store.postgres import connections as postgres_connections
+from service.store.postgres import store as engine
 
 pytestmark = pytest.mark.postgres
 

@@ -26,7 +26,7 @@ from service.store import (
     StoreVersionError,
     open_store,
 )
-from service.store import sqlite as engine
+from service.store.sqlite import store as engine
 
 
 def batch(number: int, size: int = 40) -> list[Increment]:

@@ -13,7 +13,7 @@ from service.inference.bundle import default_bundle
 from service.inference.registry import ModelRegistry
 from service.simulate import SimulatedAlert, simulate
 from service.store import SqliteStore
-from service.stream.message import Batch, Message
+from service.stream.batch import Batch, Message
 from service.stream.pipeline import Pipeline
 
 

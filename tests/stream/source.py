@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from service.simulate import SimulatedAlert
-from service.stream.message import Batch, Message
+from service.stream.batch import Batch, Message
 
 
 class Source:

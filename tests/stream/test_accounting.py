@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.stream.accounting import Accounting
-from service.stream.message import Batch, DeadLettered, Filtered, Message, Outcome, Published, Returned
+from service.stream.batch import Batch, DeadLettered, Filtered, Message, Outcome, Published, Returned
 
 PUBLISHED = Published(b"key", b"value", None, {})  # type: ignore[arg-type]
 OUTCOMES = st.sampled_from([PUBLISHED, Filtered("rb"), Filtered("nbad"), DeadLettered("truncated", "cut"), Returned()])

@@ -10,11 +10,11 @@ import pytest
 from service.alerts import Decoder
 from service.alerts.atlas import encode
 from service.config import QualitySettings
+from service.output.classification import decode_classification
 from service.simulate import SimulatedAlert
 from service.store import SqliteStore
 from service.store.interface import StoreUnavailableError
-from service.stream.classification import decode_classification
-from service.stream.message import Batch, DeadLettered, Filtered, Published
+from service.stream.batch import Batch, DeadLettered, Filtered, Published
 from service.stream.pipeline import Pipeline
 from tests.alerts.atlas_tables import exposures
 

@@ -16,10 +16,10 @@ from service.inference.registry import ModelRegistry
 from service.simulate import simulate
 from service.store import SqliteStore
 from service.stream.accounting import Accounting
-from service.stream.corridor import Corridor
-from service.stream.files import FileSink
-from service.stream.message import Batch
+from service.stream.batch import Batch
+from service.stream.files.sinks import FileSink
 from service.stream.pipeline import Pipeline
+from service.stream.runner import Corridor
 from tests.stream.source import Source
 
 BATCH, DEPTH, TOGETHER = 4, 2, 32
@@ -74,7 +74,7 @@ def test_standstills_pause_the_source_and_end_without_a_loss(
     slow: str,
     window_s: float | None,
 ) -> None:
-    monkeypatch.setattr("service.stream.corridor.ENOUGH_TOGETHER", TOGETHER)
+    monkeypatch.setattr("service.stream.runner.ENOUGH_TOGETHER", TOGETHER)
     alerts = list(simulate(240, seed=33))
     assert len(alerts) > (STANDSTILLS + 1) * most_held(window_s)
     pipeline, sink = GatedModel(decoder, store, models, QualitySettings()), GatedSink()

@@ -11,10 +11,10 @@ from service.config import PipelineSettings, QualitySettings
 from service.inference.registry import ModelRegistry
 from service.simulate import SimulatedAlert, simulate
 from service.store import SqliteStore
-from service.stream.corridor import ENOUGH_TOGETHER, Corridor
-from service.stream.files import FileSink
-from service.stream.message import Batch
+from service.stream.batch import Batch
+from service.stream.files.sinks import FileSink
 from service.stream.pipeline import Pipeline
+from service.stream.runner import ENOUGH_TOGETHER, Corridor
 from tests.stream.source import Source
 
 
@@ -59,6 +59,6 @@ def test_a_window_is_closed_when_enough_alerts_have_come(
     decoder: Decoder, store: SqliteStore, models: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ENOUGH_TOGETHER > 256
-    monkeypatch.setattr("service.stream.corridor.ENOUGH_TOGETHER", 8)
+    monkeypatch.setattr("service.stream.runner.ENOUGH_TOGETHER", 8)
     _, pipeline, _ = run(list(simulate(48, seed=3)), decoder, store, models, window_s=0.1)
     assert max(pipeline.calls) == 8

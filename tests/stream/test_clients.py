@@ -8,8 +8,14 @@ import socket
 import pytest
 
 from service.config import Delivery, KafkaSettings
-from service.stream.clients import KAFKA_LOG, consumer_config, is_cooperative, producer_config, transactional_id
-from service.stream.kafka_sink import KafkaSink
+from service.stream.kafka.client_settings import (
+    KAFKA_LOG,
+    consumer_config,
+    is_cooperative,
+    producer_config,
+    transactional_id,
+)
+from service.stream.kafka.sink import KafkaSink
 
 
 def test_the_operator_has_the_last_word() -> None:
@@ -62,7 +68,7 @@ def test_an_absent_broker_is_told_of_once_by_each_who_knows(caplog: pytest.LogCa
         sink.open(lambda: next(attempts, None) is None)
         sink.close()
     told = [(record.name, record.levelno) for record in caplog.records]
-    assert told.count(("service.stream.kafka_sink", logging.WARNING)) == 1
+    assert told.count(("service.stream.kafka.sink", logging.WARNING)) == 1
     assert not any(record.getMessage().startswith("producer: ") for record in caplog.records)
     assert any("Connection refused" in record.getMessage() for record in caplog.records)
     assert sink.trouble

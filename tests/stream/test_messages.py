@@ -10,9 +10,9 @@ from fastavro.schema import to_parsing_canonical_form
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.stream.avro import SchemaMismatchError, SingleObject
-from service.stream.classification import CLASSIFICATION, decode_classification
-from service.stream.dead_letters import DEAD_LETTER, DeadLetter
+from service.output.avro import SchemaMismatchError, SingleObject
+from service.output.classification import CLASSIFICATION, decode_classification
+from service.output.dead_letter import DEAD_LETTER, DeadLetter
 
 letters = st.builds(
     DeadLetter,

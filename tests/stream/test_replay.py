@@ -14,15 +14,15 @@ import pytest
 from service.alerts.decode import Decoder
 from service.config import PipelineSettings, QualitySettings
 from service.inference.registry import ModelRegistry
+from service.output.dead_letter import read_dead_letter_file
 from service.simulate import SimulatedAlert, simulate
 from service.store import SqliteStore, StoreUnavailableError
-from service.stream.archives import ArchiveError
-from service.stream.corridor import Corridor
-from service.stream.dead_letters import read_dead_letter_file
-from service.stream.files import FileSink, JsonLines, Parquet
-from service.stream.message import Batch
+from service.stream.batch import Batch
+from service.stream.files.archives import ArchiveError
+from service.stream.files.replay import ArchiveSource, replay_archive
+from service.stream.files.sinks import FileSink, JsonLines, Parquet
 from service.stream.pipeline import Pipeline
-from service.stream.replay import ArchiveSource, replay_archive
+from service.stream.runner import Corridor
 
 
 def night(path: Path, alerts: list[SimulatedAlert], *extra: bytes) -> Path:

@@ -10,9 +10,9 @@ import pytest
 
 from service.config import PipelineSettings
 from service.simulate import SimulatedAlert
-from service.stream.corridor import Corridor
-from service.stream.files import FileSink
+from service.stream.files.sinks import FileSink
 from service.stream.pipeline import Pipeline
+from service.stream.runner import Corridor
 from tests.stream.source import Source
 
 DRAIN_S = 20.0

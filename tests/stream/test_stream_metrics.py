@@ -9,9 +9,9 @@ from prometheus_client import REGISTRY
 
 from service import metrics
 from service.simulate import SimulatedAlert
-from service.stream.files import FileSink
+from service.stream.files.replay import replay_archive
+from service.stream.files.sinks import FileSink
 from service.stream.pipeline import Pipeline
-from service.stream.replay import replay_archive
 
 
 def value(name: str, **labels: str) -> float:

@@ -14,11 +14,11 @@ from service.config import QualitySettings
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.inference.registry import ModelRegistry, Residents
+from service.output.classification import decode_classification
 from service.photometry import LightCurve
 from service.simulate import SimulatedAlert, simulate
 from service.store import SqliteStore, StoreUnavailableError
-from service.stream.classification import decode_classification
-from service.stream.message import Batch, DeadLettered, Filtered, Published
+from service.stream.batch import Batch, DeadLettered, Filtered, Published
 from service.stream.pipeline import Pipeline, isolate
 
 BatchOf = Callable[..., Batch]

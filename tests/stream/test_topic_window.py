@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.config import KafkaSettings
-from service.stream.topics import Span, live_topics, wanted_topics
+from service.stream.kafka.topics import Span, live_topics, wanted_topics
 
 
 def test_today_and_the_days_before_it_in_utc() -> None:

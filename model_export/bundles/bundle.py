@@ -1,0 +1,104 @@
+"""A finished run becomes a bundle, and a bundle is checked before anyone serves it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model_export.bundles.graph import (
+    OPSET,
+    PARITY,
+    Publication,
+    export_alert_clr,
+    latency,
+    parity,
+    sha256,
+    write_manifest,
+)
+from model_export.data.prior import published_prior
+from model_export.data.tables import Dataset, data_digest, load_difference
+from model_export.judging.calibrate import read_calibration
+from model_export.network.encoder import AlertClassifier
+from model_export.training.configuration import build
+from model_export.training.finetune import FinetuneConfig
+from service.inference.manifest import Manifest
+from service.inference.preprocessing.alert_clr import alert_tokens, windows
+
+
+def load_run(run: Path) -> tuple[AlertClassifier, FinetuneConfig]:
+    """The averaged model of a run and its configuration."""
+    config = build(FinetuneConfig, json.loads((run / "config.json").read_text()), "config.json")
+    model = AlertClassifier(config.encoder)
+    model.load_state_dict(torch.load(run / "model.pt", map_location="cpu", weights_only=True))
+    return model.eval(), config
+
+
+def export_run(data: Path, run: Path, bundle: Path, version: str) -> Manifest:
+    """Write graph and manifest; raises ValueError where ONNX Runtime and torch disagree."""
+    model, config = load_run(run)
+    real = load_difference(data)
+    prior = published_prior(real.where((real.objects["split"] == "train").to_numpy()), config.alert_share)
+    softening, calibration, out_of_distribution = read_calibration(run / "calibration.json")
+    publication = Publication(prior, softening)
+    export_alert_clr(model, publication, bundle / "model.onnx")
+    worst = parity(bundle / "model.onnx", model, publication, example_inputs(real, config))
+    if worst > PARITY:
+        raise ValueError(f"ONNX Runtime and torch differ by {worst:.1e}, more than {PARITY:.0e}")
+    return write_manifest(
+        bundle,
+        name="alert-clr",
+        version=version,
+        description="Transformer over the points of a partial ZTF light curve, 14 classes.",
+        prior=prior,
+        preprocessing=("alert-clr/1", config.parameters),
+        calibration=calibration,
+        out_of_distribution=out_of_distribution,
+        data_digest=data_digest(data),
+        minimum_detections=3,
+        opset=OPSET,
+    )
+
+
+def verify_bundle(bundle: Path, run: Path | None, data: Path | None) -> Iterator[str]:
+    """One line per check; raises ValueError at the first that fails."""
+    manifest = Manifest.model_validate_json((bundle / "manifest.json").read_text())
+    if sha256(bundle / "model.onnx") != manifest.sha256:
+        raise ValueError(f"sha256 of {bundle / 'model.onnx'} is not that of the manifest")
+    yield f"{manifest.name} {manifest.version}: hash and manifest agree"
+    if run:
+        model, config = load_run(run)
+        inputs = example_inputs(load_difference(data) if data else None, config)
+        publication = Publication(np.array(manifest.prior), read_calibration(run / "calibration.json")[0])
+        worst = parity(bundle / "model.onnx", model, publication, inputs)
+        if worst > PARITY:
+            raise ValueError(f"ONNX Runtime and torch differ by {worst:.1e}, more than {PARITY:.0e}")
+        yield f"ONNX Runtime and torch agree to {worst:.1e} on {len(inputs)} inputs"
+    if manifest.preprocessing.id.startswith("alert-clr/"):
+        for length in (10, 30, 50, 128):
+            yield f"{length} tokens: {latency(bundle / 'model.onnx', length):.2f} ms on one core"
+
+
+def example_inputs(data: Dataset | None, config: FinetuneConfig) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(points, context) batches: random ones of every shape, and forty real light curves."""
+    rng = np.random.default_rng(0)
+    features, context = config.encoder.point_features, config.encoder.context_features
+    inputs = [
+        (
+            rng.standard_normal((b, w, n, features)).astype(np.float32),
+            rng.standard_normal((b, context)).astype(np.float32),
+        )
+        for b, w, n in ((1, 1, 1), (1, 1, 50), (4, 3, 128), (7, 1, 9))
+    ]
+    if data is not None:
+        some = data.where(np.isin(np.arange(len(data)), rng.integers(0, len(data), 40)))
+        tokens = alert_tokens(some.points, some.counts, config.parameters)
+        stops = np.cumsum(tokens.counts)
+        inputs += [
+            (windows(tokens.points[stop - n : stop], config.parameters)[None], row[None])
+            for stop, n, row in zip(stops, tokens.counts, tokens.context, strict=True)
+        ]
+    return inputs

@@ -1,0 +1,150 @@
+"""Bundles that are asked several times: one graph with its noise as inputs, calibrated for the mean of its passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model_export.bundles.bundle import example_inputs, load_run
+from model_export.bundles.graph import PARITY, Publication, export_graph, session, write_manifest
+from model_export.data.prior import published_prior
+from model_export.data.scores import IS_TRANSIENT
+from model_export.data.simulate import load_simulated
+from model_export.data.tables import Dataset, data_digest, load_difference
+from model_export.judging.calibrate import calibrate, fit_softening, soften
+from model_export.judging.examples import PREFIXES, examples
+from model_export.judging.out_of_distribution import out_of_distribution_of
+from model_export.network.encoder import AlertClassifier
+from model_export.network.predict import Predictions, predict
+from model_export.network.stochastic_passes import Method, Passes, predict_passes, together
+from service.inference.manifest import Manifest, Stochastic
+
+ENSEMBLE: Final = "ensemble"
+Noise = Mapping[str, NDArray[np.float32]]
+
+
+class Members(nn.Module):
+    """An ensemble as the passes of one graph: points, context -> logits (B, P, C), mean embedding (B, D)."""
+
+    def __init__(self, models: Sequence[AlertClassifier]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+
+    def forward(self, points: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        answers = [model(points, context) for model in self.models]
+        return torch.stack([a[0] for a in answers], dim=1), torch.stack([a[1] for a in answers]).mean(dim=0)
+
+
+class Served(nn.Module):
+    """Passes as published: with the prior, and softened one by one."""
+
+    log_prior: Tensor
+    is_transient: Tensor
+
+    def __init__(self, passes: Passes | Members, publication: Publication) -> None:
+        super().__init__()
+        self.passes = passes.eval()
+        self.softening = publication.softening
+        self.register_buffer("log_prior", torch.from_numpy(np.log(publication.prior)).float())
+        self.register_buffer("is_transient", torch.from_numpy(IS_TRANSIENT).float()[:, None])
+
+    def forward(self, points: Tensor, context: Tensor, *noise: Tensor) -> tuple[Tensor, Tensor]:
+        logits, embedding = self.passes(points, context, *noise)
+        logits = logits + self.log_prior  # (B, P, C)
+        transient = logits.softmax(-1) @ self.is_transient
+        return logits * (self.softening + (1.0 - self.softening) * transient), embedding
+
+
+def export_passes(served: Served, noise: Noise, path: Path) -> None:
+    """One graph: points, context and the noise (passes, ...) -> logits (batch, passes, C), embedding (batch, D)."""
+    batch, count, length, passes = (torch.export.Dim(name, min=1) for name in ("batch", "windows", "length", "passes"))
+    config = (served.passes.model if isinstance(served.passes, Passes) else served.passes.models[0]).config
+    example = (torch.randn(3, 2, 11, config.point_features), torch.randn(3, config.context_features))
+    drawn = tuple(torch.from_numpy(values) for values in noise.values())
+    dynamic: tuple[Any, ...] = ({0: batch, 1: count, 2: length}, {0: batch})
+    if drawn:  # all that `*noise` takes is one argument
+        dynamic += (tuple({0: passes} for _ in drawn),)
+    inputs = ["points", "context", *noise]
+    export_graph(served, (*example, *drawn), path, inputs, dynamic, ["logits", "embedding"])
+
+
+def parity(path: Path, served: Served, noise: Noise, inputs: list[tuple[NDArray[Any], NDArray[Any]]]) -> float:
+    """Largest difference between ONNX Runtime and torch under the same noise, relative where a value exceeds one."""
+    run, worst = session(path), 0.0
+    for points, context in inputs:
+        answers = run.run(["logits", "embedding"], {"points": points, "context": context, **noise})
+        with torch.no_grad():
+            expected = served(*map(torch.from_numpy, (points, context, *noise.values())))
+        for ours, theirs in zip(answers, expected, strict=True):
+            worst = max(worst, float((np.abs(ours - theirs.numpy()) / np.maximum(np.abs(theirs.numpy()), 1.0)).max()))
+    return worst
+
+
+def export_stochastic(
+    data: Path,
+    runs: Sequence[Path],
+    bundle: Path,
+    version: str,
+    method: Method,
+    passes: int,
+    seed: int = 0,
+    simulated: Path | None = None,
+) -> Manifest:
+    """Write a bundle of a finished run that is asked `passes` times, or of an ensemble of runs; calibrated anew.
+
+    Temperatures are for the mean of the passes, out-of-distribution statistics for the mean of their embeddings;
+    `simulated` as for `calibrate_run`. Raises ValueError where the run's network has no noise of that kind, or ONNX
+    Runtime and torch disagree.
+    """
+    loaded = [load_run(run) for run in runs]
+    model, config = loaded[0]
+    real = load_difference(data)
+    split, parameters = real.objects["split"].to_numpy(), config.parameters
+    noise: Noise = {} if method.name == ENSEMBLE else method.draws(model, config.window, passes, seed)
+
+    def ask(some: Dataset, ks: tuple[int, ...]) -> dict[int, Predictions]:
+        if method.name == ENSEMBLE:
+            return together([predict(member, some, parameters, ks) for member, _ in loaded])
+        return predict_passes(model, some, parameters, ks, noise)
+
+    train = real.where(split == "train")
+    prior = published_prior(train, config.alert_share)
+    seen = examples(ask(real.where((split == "validation") & (real.labels >= 0)), PREFIXES), prior)
+    publication = Publication(prior, fit_softening(seen))
+    calibration = calibrate(replace(seen, logits=soften(seen.logits, publication.softening)))
+    fresh = load_simulated(simulated) if simulated else None
+    known = out_of_distribution_of(ask, train, seen, fresh, config.alert_share)
+
+    sampled = Members([m for m, _ in loaded]) if method.name == ENSEMBLE else Passes(model, method, config.window)
+    served = Served(sampled, publication)
+    export_passes(served, noise, bundle / "model.onnx")
+    worst = parity(bundle / "model.onnx", served, noise, example_inputs(real, config))
+    if worst > PARITY:
+        raise ValueError(f"ONNX Runtime and torch differ by {worst:.1e}, more than {PARITY:.0e}")
+    each = Stochastic(
+        method=method.name,
+        passes=len(runs) if method.name == ENSEMBLE else passes,
+        seed=seed,
+        noise=[] if method.name == ENSEMBLE else method.noises(model),
+    )
+    return write_manifest(
+        bundle,
+        name="alert-clr",
+        version=version,
+        description=f"Transformer over the points of a partial ZTF light curve, 14 classes; {each.passes} passes of"
+        f" {method.name}.",
+        prior=prior,
+        preprocessing=("alert-clr/1", parameters),
+        calibration=calibration,
+        out_of_distribution=known,
+        data_digest=data_digest(data),
+        minimum_detections=3,
+        stochastic=each,
+    )

@@ -1,0 +1,162 @@
+"""Make the published numbers mean what they say: temperature, conformal sets and an out-of-distribution score.
+
+All of it is fitted on the validation split, seen at every number of first detections, and stored in the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from model_export.data.prior import published_prior
+from model_export.data.scores import IS_TRANSIENT, SUPERCLASS_OF, softmax, weighted_quantile
+from model_export.data.simulate import load_simulated
+from model_export.data.tables import CLASSES, Dataset, load_difference
+from model_export.judging.examples import EDGES, PREFIXES, Examples, bin_of, examples
+from model_export.judging.out_of_distribution import out_of_distribution_of
+from model_export.network.predict import Predictions, predict
+from service.inference.manifest import Calibration, OutOfDistribution
+
+COVERAGE: Final = 0.9
+FEWEST: Final = 9  # objects of a class in a bin; of fewer, no rank covers 90 % of new ones: ceil(0.9 (n + 1)) > n
+
+
+def soften(logits: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """Logits (..., C) times 1 where the object is surely a transient, times `scale` where it surely is not.
+
+    Variable stars and active nuclei were learnt from a few hundred real objects, transients from thousands: the
+    network is too sure of the former, and no temperature per detection count could be right for both. The top class
+    stays the top class.
+    """
+    transient = softmax(logits)[..., IS_TRANSIENT].sum(axis=-1, keepdims=True)
+    return logits * (transient + (1.0 - transient) * scale)
+
+
+def fit_softening(found: Examples) -> float:
+    """The scale of least negative log-likelihood of the alert objects, temperatures refitted on everything for each."""
+    which, alerts = bin_of(found.n_seen), found.table == "alert_objects"
+    if not alerts.any():
+        return 1.0
+
+    def loss(scale: float) -> float:
+        softened, total = soften(found.logits, scale), 0.0
+        for b in np.unique(which[alerts]):
+            mine = which == b
+            temperature = fit_temperature(softened[mine], found.labels[mine])
+            p = published(softened[mine & alerts], temperature)
+            total -= float(np.log(np.maximum(p[np.arange(len(p)), found.labels[mine & alerts]], 1e-12)).sum())
+        return total
+
+    return float(minimize_scalar(loss, bounds=(0.3, 1.0), method="bounded", options={"xatol": 0.01}).x)
+
+
+def calibrate(found: Examples) -> Calibration:
+    """Temperature and class-conditional conformal thresholds per detection-count bin.
+
+    A class belongs to the set where 1 - p <= threshold, its threshold being the 90 % quantile of 1 - p(true class) over
+    validation objects of that class and bin (Vovk 2012). With fewer than 9 such objects it is the quantile of its
+    superclass and bin, in which every class weighs the same: by number, the many SNIa would rule out every TDE.
+    """
+    which = bin_of(found.n_seen)
+    temperatures, thresholds = [], []
+    for b in range(len(EDGES)):
+        mine = which == b
+        logits, labels = found.logits[mine], found.labels[mine]
+        temperature = round(fit_temperature(logits, labels), 4)  # as published, or thresholds miss by a hair
+        probabilities = published(logits, temperature)
+        score = 1.0 - probabilities[np.arange(len(labels)), labels]
+        temperatures.append(temperature)
+        thresholds.append([math.ceil(t * 1e6) / 1e6 for t in _thresholds(score, labels)])  # up: down loses coverage
+    return Calibration(
+        edges=list(EDGES), temperature=temperatures, conformal_coverage=COVERAGE, conformal_thresholds=thresholds
+    )
+
+
+def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """The temperature of least negative log-likelihood (Guo et al. 2017, arXiv:1706.04599)."""
+
+    def loss(log_temperature: float) -> float:
+        p = published(logits, np.exp(log_temperature))
+        return float(-np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12)).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-1.5, 1.5), method="bounded").x))
+
+
+def published(logits: NDArray[np.float64], temperature: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """softmax(logits / temperature) (n, C) of logits (n, C); of stochastic passes (n, P, C) the mean over passes.
+
+    `temperature` is one number or one per light curve (n,).
+    """
+    probabilities = softmax(logits / np.reshape(temperature, (-1, *[1] * (logits.ndim - 1))))
+    return probabilities.mean(axis=1) if logits.ndim == 3 else probabilities
+
+
+def apply(calibration: Calibration, logits: NDArray[np.float64], n_seen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Published probabilities (n, C) of logits (n, C) or (n, P, C) that carry the prior."""
+    return published(logits, np.array(calibration.temperature)[bin_of(n_seen)])
+
+
+def conformal_sets(
+    calibration: Calibration, probabilities: NDArray[np.float64], n_seen: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Membership (n, C): every class that can't be ruled out."""
+    return 1.0 - probabilities <= np.array(calibration.conformal_thresholds)[bin_of(n_seen)]
+
+
+def _thresholds(score: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    number = np.bincount(labels, minlength=len(CLASSES))
+    found = []
+    for label in range(len(CLASSES)):
+        mine = labels == label
+        if mine.sum() >= FEWEST:
+            rank = int(np.ceil((mine.sum() + 1) * COVERAGE))  # covers at least 90 % of new objects
+            found.append(float(np.sort(score[mine])[rank - 1]))
+            continue
+        family = SUPERCLASS_OF[labels] == SUPERCLASS_OF[label]
+        if not family.any():
+            family = np.ones(len(labels), dtype=bool)
+        found.append(weighted_quantile(score[family], 1.0 / number[labels[family]], COVERAGE))
+    return np.array(found)
+
+
+def calibrate_run(data: Path, run: Path, simulated: Path | None = None) -> None:
+    """Calibrate the model of a finished run; writes `calibration.json` beside it.
+
+    `simulated` are objects of another seed than those of the training; without them whatever is like those that the
+    network learnt from counts as out of distribution.
+    """
+    from model_export.bundles.bundle import load_run
+
+    model, config = load_run(run)
+    real = load_difference(data)
+    split = real.objects["split"].to_numpy()
+    train = real.where(split == "train")
+    validation = real.where((split == "validation") & (real.labels >= 0))
+    prior = published_prior(train, config.alert_share)
+
+    def ask(some: Dataset, ks: tuple[int, ...]) -> dict[int, Predictions]:
+        return predict(model, some, config.parameters, ks)
+
+    seen = examples(ask(validation, PREFIXES), prior)
+    scale = fit_softening(seen)
+    calibration = calibrate(replace(seen, logits=soften(seen.logits, scale)))
+    ood = out_of_distribution_of(ask, train, seen, load_simulated(simulated) if simulated else None, config.alert_share)
+    stored = {"softening": scale, "calibration": calibration.model_dump(), "out_of_distribution": ood.model_dump()}
+    (run / "calibration.json").write_text(json.dumps(stored))
+
+
+def read_calibration(path: Path) -> tuple[float, Calibration, OutOfDistribution]:
+    """What `calibrate_run` wrote: softening scale, calibration, out-of-distribution statistics."""
+    stored = json.loads(path.read_text())
+    return (
+        float(stored["softening"]),
+        Calibration(**stored["calibration"]),
+        OutOfDistribution(**stored["out_of_distribution"]),
+    )

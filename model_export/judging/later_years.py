@@ -1,0 +1,46 @@
+"""How a model ages: trained on objects first seen before a date, judged on everything that was found later.
+
+A split by object alone lets training see the same seasons, follow-up programmes and detector as the test. The survey
+goes on, so this is the harder and the truer question.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model_export.bundles.bundle import load_run
+from model_export.data.prior import published_prior
+from model_export.data.scores import softmax, supernova_scores
+from model_export.data.tables import Dataset
+from model_export.judging.evaluate import ENOUGH, with_intervals
+from model_export.network.predict import ALL, predict
+
+
+def later_years(data: Dataset, run: Path, ks: tuple[int, ...] = (3, 8, ALL)) -> dict[str, Any]:
+    """Supernova figures with intervals, uncalibrated, of a run with a finite `seen_before`, by detections shown.
+
+    `later`: every labelled transient first detected at or after that date, whatever its split, for training saw none of
+    them; `same_years`: those of the test split first detected before it. Raises ValueError for a run that saw them all.
+    """
+    model, config = load_run(run)
+    if config.seen_before is None:
+        raise ValueError(f"{run} was trained on all years: its config must set seen_before (mjd)")
+    later = data.first_detection() >= config.seen_before
+    train = (data.objects["split"] == "train").to_numpy()
+    prior = published_prior(data.where(train & ~later), config.alert_share)
+    transients = (data.objects["table"] == "transients").to_numpy() & (data.labels >= 0)
+    transients &= data.objects["n_detections"].to_numpy() >= ENOUGH
+    test = (data.objects["split"] == "test").to_numpy()
+    figures: dict[str, Any] = {"seen_before": config.seen_before}
+    for name, mine in (("later", transients & later), ("same_years", transients & ~later & test)):
+        found = predict(model, data.where(mine), config.parameters, ks)
+        figures[name] = {
+            "all" if k == ALL else str(k): with_intervals(
+                softmax(p.logits + np.log(prior)), p.labels, prior, supernova_scores
+            )
+            for k, p in found.items()
+        }
+    return figures

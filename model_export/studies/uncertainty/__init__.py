@@ -1,0 +1,1 @@
+"""What stochastic passes, ensembles and set sizes tell of a mistake, beside the plain softmax."""

@@ -1,0 +1,87 @@
+"""What passes cost: milliseconds of one core per light curve of 50 points, each method as one run of its own graph."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model_export.bundles.graph import Publication, export_alert_clr, session
+from model_export.bundles.stochastic import Members, Served, export_passes
+from model_export.data.tables import CLASSES
+from model_export.network.encoder import AlertClassifier, EncoderConfig
+from model_export.network.stochastic_passes import METHODS, Method, Passes
+
+POINTS: Final = 50
+WINDOW: Final = 128
+MEMBERS: Final = 5
+CENTROIDS: Final = 32
+REPEATS: Final = 30
+SECONDS_PER_TURN: Final = 0.05
+
+
+def costs(
+    passes: int, config: EncoderConfig | None = None, names: Sequence[str] = METHODS, repeats: int = REPEATS
+) -> dict[str, Any]:
+    """Milliseconds of the softmax, an ensemble and each named method. Weights do not matter to the time and are random.
+
+    Methods take turns, and the best of many counts: what else the machine does only ever adds.
+    """
+    plain = AlertClassifier(config or EncoderConfig()).eval()
+    sampled = AlertClassifier(replace(plain.config, centroids=CENTROIDS)).eval()
+    publication = Publication(np.full(len(CLASSES), 1.0 / len(CLASSES)))
+    rng = np.random.default_rng(0)
+    feed = {
+        "points": rng.standard_normal((1, 1, POINTS, plain.config.point_features)).astype(np.float32),
+        "context": rng.standard_normal((1, plain.config.context_features)).astype(np.float32),
+    }
+    calls: dict[str, Callable[[], object]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+
+        def add(name: str, noise: Mapping[str, NDArray[Any]]) -> None:
+            run, asked = session(path), feed | dict(noise)
+            calls[name] = lambda: run.run(["logits", "embedding"], asked)
+
+        export_alert_clr(plain, publication, path)
+        add("softmax", {})
+        members = Members([AlertClassifier(plain.config).eval() for _ in range(MEMBERS)])
+        export_passes(Served(members, publication), {}, path)
+        add(f"ensemble of {MEMBERS}", {})
+        for name in names:
+            method, model = Method(name, 0.1), sampled if name in ("hsa", "ha-mc") else plain
+            noise = method.draws(model, WINDOW, passes, 0)
+            export_passes(Served(Passes(model, method, WINDOW), publication), noise, path)
+            add(name, noise)
+    best = _best(calls, repeats)
+    return {
+        "points": POINTS,
+        "passes": passes,
+        "milliseconds": {name: round(value, 3) for name, value in best.items()},
+        "times_the_softmax": {name: round(value / best["softmax"], 2) for name, value in best.items()},
+    }
+
+
+def _best(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    torch.set_num_threads(1)
+    number = {name: max(1, int(SECONDS_PER_TURN / _seconds(call, 2))) for name, call in calls.items()}
+    best = dict.fromkeys(calls, float("inf"))
+    for _ in range(repeats):
+        for name, call in calls.items():
+            best[name] = min(best[name], 1e3 * _seconds(call, number[name]))
+    return best
+
+
+def _seconds(call: Callable[[], object], number: int) -> float:
+    """Of processor time: graphs run on the calling thread alone, and a busy machine would only make it wait."""
+    start = time.thread_time()
+    for _ in range(number):
+        call()
+    return (time.thread_time() - start) / number

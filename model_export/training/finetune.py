@@ -1,0 +1,269 @@
+"""Supervised training of alert-clr, from scratch or from a pre-trained encoder; resumable, seeded, averaged."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from tqdm import tqdm
+
+from model_export.data.batches import Batch, BatchStream, ReferencePool, sampling_weights
+from model_export.data.prior import published_prior, sampled_shares
+from model_export.data.scores import alert_scores, softmax, supernova_scores
+from model_export.data.tables import Dataset, concatenate
+from model_export.data.views import ViewConfig
+from model_export.network.encoder import AlertClassifier, EncoderConfig
+from model_export.network.predict import Predictions, predict
+from model_export.training.centroids import taken_on
+from model_export.training.device import best_device, portable_weights
+from model_export.training.distill import Teachers, classification_loss
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    seed: int = 1
+    steps: int = 20_000
+    decay_steps: int = (
+        5_000  # the last ones, in which the learning rate falls; constant before, so a run can be prolonged
+    )
+    batch_size: int = 128
+    learning_rate: float = 1.2e-3
+    warm_up: int = 500
+    weight_decay: float = 0.02
+    average_decay: float = 0.9995  # of the exponential moving average of weights, which is what ships
+    class_power: float = 0.5
+    simulated_share: float = 0.4
+    fine_weight: float = 0.3
+    redshift_weight: float = 0.1
+    alert_share: float = 0.3  # of alert objects in the published prior
+    teacher_share: float = 0.7  # of the loss of a labelled object, where there are teachers
+    early_teacher_max: int = 8  # detections, up to which the early teachers are asked instead
+    unlabelled_share: float = 0.1  # of the stream, where there are teachers to say what they are
+    seen_before: float | None = None  # mjd: real objects first detected later are kept from training, for `later_years`
+    validate_every: int = 1000
+    threads: int = 1
+    window: int = 128
+    max_windows: int = 4
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    view: ViewConfig = field(default_factory=ViewConfig)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the bundle's manifest hands to the preprocessing."""
+        return {"window": self.window, "max_windows": self.max_windows}
+
+
+def finetune(
+    data: Dataset,
+    simulated: Dataset | None,
+    config: FinetuneConfig,
+    run: Path,
+    start: Path | None = None,
+    teachers: Sequence[Path] = (),
+    early_teachers: Sequence[Path] = (),
+) -> AlertClassifier:
+    """Train on the train split (and simulated objects); returns the averaged model, also saved in `run/model.pt`.
+
+    `start` is the `encoder.pt` of a pre-training run, or the folder of a finished run whose whole network goes on;
+    `teachers` are finished runs whose mean answer is followed too, `early_teachers` those that are asked about first
+    detections instead.
+
+    The loss is the cross-entropy of logits + log(sampled class frequency): the logits themselves carry no prior
+    (balanced softmax, Ren et al. 2020, arXiv:2007.10740). Resumes from `run/checkpoint.pt` where there is one.
+    """
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "config.json").write_text(json.dumps(asdict(config), indent=2))
+    if config.seen_before is not None:
+        data = data.where(data.first_detection() < config.seen_before)
+    asked = bool(teachers or early_teachers)
+    device = best_device()
+    ensemble = Teachers(teachers, early_teachers, config.early_teacher_max, device) if asked else None
+    train = training_set(data, simulated, unlabelled=ensemble is not None)
+    unlabelled_share = config.unlabelled_share if ensemble else 0.0
+    (run / "lineage.json").write_text(json.dumps(_lineage(train, start, teachers, early_teachers), indent=2))
+    weights = sampling_weights(train, config.class_power, config.simulated_share, unlabelled_share)
+    targets = Targets.of(train, sampled_shares(weights, train.labels)).to(device)
+    references = ReferencePool(data.where((data.objects["split"] == "train").to_numpy()))
+    model = _first_weights(start, data, config).to(device)
+    average = copy.deepcopy(model).eval()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, config))
+    first = _resume(run, model, average, optimizer, schedule)
+    stream = BatchStream(
+        train, weights, references, config.view, config.parameters, config.batch_size, config.seed + first
+    )
+    validation = data.where((data.objects["split"] == "validation").to_numpy() & (data.labels >= 0))
+    prior = published_prior(data.where((data.objects["split"] == "train").to_numpy()), config.alert_share)
+
+    began, running = time.monotonic(), 0.0
+    progress = tqdm(zip(range(first, config.steps), stream, strict=False), total=config.steps - first, mininterval=10)
+    for step, batch in progress:
+        model.train()
+        there = batch.to(device)
+        soft = ensemble(there, targets.shift) if ensemble else None
+        loss = training_loss(model, there, targets, soft, config)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        _average(average, model, min(config.average_decay, (step + 1) / (step + 10)))
+        running += 0.01 * (loss.item() - running) if running else loss.item()
+        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
+            figures = validation_figures(predict(average, validation, config.parameters), prior)
+            record = {"step": step + 1, "minutes": (time.monotonic() - began) / 60, "loss": running, **figures}
+            with (run / "history.jsonl").open("a") as out:
+                out.write(json.dumps({k: round(v, 4) for k, v in record.items()}) + "\n")
+            torch.save(portable_weights(average), run / "model.pt")
+            torch.save(
+                {
+                    "step": step + 1,
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                },
+                run / "checkpoint.pt",
+            )
+    return average.cpu()
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the objects (M,) of a training set are: class, finest label (-1 unknown), log10 redshift (NaN unknown).
+
+    `shift` (C,) is the log of the sampled class frequencies.
+    """
+
+    labels: torch.Tensor
+    fine: torch.Tensor
+    log_redshift: torch.Tensor
+    shift: torch.Tensor
+
+    @classmethod
+    def of(cls, train: Dataset, shares: np.ndarray) -> Targets:
+        return cls(
+            torch.from_numpy(train.labels.copy()),
+            torch.from_numpy(train.objects["fine"].to_numpy(copy=True)),
+            torch.from_numpy(np.log10(train.objects["redshift"].clip(0.003, 1.0)).to_numpy(dtype=np.float32)),
+            torch.from_numpy(np.log(shares)).float(),
+        )
+
+    def to(self, device: torch.device | str) -> Targets:
+        return Targets(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+def training_loss(
+    model: AlertClassifier, batch: Batch, targets: Targets, soft: torch.Tensor | None, config: FinetuneConfig
+) -> torch.Tensor:
+    """Of the class and of what else is known: the auxiliary losses are sums over objects known, over all objects."""
+    rows = torch.from_numpy(batch.rows).to(targets.labels.device)
+    fine, log_redshift = targets.fine[rows], targets.log_redshift[rows]
+    embedding = model.dropout(model.encoder(batch.points, batch.context, batch.bias))
+    loss = classification_loss(model.head(embedding) + targets.shift, targets.labels[rows], soft, config.teacher_share)
+    finest = functional.cross_entropy(model.fine_head(embedding), fine, ignore_index=-1, reduction="sum")
+    known = torch.isfinite(log_redshift)
+    redshift = known * functional.smooth_l1_loss(
+        model.redshift_head(embedding)[:, 0], torch.nan_to_num(log_redshift), beta=0.2, reduction="none"
+    )
+    return loss + (config.fine_weight * finest + config.redshift_weight * redshift.sum()) / len(rows)
+
+
+def training_set(data: Dataset, simulated: Dataset | None, unlabelled: bool = False) -> Dataset:
+    """Labelled objects of the train split, on demand those without a label too, and the simulated ones."""
+    train = data.where((data.objects["split"] == "train").to_numpy() & ((data.labels >= 0) | unlabelled))
+    return concatenate([train, simulated]) if simulated is not None else train
+
+
+def validation_figures(predictions: dict[int, Predictions], prior: np.ndarray) -> dict[str, float]:
+    """The figures to tune on: supernova types and alert objects, at all, three and one detections."""
+    figures: dict[str, float] = {}
+    for k, p in predictions.items():  # a data set may have only one of the two populations
+        name = "all" if k == 0 else str(k)
+        probabilities = softmax(p.logits + np.log(prior))
+        enough = p.n_detections >= 5
+        transients = (p.table == "transients") & enough
+        alerts = (p.table == "alert_objects") & enough
+        for kind, mine, score in (("sn", transients, supernova_scores), ("alert", alerts, alert_scores)):
+            if mine.any():
+                for key, value in score(probabilities[mine], p.labels[mine], prior).items():
+                    figures[f"{kind}_{key}@{name}"] = value
+    return figures
+
+
+def _first_weights(start: Path | None, data: Dataset, config: FinetuneConfig) -> AlertClassifier:
+    if start is not None and start.is_dir():
+        return taken_on(start, config.encoder, data, config.parameters)
+    model = AlertClassifier(config.encoder)
+    if start is not None:
+        model.encoder.load_state_dict(torch.load(start, map_location="cpu", weights_only=True))
+    return model
+
+
+def _lineage(
+    train: Dataset, start: Path | None, teachers: Sequence[Path], early_teachers: Sequence[Path]
+) -> dict[str, Any]:
+    """What a run learns from, for its report: objects of each table, pre-training steps and teachers' steps."""
+
+    def read(folder: Path, name: str) -> dict[str, Any]:
+        path = folder / f"{name}.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def steps(folder: Path) -> int | None:
+        return read(folder, "config").get("steps")
+
+    before: dict[str, Any] = {}
+    if start is not None and start.is_dir():
+        earlier = read(start, "lineage")
+        before = {
+            "pretraining_steps": earlier.get("pretraining_steps"),
+            "went_on_from": {"name": start.name, "steps": steps(start), "averaged": earlier.get("averaged")},
+        }
+    elif start is not None:
+        before = {"pretraining_steps": steps(start.parent)}
+    labelled = train.objects[train.labels >= 0]
+    return {
+        "labelled": labelled["table"].value_counts().to_dict(),
+        "unlabelled": int(np.sum(train.labels < 0)),
+        "pretraining_steps": None,
+        "went_on_from": None,
+        **before,
+        "teachers": [{"name": teacher.name, "steps": steps(teacher)} for teacher in teachers],
+        "early_teachers": [{"name": teacher.name, "steps": steps(teacher)} for teacher in early_teachers],
+    }
+
+
+def _learning_rate(step: int, config: FinetuneConfig) -> float:
+    # a run much shorter than its configuration meant would else do nothing but warm up and cool down
+    warm_up = min(config.warm_up, max(config.steps // 10, 1))
+    left = (config.steps - step) / max(min(config.decay_steps, config.steps * 4 // 5), 1)
+    return min((step + 1) / warm_up, 1.0, max(left, 0.0) ** 0.7)
+
+
+@torch.no_grad()
+def _average(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+
+
+def _resume(run: Path, model: AlertClassifier, average: AlertClassifier, optimizer: Any, schedule: Any) -> int:
+    path = run / "checkpoint.pt"
+    if not path.exists():
+        return 0
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    model.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    return int(state["step"])

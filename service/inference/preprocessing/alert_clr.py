@@ -1,0 +1,163 @@
+"""Light curve -> the arrays a graph takes: the one preprocessing, used in training and in serving alike.
+
+The functions `(light_curve, parameters) -> {input name: array}` give float32 arrays without a batch axis. A light curve
+without a detection in the bands g, r, i raises ValueError: there is nothing to classify. `preprocessings` lists them by
+the id that stands in a bundle's manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.photometry import BAND_CODES, ZTF_WAVELENGTHS, Kind, LightCurve, end_to_end
+
+Arrays = dict[str, NDArray[np.float32]]
+
+# Columns of a token, in order; what each means stands in `alert_tokens`.
+POINT_FEATURES: Final = (
+    "days", "log_days", "log_days_from_peak", "log_gap", "flux", "faintness", "log_snr", "g", "r", "i", "upper_limit",
+    "sign", "step_g", "recency_g", "step_r", "recency_r",
+)  # fmt: skip
+CONTEXT_FEATURES: Final = (
+    "peak_magnitude", "peak_magnitude_known", "reference_g", "reference_g_known", "reference_r", "reference_r_known",
+    "log_detections_g", "log_detections_r", "log_detections_i", "log_span", "log_limits_before", "log_limits_after",
+)  # fmt: skip
+
+# Optional context, and the columns that hold it: a manifest may switch each off, training drops each at random.
+OPTIONAL_CONTEXT: Final[dict[str, slice]] = {
+    "peak_magnitude": slice(0, 2),
+    "reference": slice(2, 6),
+    "limit_counts": slice(10, 12),
+}
+
+_MODEL_BANDS: Final = (BAND_CODES["g"], BAND_CODES["r"], BAND_CODES["i"])  # codes 0, 1, 2: columns 7, 8, 9
+_DEFAULT_ERROR: Final = 0.1  # mag
+_ERROR_RANGE: Final = (0.005, 1.0)  # mag; published errors of 0 exist
+_NOTHING_SEEN: Final = "a light curve has no detection with a magnitude in the bands g, r, i"
+
+
+# Astra-CLR (arXiv:2606.31627): windows of 300 g, 350 r and 50 i points, band after band, each padded at its end.
+ASTRA_LENGTHS: Final = (300, 350, 50)
+ASTRA_EPOCH: Final = 58000.0  # mjd
+_ASTRA_WAVELENGTHS: Final = np.log10([ZTF_WAVELENGTHS[name] for name in ("g", "r", "i")])  # of angstrom
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Light curves laid end to end: `points` (N, F) in time order within each, `counts` (B,) points of each, summing
+    to N, `context` (B, C).
+    """
+
+    points: NDArray[np.float32]
+    counts: NDArray[np.int64]
+    context: NDArray[np.float32]
+
+
+def alert_clr(light_curve: LightCurve, parameters: Mapping[str, Any]) -> Arrays:
+    """Inputs of an alert-clr graph: `points` (W, L, 16) and `context` (12,).
+
+    Up to `window` points are one window of their exact length; more are `ceil(n / window)` windows of `window` points,
+    at most `max_windows`, spread evenly from start to end (they overlap, so none needs padding).
+    """
+    return alert_clr_batch([light_curve], parameters)[0]
+
+
+def alert_clr_batch(light_curves: Sequence[LightCurve], parameters: Mapping[str, Any]) -> list[Arrays]:
+    """`alert_clr` of many light curves at once; the answers are equal to the last bit."""
+    points = light_curves[0].points if len(light_curves) == 1 else end_to_end(light_curves)
+    tokens = alert_tokens(points, np.array([len(curve) for curve in light_curves]), parameters)
+    stops = np.cumsum(tokens.counts)
+    return [
+        {"points": windows(tokens.points[stop - count : stop], parameters), "context": context}
+        for stop, count, context in zip(stops, tokens.counts, tokens.context, strict=True)
+    ]
+
+
+def windows(points: NDArray[np.float32], parameters: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Cut one light curve's tokens (n, F) into windows (W, L, F)."""
+    length: int = parameters.get("window", 128)
+    if len(points) <= length:
+        return points[None]
+    count = min(-(-len(points) // length), int(parameters.get("max_windows", 4)))
+    starts = np.rint(np.linspace(0, len(points) - length, count)).astype(np.int64)
+    cut: NDArray[np.float32] = points[starts[:, None] + np.arange(length)]
+    return cut
+
+
+def alert_tokens(points: NDArray[np.void], counts: NDArray[np.int64], parameters: Mapping[str, Any]) -> Tokens:
+    """Tokens of many light curves at once: `points` (N,) of dtype `POINT` end to end, `counts` (B,) points of each.
+
+    Of the upper limits only those next to a detection in their own band are kept: they bracket what was seen, the rest
+    are counted in the context. Forced photometry and other bands than g, r, i are left out. Per token:
+
+    days since the first detection; the same and the time from the brightest detection as signed log1p; log1p gap to
+    the previous token; signed difference flux over the brightest one (0 for a limit); magnitudes below the brightest,
+    of the detection or of the limit; log10 signal-to-noise; band; whether it is an upper limit; sign of the difference
+    (0 unknown); and against the last detection before it in g and in r: the step in magnitude and 1 / (1 + age in
+    days), both 0 where there is none.
+    """
+    from service.inference.preprocessing.token_kernel import (
+        fill,
+    )  # here, because who only reads a manifest should not wait for numba
+
+    points = np.ascontiguousarray(points).view()
+    points.setflags(write=False)  # the kernel is compiled for this kind of array alone
+    tokens = np.empty((len(points), len(POINT_FEATURES)), dtype=np.float32)
+    kept = np.empty(len(counts), dtype=np.int64)
+    context = np.empty((len(counts), len(CONTEXT_FEATURES)), dtype=np.float32)
+    number = fill(points, np.asarray(counts, dtype=np.int64), tokens, kept, context)
+    if number < 0:
+        raise ValueError(_NOTHING_SEEN)
+    for name, columns in OPTIONAL_CONTEXT.items():
+        if not parameters.get(name, True):
+            context[:, columns] = 0.0
+    return Tokens(tokens[:number], kept, context)
+
+
+def astra_clr(light_curve: LightCurve, parameters: Mapping[str, Any]) -> Arrays:
+    """Inputs of an astra-clr graph: three windows (start, middle, end of each band) of 700 points.
+
+    `input` (3, 700, 1): magnitude minus the inverse-variance weighted mean of the whole light curve, all bands
+    together; `times` (3, 700, 1): mjd - 58000; `band_info` (3, 700, 1): log10 of the effective wavelength in angstrom;
+    `mask` (3, 700): 1 on padding. Detections in g, r, i count; the model was made for total magnitudes of stars.
+    """
+    points = light_curve.points
+    points = points[(points["kind"] == Kind.DETECTION) & (points["band"] <= _MODEL_BANDS[-1]) & (points["band"] >= 0)]
+    if not len(points):
+        raise ValueError(_NOTHING_SEEN)
+    error = points["magerr"].astype(np.float64)
+    weight = 1.0 / np.clip(np.where(np.isnan(error), _DEFAULT_ERROR, error), *_ERROR_RANGE) ** 2
+    magnitude = points["mag"].astype(np.float64)
+    magnitude -= (magnitude * weight).sum() / weight.sum()
+    fused = []
+    for window in range(3):
+        chosen = []
+        for band, length in zip(_MODEL_BANDS, ASTRA_LENGTHS, strict=True):
+            mine = np.flatnonzero(points["band"] == band)
+            start = max(len(mine) - length, 0) * window // 2
+            chosen.append(mine[start : start + length])
+        rows = np.concatenate(chosen)
+        fused.append(astra_sequence(points["mjd"][rows], magnitude[rows], points["band"][rows]))
+    return {name: np.stack([sequence[name] for sequence in fused]) for name in fused[0]}
+
+
+def astra_sequence(mjd: NDArray[np.float64], magnitude: NDArray[np.float64], band: NDArray[np.integer[Any]]) -> Arrays:
+    """One band-major sequence of 700 points, zero-padded at the end of each band; at most `ASTRA_LENGTHS` per band."""
+    total = sum(ASTRA_LENGTHS)
+    sequence = np.zeros((3, total, 1), dtype=np.float32)
+    mask = np.ones(total, dtype=np.float32)
+    offset = 0
+    for code, length in enumerate(ASTRA_LENGTHS):
+        mine = band == code
+        rows = slice(offset, offset + int(np.count_nonzero(mine)))
+        sequence[0, rows, 0] = magnitude[mine]
+        sequence[1, rows, 0] = mjd[mine] - ASTRA_EPOCH
+        sequence[2, rows, 0] = _ASTRA_WAVELENGTHS[code]
+        mask[rows] = 0.0
+        offset += length
+    return {"input": sequence[0], "times": sequence[1], "band_info": sequence[2], "mask": mask}

@@ -1,0 +1,1 @@
+"""What is published: documents, their Avro schemas, and the forms in which they are kept."""

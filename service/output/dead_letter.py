@@ -1,0 +1,136 @@
+"""Messages put aside with their bytes, place and reason: as records of a topic, or lines of a file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import time
+from typing import Final
+
+import orjson
+
+from service import __version__
+from service.output.avro import SingleObject
+from service.output.classification import MICROSECONDS
+from service.stream.batch import DeadLettered, Message
+
+DEAD_LETTER: Final = SingleObject("dead_letter")
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A refused message. `value` holds its bytes, all of them unless `truncated`; times in seconds since 1970."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: float | None
+    code: str
+    message: str
+    service_version: str
+    refused: float
+    key: bytes | None
+    size: int
+    value: bytes
+
+    @classmethod
+    def of(cls, source: Message, why: DeadLettered) -> DeadLetter:
+        return cls(
+            topic=source.topic,
+            partition=source.partition,
+            offset=source.offset,
+            timestamp=source.timestamp,
+            code=why.code,
+            message=why.message,
+            service_version=__version__,
+            refused=time(),
+            key=source.key,
+            size=len(source.value),
+            value=source.value,
+        )
+
+    @property
+    def truncated(self) -> bool:
+        return len(self.value) < self.size
+
+    @property
+    def place(self) -> str:
+        """`topic/partition/offset`, unique: the name by which people ask for a dead letter."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+    def encode(self, keep: int | None = None) -> bytes:
+        """As a message of the dead-letter topic, with at most the first `keep` bytes of the value."""
+        return DEAD_LETTER.encode(
+            {
+                "topic": self.topic,
+                "partition": self.partition,
+                "offset": self.offset,
+                "timestamp": None if self.timestamp is None else round(self.timestamp * MICROSECONDS),
+                "code": self.code,
+                "message": self.message,
+                "service_version": self.service_version,
+                "refused": round(self.refused * MICROSECONDS),
+                "key": self.key,
+                "size": self.size,
+                "value": self.value[:keep],
+            }
+        )
+
+    @classmethod
+    def decode(cls, message: bytes) -> DeadLetter:
+        """Inverse of `encode`. Raises SchemaMismatchError."""
+        fields = DEAD_LETTER.decode(message)
+        timestamp: datetime | None = fields["timestamp"]
+        fields["timestamp"] = None if timestamp is None else timestamp.timestamp()
+        fields["refused"] = fields["refused"].timestamp()
+        return cls(**fields)
+
+    def as_json(self) -> dict[str, object]:
+        """For people and files: times in ISO 8601, bytes in base64."""
+        return {
+            "topic": self.topic,
+            "partition": self.partition,
+            "offset": self.offset,
+            "timestamp": None if self.timestamp is None else _iso(self.timestamp),
+            "code": self.code,
+            "message": self.message,
+            "service_version": self.service_version,
+            "refused": _iso(self.refused),
+            "key": None if self.key is None else self.key.decode("utf-8", "backslashreplace"),
+            "size": self.size,
+            "value": base64.b64encode(self.value).decode(),
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, object]) -> DeadLetter:
+        """Inverse of `as_json`. Raises ValueError."""
+        try:
+            timestamp, key = fields["timestamp"], fields["key"]
+            return cls(
+                **{  # type: ignore[arg-type]
+                    **fields,
+                    "timestamp": None if timestamp is None else datetime.fromisoformat(str(timestamp)).timestamp(),
+                    "refused": datetime.fromisoformat(str(fields["refused"])).timestamp(),
+                    "key": None if key is None else str(key).encode(),
+                    "value": base64.b64decode(str(fields["value"])),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a dead letter: {error!r}") from error
+
+
+def read_dead_letter_file(path: Path) -> Iterator[DeadLetter]:
+    """The dead letters of a JSON-lines file, oldest first. Raises ValueError naming the line."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield DeadLetter.from_json(orjson.loads(line))
+            except ValueError as error:
+                raise ValueError(f"line {number} of {path}: {error}") from error
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

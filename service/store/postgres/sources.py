@@ -1,0 +1,120 @@
+"""Sources of photometry in PostgreSQL: what `service.store.joining` asks for.
+
+A source and the object that it should join may come to two replicas in the same moment, each of which would see none of
+the other. So transactions in which sources come or change keep out those in which objects come (`keep_still`), and are
+kept out by them (`may_move`). Two that bring objects go on side by side: a source that both want has a row to lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, LiteralString
+
+import psycopg
+
+from service.store import encoding
+from service.store.interface import StoredObject
+from service.store.joining import Box, Place, Source
+from service.store.postgres.rows import LOCKED, Connection, execute, load_objects, object_columns, transposed, write
+
+_LOCK: Final = 0x736B79  # any constant that no one else locks; this one spells "sky"
+
+_COLUMNS: Final[LiteralString] = "source_id, ra, dec, last_mjd, light_curve, object_id"
+
+
+def may_move(connection: Connection) -> None:
+    """For a transaction that brings objects; to be called before any row is locked."""
+    execute(connection, "SELECT pg_advisory_xact_lock_shared(%s)", [_LOCK])
+
+
+def may_move_now(connection: Connection) -> bool:
+    """The same without waiting, and so at any time; False: not now."""
+    row = execute(connection, "SELECT pg_try_advisory_xact_lock_shared(%s)", [_LOCK]).fetchone()
+    return row is not None and bool(row[0])
+
+
+def keep_still(connection: Connection) -> None:
+    """For a transaction in which no other may bring objects or sources; to be called before any row is locked."""
+    execute(connection, "SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+
+
+class PostgresSources:
+    """See `JoinTables`; the connection is in a transaction that has called one of the above, or only reads."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def any_sources(self) -> bool:
+        return execute(self._connection, "SELECT 1 FROM alert_classifier.sources LIMIT 1").fetchone() is not None
+
+    def sources(self, source_ids: Sequence[str]) -> dict[str, Source]:
+        sql: LiteralString = f"SELECT {_COLUMNS} FROM alert_classifier.sources WHERE source_id = ANY(%s)"
+        return _sources(execute(self._connection, sql, [list(source_ids)]))
+
+    def sources_in(self, boxes: Sequence[Box]) -> dict[str, Source]:
+        sql: LiteralString = f"""
+            SELECT {_COLUMNS} FROM alert_classifier.sources WHERE source_id IN (
+                SELECT source_id FROM unnest(%s::int4[], %s::float8[], %s::float8[]) AS box (cell, low, high)
+                JOIN alert_classifier.sources AS s ON s.cell = box.cell AND s.dec BETWEEN box.low AND box.high
+            ) ORDER BY source_id FOR UPDATE
+        """
+        columns = [[box.cell for box in boxes], [box.low for box in boxes], [box.high for box in boxes]]
+        return _sources(execute(self._connection, sql, columns))
+
+    def sources_of(self, object_ids: Sequence[str]) -> list[Source]:
+        sql: LiteralString = f"SELECT {_COLUMNS} FROM alert_classifier.sources WHERE object_id = ANY(%s)"
+        return list(_sources(execute(self._connection, sql, [list(object_ids)])).values())
+
+    def objects(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
+        return load_objects(self._connection, object_ids, LOCKED)
+
+    def object_places(self, boxes: Sequence[Box], object_ids: Sequence[str]) -> list[Place]:
+        rows = execute(
+            self._connection,
+            """
+            SELECT object_id, ra, dec FROM alert_classifier.objects WHERE cell = ANY(%s)
+            UNION SELECT object_id, ra, dec FROM alert_classifier.objects WHERE object_id = ANY(%s)
+            """,
+            [sorted({box.cell for box in boxes}), list(object_ids)],
+        )
+        return [Place(*row) for row in rows]
+
+    def write_sources(self, sources: Sequence[Source]) -> None:
+        if sources:
+            *columns, curves = object_columns([source.stored for source in sources])
+            write(self._connection, _UPSERT, [*columns, [source.host for source in sources], curves])
+
+    def write_objects(self, objects: Sequence[StoredObject]) -> None:
+        if objects:
+            rows = ((o.object_id, encoding.encode_light_curve(o.light_curve)) for o in objects)
+            write(self._connection, _UPDATE_OBJECTS, transposed(rows))
+
+    def forget_latest(self, names: Sequence[str]) -> None:
+        if names:
+            execute(
+                self._connection,
+                """
+                DELETE FROM alert_classifier.latest WHERE object_id = ANY(%s) AND NOT EXISTS
+                    (SELECT 1 FROM alert_classifier.objects AS o WHERE o.object_id = latest.object_id)
+                """,
+                [list(names)],
+            )
+
+
+_UPSERT: Final[LiteralString] = """
+    INSERT INTO alert_classifier.sources (source_id, ra, dec, cell, last_mjd, object_id, light_curve)
+    SELECT * FROM unnest(%b::text[], %b::float8[], %b::float8[], %b::int4[], %b::float8[], %b::text[], %b::bytea[])
+    ON CONFLICT (source_id) DO UPDATE SET ra = excluded.ra, dec = excluded.dec, cell = excluded.cell,
+        last_mjd = excluded.last_mjd, object_id = excluded.object_id, light_curve = excluded.light_curve
+"""
+_UPDATE_OBJECTS: Final[LiteralString] = """
+    UPDATE alert_classifier.objects AS o SET light_curve = n.light_curve
+    FROM unnest(%b::text[], %b::bytea[]) AS n (object_id, light_curve) WHERE o.object_id = n.object_id
+"""
+
+
+def _sources(rows: psycopg.Cursor[tuple[Any, ...]]) -> dict[str, Source]:
+    return {
+        name: Source(StoredObject(name, ra, dec, last_mjd, encoding.decode_light_curve(light_curve)), host)
+        for name, ra, dec, last_mjd, light_curve, host in rows
+    }

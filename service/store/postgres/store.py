@@ -1,0 +1,238 @@
+"""The shared store: PostgreSQL (13 or later), for several replicas of the service. Needs the `postgres` extra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, LiteralString
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.photometry import LightCurve
+from service.store.interface import Increment, Sort, StoredClassification, StoredObject, StoreStatistics, storable
+from service.store.joining import JOIN_RADIUS_ARCSEC, adopt, join_batch, preview, sources_as_objects, with_adopted
+from service.store.merging import merge_batch
+from service.store.paging import Page
+from service.store.sky import Cone
+
+try:
+    from service.store.postgres import classifications as postgres_classifications
+    from service.store.postgres.connections import Connections, OvertakenError
+    from service.store.postgres.rows import LOCKED, Connection, execute, load_objects, object_columns, write
+    from service.store.postgres.sources import PostgresSources, keep_still, may_move, may_move_now
+except ImportError as error:
+    raise ImportError(
+        "the PostgreSQL store needs the postgres extra: pip install 'alert-classifier[postgres]'"
+    ) from error
+
+PRUNE_CHUNK: Final = 2000  # objects forgotten per transaction: some 100 ms
+
+
+class PostgresStore:
+    """See `Store`. `dsn` is a URL or a libpq connection string.
+
+    The server need not be up: tables are made or brought up to date at the first call that reaches it, under a lock
+    that several replicas may contend for. Calls raise StoreVersionError where the tables are too new. Photometry by
+    position joins objects within `join_radius_arcsec`; 0: none.
+    """
+
+    def __init__(self, dsn: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC) -> None:
+        self._join_radius = join_radius_arcsec
+        self._connections = Connections(dsn)
+
+    def merge(self, increments: Sequence[Increment]) -> list[LightCurve]:
+        if not increments:
+            return []
+        ids = sorted({increment.object_id for increment in increments})
+
+        patient = False  # only after an attempt that could not have the lock at once: it costs a round trip
+
+        def transaction(connection: Connection) -> list[LightCurve]:
+            # Rows are locked in sorted order, then new ones inserted in sorted order. A replica that inserts one of
+            # ours in between makes us start again: waiting for it here could close a circle of waits.
+            nonlocal patient
+            if patient:
+                may_move(connection)
+            stored = load_objects(connection, ids, LOCKED)
+            known, changed = merge_batch(stored, increments)
+            new = [o for o in changed if o.object_id not in stored]
+            if new and not patient and not may_move_now(connection):
+                patient = True
+                raise OvertakenError
+            if new and write(connection, _INSERT_OBJECTS, object_columns(new)) < len(new):
+                raise OvertakenError
+            if len(changed) > len(new):
+                write(connection, _UPDATE_OBJECTS, object_columns([o for o in changed if o.object_id in stored]))
+            if not new:
+                return known
+            return with_adopted(known, increments, adopt(PostgresSources(connection), new, self._join_radius))
+
+        return self._connections.transact(transaction)
+
+    def join(self, increments: Sequence[Increment]) -> list[StoredObject]:
+        if not increments:
+            return []
+
+        def transaction(connection: Connection) -> list[StoredObject]:
+            keep_still(connection)
+            return join_batch(PostgresSources(connection), increments, self._join_radius)
+
+        return self._connections.transact(transaction)
+
+    def preview(self, increment: Increment, by_position: bool = False) -> StoredObject:
+        with self._connections.connection() as connection, connection.transaction():
+            return preview(PostgresSources(connection), increment, by_position, self._join_radius)
+
+    def load(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
+        names = list(filter(storable, object_ids))
+        with self._connections.connection() as connection:
+            found = load_objects(connection, names)
+            if len(found) < len(set(names)):
+                with connection.transaction():
+                    found |= sources_as_objects(PostgresSources(connection), [n for n in names if n not in found])
+        return found
+
+    def joined(self, object_id: str) -> list[str]:
+        if not storable(object_id):
+            return []
+        with self._connections.connection() as connection:
+            return sorted(s.stored.object_id for s in PostgresSources(connection).sources_of([object_id]))
+
+    def record(self, classifications: Sequence[StoredClassification]) -> None:
+        if not classifications:
+            return
+        self._connections.transact(lambda connection: postgres_classifications.record(connection, classifications))
+
+    def latest(self, object_id: str) -> StoredClassification | None:
+        if not storable(object_id):
+            return None
+        with self._connections.connection() as connection:
+            return postgres_classifications.latest(connection, object_id)
+
+    def query(
+        self,
+        *,
+        top_class: str | None = None,
+        min_probability: float = 0.0,
+        since: float | None = None,
+        cone: Cone | None = None,
+        sort: Sort = "newest",
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> tuple[list[StoredClassification], str | None]:
+        page = Page(top_class, min_probability, since, cone is not None, sort, limit, cursor)
+        with self._connections.connection() as connection:
+            return postgres_classifications.query(connection, page, cone)
+
+    def class_mix(self, since: float) -> dict[str, int]:
+        with self._connections.connection() as connection:
+            return postgres_classifications.class_mix(connection, since)
+
+    def embeddings(self, classifier: str, version: str, limit: int = 100_000) -> tuple[list[str], NDArray[np.float16]]:
+        with self._connections.connection() as connection:
+            return postgres_classifications.embeddings(connection, classifier, version, limit)
+
+    def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
+        if not storable(object_id):
+            return []
+        with self._connections.connection() as connection:
+            return postgres_classifications.history(connection, object_id, limit)
+
+    def prune(self, older_than_mjd: float) -> int:
+        with self._connections.connection() as connection:
+            rows = execute(
+                connection,
+                """
+                SELECT object_id FROM alert_classifier.objects WHERE last_mjd < %(limit)s
+                UNION SELECT source_id FROM alert_classifier.sources WHERE last_mjd < %(limit)s ORDER BY 1
+                """,
+                {"limit": older_than_mjd},
+            ).fetchall()
+        old = [object_id for (object_id,) in rows]
+        pruned = 0
+        for start in range(0, len(old), PRUNE_CHUNK):
+            chunk = old[start : start + PRUNE_CHUNK]
+            pruned += self._connections.transact(partial(_prune, names=chunk, older_than_mjd=older_than_mjd))
+        return pruned
+
+    def statistics(self) -> StoreStatistics:
+        with self._connections.connection() as connection:
+            objects = _count(connection, "objects")
+            classifications = _count(connection, "history")
+            row = execute(
+                connection,
+                """
+                SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
+                WHERE relnamespace = 'alert_classifier'::regnamespace AND relkind = 'r'
+                """,
+            ).fetchone()
+            sources = _count(connection, "sources")
+        return StoreStatistics(objects, classifications, row[0] if row else 0, sources)
+
+    def check(self) -> None:
+        with self._connections.connection() as connection:
+            execute(connection, "UPDATE alert_classifier.schema_version SET checked_at = now()")
+
+    def close(self) -> None:
+        self._connections.close()
+
+
+_INSERT_OBJECTS: Final[LiteralString] = """
+    INSERT INTO alert_classifier.objects (object_id, ra, dec, cell, last_mjd, light_curve)
+    SELECT * FROM unnest(%b::text[], %b::float8[], %b::float8[], %b::int4[], %b::float8[], %b::bytea[])
+    ON CONFLICT DO NOTHING
+"""
+_UPDATE_OBJECTS: Final[LiteralString] = """
+    UPDATE alert_classifier.objects AS o
+    SET ra = n.ra, dec = n.dec, cell = n.cell, last_mjd = n.last_mjd, light_curve = n.light_curve
+    FROM unnest(%b::text[], %b::float8[], %b::float8[], %b::int4[], %b::float8[], %b::bytea[])
+         AS n (object_id, ra, dec, cell, last_mjd, light_curve)
+    WHERE o.object_id = n.object_id
+"""
+
+
+def _prune(connection: Connection, names: list[str], older_than_mjd: float) -> int:
+    keep_still(connection)  # what goes is no longer there to be joined
+    # those that an alert has reached since they were chosen stay
+    objects, sources = (
+        {name for (name,) in execute(connection, delete, [names, older_than_mjd]).fetchall()}
+        for delete in (
+            """
+            DELETE FROM alert_classifier.objects WHERE object_id = ANY(%s) AND last_mjd < %s RETURNING object_id
+            """,
+            """
+            DELETE FROM alert_classifier.sources WHERE source_id = ANY(%s) AND last_mjd < %s RETURNING source_id
+            """,
+        )
+    )
+    execute(
+        connection, "UPDATE alert_classifier.sources SET object_id = NULL WHERE object_id = ANY(%s)", [sorted(objects)]
+    )
+    gone = sorted(objects | sources)
+    # an object and a source may have one name
+    left = execute(
+        connection,
+        """
+        SELECT object_id FROM alert_classifier.objects WHERE object_id = ANY(%(gone)s)
+        UNION SELECT source_id FROM alert_classifier.sources WHERE source_id = ANY(%(gone)s)
+        """,
+        {"gone": gone},
+    ).fetchall()
+    nameless = sorted(set(gone) - {name for (name,) in left})
+    execute(connection, "DELETE FROM alert_classifier.history WHERE object_id = ANY(%s)", [nameless])
+    execute(connection, "DELETE FROM alert_classifier.latest WHERE object_id = ANY(%s)", [nameless])
+    return len(gone)
+
+
+def _count(connection: Connection, table: LiteralString) -> int:
+    """Exact up to 100,000 rows (as the planner believes), the planner's estimate above: counting reads them all."""
+    row = execute(
+        connection,
+        f"""
+        SELECT CASE WHEN reltuples > 100000 THEN reltuples::bigint
+                    ELSE (SELECT count(*) FROM alert_classifier.{table}) END
+        FROM pg_class WHERE oid = 'alert_classifier.{table}'::regclass
+        """,
+    ).fetchone()
+    return int(row[0]) if row else 0

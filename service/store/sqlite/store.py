@@ -1,0 +1,351 @@
+"""The embedded store: one SQLite file in write-ahead-log mode, one writer, any number of readers beside it."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from service.photometry import LightCurve
+from service.store import encoding
+from service.store.interface import (
+    Increment,
+    Sort,
+    StoredClassification,
+    StoredObject,
+    StoreStatistics,
+    StoreUnavailableError,
+    StoreVersionError,
+    storable,
+)
+from service.store.joining import JOIN_RADIUS_ARCSEC, adopt, join_batch, preview, sources_as_objects, with_adopted
+from service.store.merging import merge_batch
+from service.store.migrations import migrations
+from service.store.paging import Page
+from service.store.sky import Cone, cell_of
+from service.store.sqlite import classifications as sqlite_classifications
+from service.store.sqlite.checkpoints import BACKSTOP, Checkpointer
+from service.store.sqlite.rows import load_objects
+from service.store.sqlite.sources import SqliteSources
+
+# How long a write waits for another process's (a prune, a backup tool, a second service): longer than any batch of
+# theirs, shorter than the patience of a Kafka consumer group.
+BUSY_TIMEOUT_S: Final = 10.0
+
+# Objects forgotten per transaction: some 50 ms, so that batches of the stream slip in between.
+PRUNE_CHUNK: Final = 2000
+
+# Pages of the writer's indexes that stay at hand from batch to batch.
+WRITER_CACHE_KIB: Final = 32_768
+
+# With less than this left on the disk the store says that it can't be written: a large batch puts 10 MB into the log.
+MINIMUM_FREE_BYTES: Final = 16_000_000
+
+# What "try again later" can mend; anything else is a defect and is raised as it is.
+_UNAVAILABLE: Final = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOTADB,
+}
+
+
+class SqliteStore:
+    """See `Store`. `path` None keeps everything in a temporary file that `close` removes. Photometry by position joins
+    objects within `join_radius_arcsec`; 0: none.
+
+    Raises StoreUnavailableError where the file can't be made or opened, StoreVersionError where it is too new.
+    """
+
+    def __init__(self, path: Path | None = None, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC) -> None:
+        self._join_radius = join_radius_arcsec
+        self._temporary = tempfile.TemporaryDirectory(prefix="alert-classifier-") if path is None else None
+        self.path = path if path is not None else Path(self._temporary.name) / "store.db"  # type: ignore[union-attr]
+        self._write_lock = threading.Lock()
+        self._idle_readers: list[sqlite3.Connection] = []
+        self._closed = False
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailableError(f"store {self.path}: {error.strerror or error}") from error
+        with _translated(self.path):
+            self._writer = self._connect()
+            self._writer.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+            self._writer.execute(f"PRAGMA wal_autocheckpoint = {BACKSTOP}")
+            self._migrate()
+            self._checkpointer = Checkpointer(self._connect(), self._write_lock)
+
+    def merge(self, increments: Sequence[Increment]) -> list[LightCurve]:
+        if not increments:
+            return []
+        ids = sorted({increment.object_id for increment in increments})
+        with self._transaction(durable=False) as connection:
+            stored = load_objects(connection, ids)
+            known, changed = merge_batch(stored, increments)
+            connection.executemany(
+                """
+                INSERT INTO objects (object_id, ra, dec, cell, last_mjd, light_curve) VALUES (?, ?, ?, ?, ?, ?)
+                ON CONFLICT (object_id) DO UPDATE SET ra = excluded.ra, dec = excluded.dec, cell = excluded.cell,
+                    last_mjd = excluded.last_mjd, light_curve = excluded.light_curve
+                """,
+                [
+                    (
+                        o.object_id,
+                        o.ra,
+                        o.dec,
+                        cell_of(o.ra, o.dec),
+                        o.last_mjd,
+                        encoding.encode_light_curve(o.light_curve),
+                    )
+                    for o in changed
+                ],
+            )
+            if len(ids) > len(stored):
+                connection.execute("UPDATE totals SET objects = objects + ?", (len(ids) - len(stored),))
+                new = [o for o in changed if o.object_id not in stored]
+                known = with_adopted(known, increments, adopt(SqliteSources(connection), new, self._join_radius))
+        return known
+
+    def join(self, increments: Sequence[Increment]) -> list[StoredObject]:
+        if not increments:
+            return []
+        with self._transaction(durable=False) as connection:
+            return join_batch(SqliteSources(connection), increments, self._join_radius)
+
+    def preview(self, increment: Increment, by_position: bool = False) -> StoredObject:
+        with self._reader() as connection:
+            return preview(SqliteSources(connection), increment, by_position, self._join_radius)
+
+    def load(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
+        with self._reader() as connection:
+            names = list(filter(storable, object_ids))
+            found = load_objects(connection, names)
+            if len(found) < len(set(names)):
+                found |= sources_as_objects(SqliteSources(connection), [n for n in names if n not in found])
+        return found
+
+    def joined(self, object_id: str) -> list[str]:
+        if not storable(object_id):
+            return []
+        with self._reader() as connection:
+            return sorted(s.stored.object_id for s in SqliteSources(connection).sources_of([object_id]))
+
+    def record(self, classifications: Sequence[StoredClassification]) -> None:
+        if not classifications:
+            return
+        with self._transaction() as connection:
+            sqlite_classifications.record(connection, classifications)
+
+    def latest(self, object_id: str) -> StoredClassification | None:
+        if not storable(object_id):
+            return None
+        with self._reader() as connection:
+            return sqlite_classifications.latest(connection, object_id)
+
+    def query(
+        self,
+        *,
+        top_class: str | None = None,
+        min_probability: float = 0.0,
+        since: float | None = None,
+        cone: Cone | None = None,
+        sort: Sort = "newest",
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> tuple[list[StoredClassification], str | None]:
+        page = Page(top_class, min_probability, since, cone is not None, sort, limit, cursor)
+        with self._reader() as connection:
+            return sqlite_classifications.query(connection, page, cone)
+
+    def class_mix(self, since: float) -> dict[str, int]:
+        with self._reader() as connection:
+            return sqlite_classifications.class_mix(connection, since)
+
+    def embeddings(self, classifier: str, version: str, limit: int = 100_000) -> tuple[list[str], NDArray[np.float16]]:
+        with self._reader() as connection:
+            return sqlite_classifications.embeddings(connection, classifier, version, limit)
+
+    def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
+        if not storable(object_id):
+            return []
+        with self._reader() as connection:
+            return sqlite_classifications.history(connection, object_id, limit)
+
+    def prune(self, older_than_mjd: float) -> int:
+        with self._reader() as connection:
+            old = [
+                object_id
+                for (object_id,) in connection.execute(
+                    """
+                    SELECT object_id FROM objects WHERE last_mjd < :limit
+                    UNION SELECT source_id FROM sources WHERE last_mjd < :limit
+                    """,
+                    {"limit": older_than_mjd},
+                )
+            ]
+        pruned = 0
+        for start in range(0, len(old), PRUNE_CHUNK):
+            with self._transaction() as connection:
+                pruned += _prune(connection, old[start : start + PRUNE_CHUNK], older_than_mjd)
+        return pruned
+
+    def statistics(self) -> StoreStatistics:
+        with self._reader() as connection:
+            objects, classifications = connection.execute("SELECT objects, classifications FROM totals").fetchone()
+            sources = connection.execute("SELECT count(*) FROM sources").fetchone()[0]
+        files = [self.path, Path(f"{self.path}-wal")]
+        return StoreStatistics(objects, classifications, sum(f.stat().st_size for f in files if f.exists()), sources)
+
+    def check(self) -> None:
+        with self._transaction() as connection:
+            # twice, because a page whose content is the same is not written: this one must reach the disk
+            connection.execute("UPDATE totals SET objects = objects + 1")
+            connection.execute("UPDATE totals SET objects = objects - 1")
+        free = shutil.disk_usage(self.path.parent).free
+        if free < MINIMUM_FREE_BYTES:
+            raise StoreUnavailableError(f"store {self.path}: the disk is full ({free / 1e6:.0f} MB left)")
+
+    def close(self) -> None:
+        self._closed = True
+        self._checkpointer.stop()
+        while self._idle_readers:
+            self._idle_readers.pop().close()
+        with self._write_lock:
+            self._writer.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    @contextmanager
+    def _transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """The writer, in a transaction that holds the file's write lock from its start.
+
+        `durable` waits for the disk at its end, for this transaction and all before it: they share one log. Only a
+        merge goes without. A crash of the machine takes the service down too, so its alerts are delivered again
+        unless their classifications were recorded, durably, and published; one wait per batch is saved (some 4 ms).
+        """
+        with self._write_lock, _translated(self.path):
+            self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:  # some failures, a full disk among them, have rolled back already
+                    self._writer.execute("ROLLBACK")
+                raise
+            finally:
+                self._checkpointer.wake()
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        with _translated(self.path):
+            try:
+                connection = self._idle_readers.pop()
+            except IndexError:
+                connection = self._connect()
+                connection.execute("PRAGMA query_only = ON")
+            try:
+                yield connection
+            finally:
+                if self._closed:
+                    connection.close()
+                else:
+                    self._idle_readers.append(connection)
+
+    def _connect(self) -> sqlite3.Connection:
+        # isolation_level None: transactions are ours to begin. check_same_thread: the lock and the pool see to it.
+        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        return connection
+
+    def _migrate(self) -> None:
+        known = migrations("sqlite")
+        for version, sql in known:
+            self._writer.execute("BEGIN IMMEDIATE")  # another process may be at the same
+            try:
+                if self._version() < version:
+                    for statement in _statements(sql):
+                        self._writer.execute(statement)
+                    self._writer.execute(f"PRAGMA user_version = {version}")
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+        if self._version() > len(known):
+            raise StoreVersionError(
+                f"store {self.path} has tables of version {self._version()}, this service knows {len(known)}: update it"
+            )
+
+    def _version(self) -> int:
+        version: int = self._writer.execute("PRAGMA user_version").fetchone()[0]
+        return version
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is None or code & 0xFF not in _UNAVAILABLE:  # the low byte is the primary code
+            raise
+        raise StoreUnavailableError(f"store {path}: {error}") from error
+
+
+def _prune(connection: sqlite3.Connection, names: Sequence[str], older_than_mjd: float) -> int:
+    chosen = orjson.dumps(list(names)).decode()
+    # those that an alert has reached since they were chosen stay
+    objects, sources = (
+        {
+            name
+            for (name,) in connection.execute(
+                f"DELETE FROM {table} WHERE {key} IN (SELECT value FROM json_each(?)) AND last_mjd < ? RETURNING {key}",
+                (chosen, older_than_mjd),
+            ).fetchall()
+        }
+        for table, key in (("objects", "object_id"), ("sources", "source_id"))
+    )
+    gone = objects | sources
+    ids = (orjson.dumps(sorted(gone)).decode(),)
+    connection.execute(
+        "UPDATE sources SET object_id = NULL WHERE object_id IN (SELECT value FROM json_each(?))",
+        (orjson.dumps(sorted(objects)).decode(),),
+    )
+    # an object and a source may have one name
+    nameless = """
+        SELECT value FROM json_each(?) WHERE value NOT IN (SELECT object_id FROM objects WHERE object_id = value)
+        AND value NOT IN (SELECT source_id FROM sources WHERE source_id = value)
+    """
+    connection.execute(f"DELETE FROM latest WHERE object_id IN ({nameless})", ids)
+    deleted = connection.execute(f"DELETE FROM history WHERE object_id IN ({nameless})", ids)
+    connection.execute(
+        "UPDATE totals SET objects = objects - ?, classifications = classifications - ?",
+        (len(objects), deleted.rowcount),
+    )
+    return len(gone)
+
+
+def _statements(sql: str) -> Iterator[str]:
+    """The statements of a script whose statements end at the end of a line."""
+    statement = ""
+    for line in sql.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

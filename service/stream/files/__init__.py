@@ -1,0 +1,1 @@
+"""Archives as the source of alerts, files as the sink of answers."""

@@ -1,0 +1,39 @@
+"""Archives through the same corridor as the stream, without Kafka: for `replay`, the demo and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.config import PipelineSettings
+from service.stream.accounting import Account
+from service.stream.batch import Batch
+from service.stream.files.archives import ArchiveError, ArchiveSource
+from service.stream.pipeline import Pipeline
+from service.stream.runner import Corridor, Sink
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What became of the messages, and the archives that could not be read to their end."""
+
+    account: Account
+    damaged: tuple[ArchiveError, ...]
+
+
+def replay_archive(
+    paths: Sequence[Path],
+    pipeline: Pipeline,
+    sink: Sink,
+    settings: PipelineSettings | None = None,
+    on_settled: Callable[[Batch], None] | None = None,
+) -> Replayed:
+    """Play archives through `pipeline` into `sink`, which is closed at the end; `on_settled` hears of every batch.
+
+    Raises ArchiveError for a path that is not there, and what made the corridor fail.
+    """
+    source = ArchiveSource(paths)
+    corridor = Corridor(source, pipeline, sink, settings or PipelineSettings(), on_settled=on_settled)
+    corridor.run()
+    return Replayed(corridor.accounting.total(), tuple(source.damaged))

@@ -1,0 +1,100 @@
+"""Reading the dead-letter topic, and putting what lies in it through again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from service.config import KafkaSettings
+from service.output.avro import SchemaMismatchError
+from service.output.dead_letter import DeadLetter
+from service.stream.kafka.client_settings import KAFKA_LOG, client_config
+from service.stream.kafka.producer import publish
+from service.stream.runner import StreamError
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """How many were put through again, and which could not be because not all of their bytes were kept."""
+
+    sent: int
+    incomplete: tuple[str, ...]
+
+
+def read_dead_letters(settings: KafkaSettings) -> Iterator[DeadLetter]:
+    """Every dead letter that the topic holds now, each partition's oldest first.
+
+    Reads without a group: looking changes nothing. Raises StreamError where the brokers don't answer or the topic is
+    not there. Foreign messages in the topic are logged and passed over.
+    """
+    topic = settings.dead_letter_topic
+    consumer = Consumer(
+        {
+            **client_config(settings),
+            "group.id": f"{settings.group_id}-dead-letters",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 50,  # the end of a partition is told by an empty answer
+            **settings.librdkafka,
+            **settings.librdkafka_consumer,
+        },
+        logger=KAFKA_LOG,
+    )
+    try:
+        metadata = consumer.list_topics(timeout=TIMEOUT_S).topics.get(topic)
+        if metadata is None:
+            raise StreamError(f"the dead-letter topic {topic} does not exist: nothing has been refused yet")
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in metadata.partitions])
+        unfinished = set(metadata.partitions)
+        while unfinished:
+            raw = consumer.poll(TIMEOUT_S)
+            if raw is None:
+                raise StreamError(f"{topic} did not answer within {TIMEOUT_S:.0f} s")
+            error = raw.error()
+            if error is None and raw.partition() in unfinished:
+                try:
+                    yield DeadLetter.decode(raw.value() or b"")
+                except SchemaMismatchError as foreign:
+                    log.warning("%s/%d offset %d: %s", topic, raw.partition(), raw.offset(), foreign)
+            elif error is not None and error.code() == KafkaError._PARTITION_EOF:
+                unfinished.discard(raw.partition())
+            elif error is not None:
+                raise KafkaException(error)
+    except KafkaException as error:
+        raise StreamError(f"the dead-letter topic {topic} can't be read: {error.args[0]}") from error
+    finally:
+        consumer.close()
+
+
+def replay_dead_letters(
+    settings: KafkaSettings,
+    select: Callable[[DeadLetter], bool] = lambda letter: True,
+    topic: str | None = None,
+) -> Replay:
+    """Publish the bytes of the selected dead letters again, to the topic from which each came or to `topic`.
+
+    They go the whole way again; what is refused again becomes a new dead letter. A message is sent once however often
+    it lies here. Raises StreamError, PublishError.
+    """
+    by_topic: dict[str, dict[str, DeadLetter]] = {}
+    incomplete = []
+    for letter in read_dead_letters(settings):
+        if not select(letter):
+            continue
+        if letter.truncated:
+            incomplete.append(letter.place)
+        else:
+            by_topic.setdefault(topic or letter.topic, {})[letter.place] = letter
+    sent = 0
+    for target, letters in by_topic.items():
+        sent += publish(((letter.key, letter.value) for letter in letters.values()), settings, target)
+    return Replay(sent, tuple(incomplete))

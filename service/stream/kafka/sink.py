@@ -1,0 +1,212 @@
+"""Classifications and dead letters to Kafka, at least once: idempotent, keyed, every acknowledgement awaited."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from time import monotonic
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from service import metrics
+from service.config import KafkaSettings
+from service.output.dead_letter import DeadLetter
+from service.stream.batch import Batch, DeadLettered, Item, Published
+from service.stream.kafka.client_settings import (
+    KAFKA_LOG,
+    MAX_MESSAGE_BYTES,
+    TOLD_ELSEWHERE,
+    client_config,
+    is_fatal,
+    producer_config,
+)
+from service.stream.runner import StreamError
+
+log = logging.getLogger(__name__)
+
+# A broker answers within milliseconds; when the oldest batch waits this long, people should hear of it.
+STALLED_S: Final = 5.0
+# What is kept of a refused message that is too large for the dead-letter topic: enough for any header.
+SHORTENED_BYTES: Final = 65_536
+# One look at the topics; the end of the process may have to wait for it.
+ADMIN_TIMEOUT_S: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message to be produced."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    letter: DeadLetter | None = None  # what it was made of, where it may have to be made shorter
+
+    def shortened(self) -> Record | None:
+        """The same dead letter with the first bytes of its message alone; None where that does not help."""
+        if self.letter is None or len(self.value) <= 2 * SHORTENED_BYTES:
+            return None
+        return replace(self, value=self.letter.encode(SHORTENED_BYTES), letter=None)
+
+
+def records(items: Iterator[Item] | list[Item], settings: KafkaSettings) -> Iterator[Record]:
+    """What is to be produced for `items`: a filtered or returned alert leaves nothing."""
+    for item in items:
+        outcome = item.outcome
+        if isinstance(outcome, Published):
+            yield Record(settings.output_topic, outcome.key, outcome.value)
+        elif isinstance(outcome, DeadLettered):
+            letter = DeadLetter.of(item.message, outcome)
+            yield Record(settings.dead_letter_topic, letter.key, letter.encode(), letter)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A batch on its way: records not yet acknowledged, and those that must be sent again."""
+
+    batch: Batch
+    since: float
+    waiting: int = 0
+    refused: list[tuple[Record, KafkaError]] = field(default_factory=list)
+    again_at: float = 0.0
+
+
+class KafkaSink:
+    """Produces without waiting; a batch has arrived when the brokers have acknowledged every record of it."""
+
+    def __init__(self, settings: KafkaSettings, retry_s: float = 1.0) -> None:
+        self._settings = settings
+        self._retry_s = retry_s
+        self._producer = Producer({**producer_config(settings), "error_cb": self._on_error}, logger=KAFKA_LOG)
+        self._sent: deque[_Sent] = deque()
+        self._given_up: Callable[[], bool] = lambda: False
+        self._fatal: KafkaError | None = None
+        self._trouble: str | None = "the output topics have not been looked at yet"
+
+    @property
+    def pending(self) -> int:
+        return len(self._sent)
+
+    @property
+    def trouble(self) -> str | None:
+        if self._trouble is None and self._sent and monotonic() - self._sent[0].since > STALLED_S:
+            return f"the output brokers have acknowledged nothing for {monotonic() - self._sent[0].since:.0f} s"
+        return self._trouble
+
+    def open(self, given_up: Callable[[], bool]) -> None:
+        self._given_up = given_up
+        while not given_up():
+            try:
+                ensure_topics(self._settings)
+                # Connect now: a first batch would wait up to half a second for brokers and an id for idempotence.
+                self._producer.list_topics(self._settings.output_topic, timeout=ADMIN_TIMEOUT_S)
+            except KafkaException as error:
+                trouble = f"the output topics can't be looked at: {error.args[0]}"
+                if trouble != self._trouble:  # an outage is told once, not every few seconds
+                    log.warning(trouble)
+                self._trouble = trouble
+                self._producer.poll(self._retry_s)
+            else:
+                self._trouble = None
+                return
+
+    def send(self, batch: Batch) -> None:
+        sent = _Sent(batch, monotonic())
+        self._sent.append(sent)
+        for record in records(batch.items, self._settings):
+            self._produce(sent, record)
+        self._producer.poll(0)
+
+    def acknowledged(self, timeout_s: float) -> list[Batch]:
+        self._producer.poll(timeout_s)
+        if self._fatal is not None:
+            raise StreamError(f"the Kafka producer failed for good: {self._fatal}")
+        arrived = []
+        for sent in self._sent:
+            if not sent.waiting and sent.refused and monotonic() >= sent.again_at:
+                self._send_again(sent)
+        while self._sent and not self._sent[0].waiting and not self._sent[0].refused:
+            arrived.append(self._sent.popleft().batch)
+            self._trouble = None
+        return arrived
+
+    def close(self) -> None:
+        """What is not acknowledged by now is left: it is read and classified again."""
+        if self._sent:
+            self._producer.purge()
+        self._producer.flush(self._retry_s)
+
+    def _produce(self, sent: _Sent, record: Record) -> None:
+        sent.waiting += 1
+        report = partial(self._on_delivery, sent, record)
+        while True:
+            try:
+                self._producer.produce(record.topic, record.value, record.key, on_delivery=report)
+            except BufferError:  # the client's queue is full: serve acknowledgements until it is not
+                self._producer.poll(0.1)
+                if self._given_up():
+                    return
+            except KafkaException as error:  # refused by the client itself, e.g. larger than message.max.bytes
+                self._on_delivery(sent, record, error.args[0], None)
+                return
+            else:
+                return
+
+    def _on_delivery(self, sent: _Sent, record: Record, error: KafkaError | None, _: Any) -> None:
+        sent.waiting -= 1
+        if error is not None:
+            sent.refused.append((record, error))
+            shorter = is_too_large(error) and record.shortened() is not None
+            sent.again_at = monotonic() + (0 if shorter else self._retry_s)
+
+    def _send_again(self, sent: _Sent) -> None:
+        refused, sent.refused = sent.refused, []
+        for record, error in refused:
+            shorter = record.shortened() if is_too_large(error) else None
+            if shorter is None:
+                self._trouble = f"{record.topic} takes no messages: {error}"
+                log.warning(self._trouble)
+        metrics.PUBLISH_RETRIES.inc()
+        for record, error in refused:
+            self._produce(sent, (record.shortened() if is_too_large(error) else None) or record)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if is_fatal(error):
+            self._fatal = error
+        elif error.code() not in TOLD_ELSEWHERE:  # `trouble` tells when it lasts
+            KAFKA_LOG.warning("producer: %s", error.str())
+
+
+def is_too_large(error: KafkaError) -> bool:
+    return error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
+
+
+def ensure_topics(settings: KafkaSettings) -> None:
+    """Make the output and dead-letter topics where they are not there, with the brokers' own numbers of partitions and
+    replicas. Raises KafkaException while the brokers don't answer; being forbidden to look or make is only logged.
+    """
+    admin = AdminClient(client_config(settings), logger=KAFKA_LOG)
+    there = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
+    wanted = {
+        settings.output_topic: {},
+        # it must take what the input topics take, and its wrapping
+        settings.dead_letter_topic: {"max.message.bytes": str(MAX_MESSAGE_BYTES)},
+    }
+    new = [NewTopic(name, config=config) for name, config in wanted.items() if name not in there]
+    if not new:
+        return
+    for name, done in admin.create_topics(new, request_timeout=ADMIN_TIMEOUT_S).items():
+        try:
+            done.result()
+            log.info("made the topic %s", name)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                continue
+            if error.args[0].retriable():
+                raise
+            log.warning("the topic %s is not there and can't be made: %s", name, error.args[0])

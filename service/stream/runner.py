@@ -1,0 +1,345 @@
+"""The corridor: source -> pipeline -> sink, its stages side by side in threads with short queues between them.
+
+    poll thread      source.poll -> batch
+    prepare thread   decode, cut, merge
+    classify thread  the model (which has a pool of its own)
+    publish thread   encode, record, sink.send; on acknowledgement settle the accounts and acknowledge to the source
+
+Decoding and inference release the interpreter lock, so the stages overlap. Every stage is one thread and every queue
+first in, first out: batches arrive in the order in which they set out, and offsets can be committed as they arrive.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from queue import Empty, Full, Queue, SimpleQueue
+from time import monotonic, perf_counter, time
+from typing import Final, Protocol
+
+from service import metrics
+from service.config import PipelineSettings
+from service.inference.prediction import OUT_OF_DISTRIBUTION
+from service.output.classification import unix_seconds
+from service.stream.accounting import Accounting
+from service.stream.batch import Batch, Message
+from service.stream.pipeline import TEMPORARY, Pipeline
+
+log = logging.getLogger(__name__)
+
+# A full intake is the normal state of a drain, and lasts milliseconds. Pausing partitions throws away what the client
+# has fetched ahead, so it is for real standstills; but the group must hear of us long before its 5 minutes are over.
+PATIENCE_S: Final = 0.25
+# How long a thread waits for work before it looks whether it should end: no alert waits for it.
+TICK_S: Final = 0.2
+# While acknowledgements are due, the sink is asked this often for them and the queue for new batches.
+ACKNOWLEDGEMENT_TICK_S: Final = 0.005
+# Alerts in batches that wait for one another to be classified together: four full batches, 80 MB of packets.
+ENOUGH_TOGETHER: Final = 1024
+# A stage that was told to give up and does not come back is stuck in a client library; the process must end anyway.
+STUCK_S: Final = 15.0
+# The books are checked this often; a check walks the batches under way.
+AUDIT_S: Final = 10.0
+
+
+class Source(Protocol):
+    """Where messages come from. Called from the poll thread alone, but for `acknowledge`."""
+
+    def poll(self, maximum: int, linger_s: float) -> Sequence[Message]:
+        """Up to `maximum` messages; returns within some 0.1 s when there are none, within `linger_s` of the first."""
+        ...
+
+    @property
+    def exhausted(self) -> bool:
+        """Nothing will come any more."""
+        ...
+
+    def pause(self) -> None:
+        """Bring nothing new until `resume`; `poll` goes on being called."""
+        ...
+
+    def resume(self) -> None: ...
+
+    def acknowledge(self, batch: Batch) -> None:
+        """Everything that came of `batch` is safe. Called in the order of the batches, from the publish thread."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Sink(Protocol):
+    """Where outcomes go. Called from the publish thread alone."""
+
+    def open(self, given_up: Callable[[], bool]) -> None:
+        """Make ready; waits for an absent broker until `given_up()`. Raises StreamError on what no waiting mends."""
+        ...
+
+    def send(self, batch: Batch) -> None:
+        """Publish classifications and dead letters; may return before they are acknowledged."""
+        ...
+
+    def acknowledged(self, timeout_s: float) -> list[Batch]:
+        """Batches that are safe, in order; waits for one at most `timeout_s`."""
+        ...
+
+    @property
+    def pending(self) -> int:
+        """Batches sent and not yet acknowledged."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps the sink from publishing, in words, or None."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class StreamError(RuntimeError):
+    """The stream can't go on and must be started anew; the message says why and what to do."""
+
+
+class _GivenUpError(Exception):
+    """The corridor was told to leave undone what it can't finish."""
+
+
+class Corridor:
+    """Runs batches from `source` through `pipeline` to `sink` until the source is exhausted or `stop` is called."""
+
+    def __init__(
+        self,
+        source: Source,
+        pipeline: Pipeline,
+        sink: Sink,
+        settings: PipelineSettings,
+        accounting: Accounting | None = None,
+        on_settled: Callable[[Batch], None] | None = None,
+    ) -> None:
+        self.accounting = accounting or Accounting()
+        self.failure: BaseException | None = None
+        self.last_progress = time()
+        self._source = source
+        self._pipeline = pipeline
+        self._sink = sink
+        self._settings = settings
+        self._on_settled = on_settled
+        self._stopping = threading.Event()
+        self._given_up = threading.Event()
+        self._room = threading.Event()
+        self._waiting_for: str | None = None
+        # the poll thread never waits for a place in a queue: it looks at the length, and pauses the source
+        self._taken: SimpleQueue[Batch | None] = SimpleQueue()
+        self._prepared: Queue[Batch | None] = Queue(settings.queue_depth)
+        self._classified: Queue[Batch | None] = Queue(settings.queue_depth)
+        self._deadline = float("inf")
+
+    def run(self) -> None:
+        """Startup, main loop, shutdown; returns when everything taken is settled. Raises what made a stage fail."""
+        stages = [
+            threading.Thread(target=self._guard, args=(stage,), name=name, daemon=True)
+            for name, stage in (("prepare", self._prepare), ("classify", self._classify), ("publish", self._publish))
+        ]
+        try:
+            for thread in stages:
+                thread.start()
+            self._guard(self._main_loop)
+        finally:
+            self._taken.put(None)
+            self._shut_down(stages)
+        if self.failure is not None:
+            raise self.failure
+
+    def stop(self, drain_s: float) -> None:
+        """Take nothing new; what is under way may take `drain_s` to arrive, then it is left to be read again."""
+        self._deadline = monotonic() + drain_s
+        self._stopping.set()
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps alerts from flowing, in words, or None."""
+        return self._waiting_for or self._sink.trouble
+
+    def _main_loop(self) -> None:
+        audit = monotonic() + AUDIT_S
+        while not self._stopping.is_set() and not self._source.exhausted:
+            self._take(self._source.poll(self._settings.max_batch, self._settings.linger_s))
+            if self._is_full():
+                self._wait_for_room()
+            if monotonic() > audit:
+                self.accounting.closes()
+                audit = monotonic() + AUDIT_S
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        if messages:
+            batch = Batch.of(messages)
+            self.accounting.take(batch)
+            self._taken.put(batch)
+
+    def _wait_for_room(self) -> None:
+        """Backpressure: wait a moment, then pause the source, but go on polling it."""
+        paused = False
+        patience = monotonic() + PATIENCE_S
+        while self._is_full() and not self._stopping.is_set():
+            if not paused and monotonic() > patience:
+                self._source.pause()
+                paused = True
+            if paused:
+                self._take(self._source.poll(self._settings.max_batch, 0.0))
+            self._room.wait(0.02)
+            self._room.clear()
+        if paused:
+            self._source.resume()
+
+    def _is_full(self) -> bool:
+        return self._taken.qsize() >= self._settings.queue_depth
+
+    def _prepare(self) -> None:
+        for batch in self._arriving(self._taken):
+            self._room.set()
+            self._patiently(self._pipeline.decode, batch)
+            self._pipeline.cut(batch)
+            self._patiently(self._pipeline.merge, batch)
+            self._hand_on(self._prepared, batch)
+        self._hand_on(self._prepared, None)
+
+    def _classify(self) -> None:
+        for batches in self._together(self._arriving(self._prepared)):
+            self._pipeline.classify(*batches)
+            for batch in batches:
+                self._hand_on(self._classified, batch)
+        self._hand_on(self._classified, None)
+
+    def _together(self, arriving: Iterable[Batch]) -> Iterable[list[Batch]]:
+        """Batches to be classified together: each alone, or with those that arrive within the batch window."""
+        for batch in arriving:
+            together = [batch]
+            window_s = self._settings.batch_window_s
+            end = monotonic() + (self._pipeline.batch_window_s if window_s is None else window_s)
+            while sum(map(len, together)) < ENOUGH_TOGETHER and (left := end - monotonic()) > 0:
+                try:
+                    following = self._prepared.get(timeout=left)
+                except Empty:
+                    break
+                if following is None:
+                    self._prepared.put(None)  # the end is for `arriving` to see, after these
+                    break
+                together.append(following)
+            yield together
+
+    def _publish(self) -> None:
+        self._sink.open(self._given_up.is_set)
+        coming = True
+        while coming or self._sink.pending:
+            self._check_given_up()
+            # everything that waits is sent before anything is awaited: a transaction takes as long for one as for three
+            while coming and self._sink.pending <= self._settings.queue_depth:
+                try:
+                    batch = self._classified.get(timeout=0 if self._sink.pending else TICK_S)
+                except Empty:
+                    break
+                if batch is None:
+                    coming = False
+                else:
+                    self._send(batch)
+            for arrived in self._sink.acknowledged(ACKNOWLEDGEMENT_TICK_S if self._sink.pending else 0):
+                self._settle(arrived)
+
+    def _send(self, batch: Batch) -> None:
+        self._pipeline.encode(batch)
+        self._patiently(self._pipeline.record, batch)
+        batch.begun = perf_counter()
+        self._sink.send(batch)
+
+    def _settle(self, batch: Batch) -> None:
+        metrics.STAGE_SECONDS.labels("publish").observe(perf_counter() - batch.begun)
+        self.accounting.settle(batch)
+        self._source.acknowledge(batch)
+        _observe(batch)
+        self.last_progress = time()
+        if self._on_settled is not None:
+            self._on_settled(batch)
+
+    def _patiently(self, step: Callable[[Batch], None], batch: Batch) -> None:
+        """Take a step, again and again while what it needs is away."""
+        while True:
+            try:
+                step(batch)
+            except TEMPORARY as error:
+                if self._waiting_for is None:
+                    log.warning("waiting: %s", error)
+                self._waiting_for = str(error)
+                metrics.STORE_RETRIES.inc()
+                # given up is looked at first, so that a standstill can't outlive the deadline by a retry
+                if self._given_up.wait(self._settings.retry_s):
+                    raise _GivenUpError from error
+            else:
+                if self._waiting_for is not None:
+                    log.warning("going on after: %s", self._waiting_for)
+                    self._waiting_for = None
+                return
+
+    def _arriving(self, queue: Queue[Batch | None] | SimpleQueue[Batch | None]) -> Iterable[Batch]:
+        while True:
+            self._check_given_up()
+            try:
+                batch = queue.get(timeout=TICK_S)
+            except Empty:
+                continue
+            if batch is None:
+                return
+            yield batch
+
+    def _hand_on(self, queue: Queue[Batch | None], batch: Batch | None) -> None:
+        while True:
+            self._check_given_up()
+            try:
+                return queue.put(batch, timeout=TICK_S)
+            except Full:
+                continue
+
+    def _check_given_up(self) -> None:
+        if self._given_up.is_set():
+            raise _GivenUpError
+
+    def _guard(self, stage: Callable[[], None]) -> None:
+        """Run a stage; if it fails, everything stops: what is not settled is read again after a restart."""
+        try:
+            stage()
+        except _GivenUpError:
+            pass
+        except BaseException as error:
+            if self.failure is None:
+                self.failure = error
+            log.critical("the stream stops: %s", error, exc_info=not isinstance(error, StreamError))
+            self._deadline = min(self._deadline, monotonic())
+            self._given_up.set()
+            self._stopping.set()
+
+    def _shut_down(self, stages: Sequence[threading.Thread]) -> None:
+        for thread in stages:
+            while thread.is_alive() and monotonic() < self._deadline + STUCK_S:
+                thread.join(0.05)
+                if not self.accounting.in_flight:
+                    self._given_up.set()  # nothing more is taken: a sink that still waits for its broker waits in vain
+                if self._stopping.is_set() and monotonic() > self._deadline and not self._given_up.is_set():
+                    log.warning(
+                        "draining took too long: %d alerts are left to be read again", self.accounting.in_flight
+                    )
+                    self._given_up.set()
+        self._sink.close()
+        self._source.close()
+        self.accounting.closes()
+
+
+def _observe(batch: Batch) -> None:
+    now = time()
+    for item, outcome in batch.published():
+        metrics.CLASSIFIED.labels(outcome.document["top_class"]).inc()
+        if item.message.timestamp is not None:
+            metrics.END_TO_END_SECONDS.observe(now - item.message.timestamp)
+        metrics.OBSERVATION_SECONDS.observe(now - unix_seconds(outcome.document["mjd"]))
+        if item.flags:
+            metrics.LOW_QUALITY.inc()
+        if OUT_OF_DISTRIBUTION in outcome.prediction.flags:
+            metrics.OUT_OF_DISTRIBUTION.inc()
