@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from model_export.bundles.graph import (
     OPSET,
@@ -22,19 +20,9 @@ from model_export.bundles.graph import (
 from model_export.data.prior import published_prior
 from model_export.data.tables import Dataset, data_digest, load_difference
 from model_export.judging.calibrate import read_calibration
-from model_export.network.encoder import AlertClassifier
-from model_export.training.configuration import build
-from model_export.training.finetune import FinetuneConfig
+from model_export.training.run import FinetuneConfig, load_run
 from service.inference.manifest import Manifest
 from service.inference.preprocessing.alert_clr import alert_tokens, windows
-
-
-def load_run(run: Path) -> tuple[AlertClassifier, FinetuneConfig]:
-    """The averaged model of a run and its configuration."""
-    config = build(FinetuneConfig, json.loads((run / "config.json").read_text()), "config.json")
-    model = AlertClassifier(config.encoder)
-    model.load_state_dict(torch.load(run / "model.pt", map_location="cpu", weights_only=True))
-    return model.eval(), config
 
 
 def export_run(data: Path, run: Path, bundle: Path, version: str) -> Manifest:

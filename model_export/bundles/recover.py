@@ -20,7 +20,7 @@ from onnx import numpy_helper
 
 from model_export.bundles.graph import Publication
 from model_export.network.encoder import AlertClassifier, EncoderConfig
-from model_export.training.finetune import FinetuneConfig
+from model_export.training.run import FinetuneConfig
 from service.inference.manifest import Manifest
 
 PREFIX: Final = "model."  # of the served network's parameters in the graph

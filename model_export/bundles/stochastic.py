@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model_export.bundles.bundle import example_inputs, load_run
+from model_export.bundles.bundle import example_inputs
 from model_export.bundles.graph import PARITY, Publication, export_graph, session, write_manifest
 from model_export.data.prior import published_prior
 from model_export.data.scores import IS_TRANSIENT
@@ -24,6 +24,7 @@ from model_export.judging.out_of_distribution import out_of_distribution_of
 from model_export.network.encoder import AlertClassifier
 from model_export.network.predict import Predictions, predict
 from model_export.network.stochastic_passes import Method, Passes, predict_passes, together
+from model_export.training.run import load_run
 from service.inference.manifest import Manifest, Stochastic
 
 ENSEMBLE: Final = "ensemble"

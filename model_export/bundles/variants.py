@@ -17,13 +17,13 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from model_export.bundles.bundle import load_run
 from model_export.bundles.graph import Publication, export_alert_clr, latency, sha256
 from model_export.data.scores import expected_calibration_error, supernova_scores
 from model_export.data.tables import load_difference
 from model_export.judging.calibrate import read_calibration
 from model_export.judging.evaluate import ENOUGH, judge
 from model_export.network.predict import ALL
+from model_export.training.run import load_run
 from service.inference.manifest import Manifest
 
 TOLERANCE: Final = 0.005  # half a point

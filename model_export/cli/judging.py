@@ -136,10 +136,10 @@ def uncertainty(
     figure: Path | None,
 ) -> None:
     """Judge how well each uncertainty finds the classifier's own mistakes, against the plain softmax."""
-    from model_export.bundles.bundle import load_run
     from model_export.data.tables import load_difference
     from model_export.studies.uncertainty.judge import Bench, figures, judge_all
     from model_export.studies.uncertainty.report import draw_figure, tables
+    from model_export.training.run import load_run
 
     bench = Bench(load_difference(data), load_run(shipped)[1].alert_share)
     judged = list(judge_all(bench, shipped, list(members), hsa, passes, kept))

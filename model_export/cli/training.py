@@ -99,8 +99,8 @@ def finetune(
         finetune_astra(load_stars(data), read_config(AstraFinetuneConfig, config, steps=steps), run, start)
         return
     from model_export.data.tables import load_difference
-    from model_export.training.finetune import FinetuneConfig
     from model_export.training.finetune import finetune as train
+    from model_export.training.run import FinetuneConfig
 
     settings = read_config(FinetuneConfig, config, steps=steps, seed=seed)
     train(load_difference(data), _simulated(simulated), settings, run, start, teachers, early_teachers)
@@ -140,7 +140,7 @@ def probe(data: Path, run: Path, steps: int, draws: int, out: Path | None) -> No
     from model_export.data.tables import load_difference
     from model_export.judging.probe import label_curve
     from model_export.network.encoder import AlertEncoder
-    from model_export.training.finetune import FinetuneConfig
+    from model_export.training.run import FinetuneConfig
 
     config = FinetuneConfig()
     encoder = AlertEncoder(config.encoder)

@@ -22,6 +22,7 @@ from model_export.data.tables import CLASSES, Dataset, load_difference
 from model_export.judging.examples import EDGES, PREFIXES, Examples, bin_of, examples
 from model_export.judging.out_of_distribution import out_of_distribution_of
 from model_export.network.predict import Predictions, predict
+from model_export.training.run import load_run
 from service.inference.manifest import Calibration, OutOfDistribution
 
 COVERAGE: Final = 0.9
@@ -132,8 +133,6 @@ def calibrate_run(data: Path, run: Path, simulated: Path | None = None) -> None:
     `simulated` are objects of another seed than those of the training; without them whatever is like those that the
     network learnt from counts as out of distribution.
     """
-    from model_export.bundles.bundle import load_run
-
     model, config = load_run(run)
     real = load_difference(data)
     split = real.objects["split"].to_numpy()

@@ -12,12 +12,12 @@ from typing import Final
 
 import numpy as np
 
-from model_export.bundles.bundle import load_run
 from model_export.data.prior import published_prior
 from model_export.data.scores import softmax
 from model_export.data.tables import Dataset
 from model_export.judging.evaluate import ENOUGH
 from model_export.network.predict import ALL, Predictions, predict
+from model_export.training.run import load_run
 
 SEEN: Final = (1, 2, 3, 5, 8, 12, 20, ALL)
 POPULATIONS: Final = ("transients", "alert_objects")

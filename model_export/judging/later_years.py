@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from model_export.bundles.bundle import load_run
 from model_export.data.prior import published_prior
 from model_export.data.scores import softmax, supernova_scores
 from model_export.data.tables import Dataset
 from model_export.judging.evaluate import ENOUGH, with_intervals
 from model_export.network.predict import ALL, predict
+from model_export.training.run import load_run
 
 
 def later_years(data: Dataset, run: Path, ks: tuple[int, ...] = (3, 8, ALL)) -> dict[str, Any]:

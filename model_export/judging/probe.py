@@ -20,7 +20,7 @@ from model_export.data.scores import macro_f1
 from model_export.data.tables import Dataset
 from model_export.network.encoder import AlertClassifier, AlertEncoder
 from model_export.network.predict import ALL, predict
-from model_export.training.finetune import FinetuneConfig
+from model_export.training.run import FinetuneConfig
 
 LABELS_PER_CLASS: Final = (10, 50, 200)
 REGULARISATION: Final = 10.0  # C of the published probe

@@ -14,6 +14,7 @@ from torch.nn import functional
 from model_export.data.batches import length_batches
 from model_export.data.tables import Dataset
 from model_export.network.encoder import AlertClassifier, EncoderConfig
+from model_export.training.run import load_run
 from service.inference.preprocessing.alert_clr import alert_tokens
 
 CURVES: Final = 512  # light curves whose keys are clustered: some 20,000 keys of each head
@@ -21,8 +22,6 @@ CURVES: Final = 512  # light curves whose keys are clustered: some 20,000 keys o
 
 def taken_on(run: Path, encoder: EncoderConfig, data: Dataset, parameters: dict[str, Any]) -> AlertClassifier:
     """The network of a finished run, to go on with; its attention is made stochastic where `encoder` has centroids."""
-    from model_export.bundles.bundle import load_run
-
     plain = load_run(run)[0]
     if encoder.centroids and not plain.config.centroids:
         return with_centroids(plain, encoder, data, parameters)

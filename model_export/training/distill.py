@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from model_export.data.batches import Batch
 from model_export.network.encoder import AlertClassifier
+from model_export.training.run import load_run
 from service.inference.preprocessing.alert_clr import POINT_FEATURES
 
 UPPER_LIMIT: Final = POINT_FEATURES.index("upper_limit")
@@ -31,8 +32,6 @@ class Teachers:
         """`early` are asked instead of `runs` up to `early_max` detections; raises FileNotFoundError for a run that has
         no `model.pt` or `config.json`, ValueError where there are no `runs`.
         """
-        from model_export.bundles.bundle import load_run
-
         if not runs:
             raise ValueError("teachers of first detections alone can't teach the rest: other teachers are missing")
         self.models: list[AlertClassifier] = [load_run(run)[0].to(device) for run in runs]

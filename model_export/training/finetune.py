@@ -6,7 +6,7 @@ import copy
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +19,12 @@ from model_export.data.batches import Batch, BatchStream, ReferencePool, samplin
 from model_export.data.prior import published_prior, sampled_shares
 from model_export.data.scores import alert_scores, softmax, supernova_scores
 from model_export.data.tables import Dataset, concatenate
-from model_export.data.views import ViewConfig
-from model_export.network.encoder import AlertClassifier, EncoderConfig
+from model_export.network.encoder import AlertClassifier
 from model_export.network.predict import Predictions, predict
 from model_export.training.centroids import taken_on
 from model_export.training.device import best_device, portable_weights
 from model_export.training.distill import Teachers, classification_loss
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    seed: int = 1
-    steps: int = 20_000
-    decay_steps: int = (
-        5_000  # the last ones, in which the learning rate falls; constant before, so a run can be prolonged
-    )
-    batch_size: int = 128
-    learning_rate: float = 1.2e-3
-    warm_up: int = 500
-    weight_decay: float = 0.02
-    average_decay: float = 0.9995  # of the exponential moving average of weights, which is what ships
-    class_power: float = 0.5
-    simulated_share: float = 0.4
-    fine_weight: float = 0.3
-    redshift_weight: float = 0.1
-    alert_share: float = 0.3  # of alert objects in the published prior
-    teacher_share: float = 0.7  # of the loss of a labelled object, where there are teachers
-    early_teacher_max: int = 8  # detections, up to which the early teachers are asked instead
-    unlabelled_share: float = 0.1  # of the stream, where there are teachers to say what they are
-    seen_before: float | None = None  # mjd: real objects first detected later are kept from training, for `later_years`
-    validate_every: int = 1000
-    threads: int = 1
-    window: int = 128
-    max_windows: int = 4
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    view: ViewConfig = field(default_factory=ViewConfig)
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What the bundle's manifest hands to the preprocessing."""
-        return {"window": self.window, "max_windows": self.max_windows}
+from model_export.training.run import FinetuneConfig
 
 
 def finetune(

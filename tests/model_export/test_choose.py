@@ -14,7 +14,8 @@ from two_kinds import TINY, two_kinds
 from model_export.data.prior import published_prior
 from model_export.judging.choose import MEAN, POPULATIONS, table, validation_losses
 from model_export.network.predict import ALL, predict
-from model_export.training.finetune import FinetuneConfig, finetune
+from model_export.training.finetune import finetune
+from model_export.training.run import FinetuneConfig
 
 
 def test_a_trained_run_beats_an_untrained_one_and_their_mean_lies_between(rng, tmp_path: Path):

@@ -15,7 +15,8 @@ from model_export.data.batches import length_batches
 from model_export.data.tables import UNLABELLED
 from model_export.network.predict import ALL, predict
 from model_export.training.distill import Teachers, classification_loss, detections
-from model_export.training.finetune import FinetuneConfig, finetune
+from model_export.training.finetune import finetune
+from model_export.training.run import FinetuneConfig
 from service.inference.preprocessing.alert_clr import alert_tokens
 
 

@@ -11,7 +11,7 @@ from two_kinds import TINY, two_kinds
 from model_export.data.tables import UNLABELLED
 from model_export.judging import probe
 from model_export.network.encoder import AlertEncoder
-from model_export.training.finetune import FinetuneConfig
+from model_export.training.run import FinetuneConfig
 
 
 def test_ten_labels_are_part_of_fifty(rng):

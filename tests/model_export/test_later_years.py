@@ -11,7 +11,8 @@ pytestmark = pytest.mark.torch
 from two_kinds import TINY, two_kinds
 
 from model_export.judging.later_years import later_years
-from model_export.training.finetune import FinetuneConfig, finetune
+from model_export.training.finetune import finetune
+from model_export.training.run import FinetuneConfig
 from service.photometry import Kind
 
 

@@ -17,8 +17,9 @@ from model_export.data.tables import CLASSES, Dataset
 from model_export.network.encoder import AlertClassifier
 from model_export.network.predict import ALL, predict
 from model_export.training.configuration import CONFIGS, read_config
-from model_export.training.finetune import FinetuneConfig, finetune
+from model_export.training.finetune import finetune
 from model_export.training.pretrain import PretrainConfig, pretrain
+from model_export.training.run import FinetuneConfig
 from service.inference.preprocessing.alert_clr import alert_tokens
 from service.photometry import POINT
 

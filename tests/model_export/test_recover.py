@@ -11,11 +11,11 @@ pytestmark = pytest.mark.torch
 
 from two_kinds import TINY
 
-from model_export.bundles.bundle import load_run
 from model_export.bundles.graph import Publication, export_alert_clr, parity, write_manifest
 from model_export.bundles.recover import RecoveryError, recover, recover_run
 from model_export.data.tables import CLASSES
 from model_export.network.encoder import AlertClassifier
+from model_export.training.run import load_run
 from service.inference.bundle import default_bundle_folder
 from service.inference.manifest import Calibration
 

@@ -14,7 +14,6 @@ from dataclasses import asdict, replace
 from sklearn.metrics import roc_auc_score
 from two_kinds import TINY, two_kinds
 
-from model_export.bundles.bundle import load_run
 from model_export.data.tables import CLASSES, Dataset
 from model_export.judging.calibrate import EDGES
 from model_export.network.encoder import AlertClassifier
@@ -22,7 +21,7 @@ from model_export.studies.uncertainty.cost import costs
 from model_export.studies.uncertainty.judge import SEEN, Bench, Judgement, Published, figures, judge_all, with_rate
 from model_export.studies.uncertainty.report import cost_table, draw_figure, tables
 from model_export.studies.uncertainty.scores import rejection_curve, roc_auc, uncertainty
-from model_export.training.finetune import FinetuneConfig
+from model_export.training.run import FinetuneConfig, load_run
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,7 +17,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model_export.bundles.bundle import load_run
 from model_export.data.prior import published_prior
 from model_export.data.scores import expected_calibration_error, half_prior_decision, macro_f1, softmax
 from model_export.data.tables import Dataset
@@ -28,7 +27,7 @@ from model_export.network.encoder import AlertClassifier
 from model_export.network.predict import ALL, Predictions, predict
 from model_export.network.stochastic_passes import Method, predict_passes, together
 from model_export.studies.uncertainty.scores import rejection_curve, roc_auc, uncertainty
-from model_export.training.finetune import FinetuneConfig
+from model_export.training.run import FinetuneConfig, load_run
 
 SEEN: Final = (ALL, 8, 3)  # detections at which methods are judged
 RATES: Final = (0.05, 0.1, 0.2, 0.3, 0.5)
