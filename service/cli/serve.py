@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from service.alerts import Decoder
+from service.alerts.schemas import schema_source
 from service.api.access import ApiKeyError
 from service.api.app import create_app
 from service.cli.errors import explains
@@ -28,9 +29,9 @@ from service.inference.bundle import BundleError
 from service.inference.session import DeviceError
 from service.log import configure_logging
 from service.store import StoreUnavailableError, StoreVersionError, open_store
+from service.stream.interfaces import StreamError
 from service.stream.kafka.topics import Span
-from service.stream.runner import StreamError
-from service.stream.service import StreamService, schema_source
+from service.stream.service import StreamService
 
 log = logging.getLogger(__name__)
 

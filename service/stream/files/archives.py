@@ -41,7 +41,7 @@ def check_archive(path: Path) -> None:
 
 
 class ArchiveSource:
-    """Archives as a source of the corridor: the topic of a message is its archive's path, the offset its number in it.
+    """Archives as a source of the stream: the topic of a message is its archive's path, the offset its number in it.
 
     `damaged` lists the archives that could not be read to their end, and why.
     """
