@@ -9,12 +9,13 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Final
 
+from service.errors import AlertClassifierError
 from service.stream.batch import Batch, Message
 
 TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
-class ArchiveError(ValueError):
+class ArchiveError(AlertClassifierError, ValueError):
     """A path that is no readable archive; the message names it."""
 
 
