@@ -1,20 +1,20 @@
-"""Bytes -> Alert, whatever survey they are of: the name of the writer's record tells."""
+"""Bytes -> Alert, of whichever survey the writer's record is."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from types import ModuleType
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from service import metrics
-from service.alerts import atlas, container, fallback, interpreter, schema, ztf
+from service.alerts import container, fallback, interpreter, schema, ztf
 from service.alerts.alert import Alert, AlertError
 from service.alerts.compiler import NotCompilableError, compile_schema
 from service.alerts.interpreter import Program
-from service.alerts.projection import Cells, Projection
+from service.alerts.projection import Cells
 from service.alerts.schemas import SchemaSource
+from service.alerts.surveys import Survey, survey_of
 
 log = logging.getLogger(__name__)
 
@@ -157,12 +157,14 @@ class Decoder:
         return reader
 
     def _reader(self, text: bytes) -> _Reader:
-        """What reads the records of a writer schema. Raises AlertError: bad_schema, unsupported_schema."""
+        """What reads the records of a writer schema.
+
+        Raises AlertError: bad_schema, unsupported_schema, unsupported_survey.
+        """
         loaded = schema.load(text)
-        tree = schema.resolve(loaded)
-        survey = atlas if isinstance(tree, schema.Record) and tree.name == atlas.RECORD else ztf
+        survey = survey_of(loaded)
         try:
-            return _CompiledReader(compile_schema(tree, survey.PROJECTION), survey)
+            return _CompiledReader(compile_schema(schema.resolve(loaded), survey.projection), survey)
         except NotCompilableError as reason:
             log.warning("fastavro reads the records of a writer schema that can't be compiled: %s", reason)
             self.fallbacks.count(schemas=1)
@@ -170,22 +172,20 @@ class Decoder:
 
 
 class _CompiledReader:
-    """`alert` is the survey's function from cells to Alert; a survey is a module with it and a PROJECTION."""
-
-    def __init__(self, program: Program, survey: ModuleType) -> None:
+    def __init__(self, program: Program, survey: Survey) -> None:
         self._program = program
-        self.alert: Callable[[Cells], Alert] = survey.alert
+        self.alert = survey.alert
 
     def read(self, data: bytes, start: int, end: int) -> tuple[Cells, int]:
         return interpreter.read(data, start, end, self._program)
 
 
 class _FallbackReader:
-    def __init__(self, parsed: Any, survey: ModuleType, counts: Fallbacks) -> None:
+    def __init__(self, parsed: Any, survey: Survey, counts: Fallbacks) -> None:
         self._parsed = parsed
-        self._projection: Projection = survey.PROJECTION
+        self._projection = survey.projection
         self._counts = counts
-        self.alert: Callable[[Cells], Alert] = survey.alert
+        self.alert = survey.alert
 
     def read(self, data: bytes, start: int, end: int) -> tuple[Cells, int]:
         self._counts.count(records=1)

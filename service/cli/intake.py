@@ -66,7 +66,7 @@ class Intake:
         return [(object_id, curve.first_detections(max_detections)) for object_id, curve in self._curves.items()]
 
     def flags(self, object_id: str) -> tuple[str, ...]:
-        """What the quality cuts say of the object's newest alert."""
+        """What the reader and the quality cuts flag in the object's newest alert."""
         return self._newest.get(object_id, (0.0, ()))[1]
 
     def summary(self) -> str:
@@ -126,7 +126,7 @@ class Intake:
         self._add(alert.object_id, alert.light_curve)
         if alert.mjd >= self._newest.get(alert.object_id, (0.0, ()))[0]:
             self._places[alert.object_id] = alert.ra, alert.dec
-            self._newest[alert.object_id] = (alert.mjd, quality_flags(failed_cuts(alert.quality, self.cuts)))
+            self._newest[alert.object_id] = (alert.mjd, alert.flags + quality_flags(failed_cuts(alert.quality, self.cuts)))
 
     def _add(self, object_id: str, light_curve: LightCurve) -> None:
         known = self._curves.get(object_id)

@@ -35,7 +35,7 @@ def document(item: Item, prediction: Prediction) -> dict[str, Any]:
         "ra": alert.ra,
         "dec": alert.dec,
         **prediction.fields(),
-        "flags": [*prediction.flags, *quality_flags(item.flags)],
+        "flags": [*prediction.flags, *alert.flags, *quality_flags(item.flags)],
         "observed": round(unix_seconds(alert.mjd) * MICROSECONDS),
         "broker_timestamp": None if message.timestamp is None else round(message.timestamp * MICROSECONDS),
         "received": round(message.received * MICROSECONDS),
