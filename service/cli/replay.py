@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from service.alerts import Decoder
+from service.alerts import Decoder, schema_source
 from service.cli.errors import explains
 from service.cli.hosting import open_models, spare_collector, store_folder
 from service.config import ConfigError, load_settings
@@ -56,7 +56,8 @@ def replay(
 ) -> None:
     """Send packets, folders or a night's .tar.gz through the pipeline: into the store, and a file if --out names one.
 
-    Each alert is classified as it was known when it came, as on the stream. Doing it again changes nothing.
+    Each alert is classified as it was known when it came, as on the stream. Doing it again changes nothing. What can't
+    be read of an archive is named, the rest is read; the exit status is then 1, as where there was nothing to read.
     """
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
         raise click.UsageError(f"--out {out}: the ending must be .jsonl or .parquet")
@@ -68,7 +69,9 @@ def replay(
     writer: Writer | None = None
     if out is not None:
         writer = Parquet(out) if out.suffix == ".parquet" else JsonLines.to(out)
-    pipeline = Pipeline(Decoder(), store, models, settings.quality, settings.pipeline.max_message_bytes)
+    pipeline = Pipeline(
+        Decoder(schema_source(settings.kafka)), store, models, settings.quality, settings.pipeline.max_message_bytes
+    )
     spare_collector()
     try:
         with Progress(
@@ -84,9 +87,9 @@ def replay(
     finally:
         store.close()
     for damage in done.damaged:
-        click.echo(f"not read to its end: {damage}", err=True)
+        click.echo(f"not read: {damage}", err=True)
     click.echo(summary(done.account), err=True)
-    if done.damaged and not done.account.consumed:
+    if done.damaged or not done.account.consumed:
         sys.exit(1)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from service.alerts import Decoder
+from service.alerts import Decoder, schema_source
 from service.api.access import ApiKeyError
 from service.api.app import create_app
 from service.cli.errors import explains
@@ -30,7 +30,7 @@ from service.log import configure_logging
 from service.store import StoreUnavailableError, StoreVersionError, open_store
 from service.stream.kafka.topics import Span
 from service.stream.runner import StreamError
-from service.stream.service import StreamService, schema_source
+from service.stream.service import StreamService
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from service.alerts.decode import Decoder
-from service.alerts.schemas import SchemaFolder, SchemaRegistry, SchemaSource
-from service.config import Delivery, KafkaSettings, Settings
+from service.alerts.schemas import schema_source
+from service.config import Delivery, Settings
 from service.store.interface import Store
 from service.stream.accounting import Accounting
 from service.stream.batch import Batch
@@ -148,10 +148,3 @@ def _sink(settings: Settings, source: KafkaSource) -> Sink:
     if settings.kafka.delivery is Delivery.EXACTLY_ONCE:
         return TransactionalSink(settings.kafka, source, settings.pipeline.retry_s)
     return KafkaSink(settings.kafka, settings.pipeline.retry_s)
-
-
-def schema_source(kafka: KafkaSettings) -> SchemaSource | None:
-    """Where the writer schemas of framed messages are, if settings say so."""
-    if kafka.schema_registry_url:
-        return SchemaRegistry(kafka.schema_registry_url)
-    return SchemaFolder(kafka.schema_folder) if kafka.schema_folder is not None else None

@@ -287,3 +287,13 @@ def test_a_registry_that_is_down_is_not_the_message_s_fault(registry: str) -> No
         Decoder(SchemaRegistry(registry)).decode_many([framed(an_alert(), SCHEMA, 500)])
     with pytest.raises(SchemaSourceUnavailableError):
         Decoder(SchemaRegistry("http://127.0.0.1:9")).decode(framed(an_alert(), SCHEMA, 711))
+
+
+def test_a_bare_record_is_read_by_the_schema_of_the_folder_that_it_fits(schema_folder: SchemaFolder) -> None:
+    bare = framed(an_alert(), SCHEMA, 711)[5:]
+    decoder = Decoder(schema_folder)
+    assert_same(decoder.decode(bare), an_alert())
+    (one,) = decoder.decode_all(bare)
+    assert isinstance(one, Alert)
+    assert refusal(bare[:-1], decoder).code == "bad_magic"
+    assert refusal(bare).code == "bad_magic"

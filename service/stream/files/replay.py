@@ -9,17 +9,17 @@ from pathlib import Path
 from service.config import PipelineSettings
 from service.stream.accounting import Account
 from service.stream.batch import Batch
-from service.stream.files.archives import ArchiveError, ArchiveSource
+from service.stream.files.archives import ArchiveSource, Damage
 from service.stream.pipeline import Pipeline
 from service.stream.runner import Corridor, Sink
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What became of the messages, and the archives that could not be read to their end."""
+    """What became of the messages, and what could not be read of the archives."""
 
     account: Account
-    damaged: tuple[ArchiveError, ...]
+    damaged: tuple[Damage, ...]
 
 
 def replay_archive(
