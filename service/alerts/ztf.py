@@ -26,6 +26,7 @@ from service.alerts.projection import (
 from service.jit import jit
 from service.photometry import BAND_CODES, POINT, SURVEY_CODES, Kind, LightCurve
 from service.photometry.flux import AB_ZERO_POINT_UJY, MAG_PER_RELATIVE_FLUX, SMALLEST_FLUX_UJY
+from service.photometry.time import JD_OF_MJD_ZERO
 from service.photometry.union import LONGEST_INSERTION_SORT, TICKS_PER_DAY, WORDS, choose
 
 PROJECTION: Final = Projection(
@@ -86,7 +87,6 @@ PROJECTION: Final = Projection(
 N_FIELDS: Final = len(PROJECTION.fields)
 N_COLUMNS: Final = len(PROJECTION.columns)
 
-JD_MINUS_MJD: Final = 2400000.5
 # September 2017, just before the camera's first light, to the year 2132: anything else is a damaged number.
 FIRST_JD: Final = 2458000.0
 LAST_JD: Final = 2500000.0
@@ -159,7 +159,7 @@ def alert(cells: Cells) -> Alert:
         "ztf",
         object_id,
         candid,
-        number[JD] - JD_MINUS_MJD,
+        number[JD] - JD_OF_MJD_ZERO,
         number[RA],
         number[DEC],
         light_curve,
@@ -214,7 +214,7 @@ def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-de
     numbers = cells.view(np.float64)
     mjd = np.empty(1, np.float64)
     mjd_bits = mjd.view(np.int64)
-    mjd[0] = numbers[JD] - JD_MINUS_MJD
+    mjd[0] = numbers[JD] - JD_OF_MJD_ZERO
     band = _band(numbers[FID])
     sign = _sign(buffer, cells[ISDIFFPOS])
     unknown_signs = 1 if sign == 0 and cells[ISDIFFPOS] != NO_TEXT else 0
@@ -233,7 +233,7 @@ def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-de
         band = _band(numbers[base + ROW_FID])
         if not (jd >= FIRST_JD and jd <= LAST_JD) or band < 0:
             continue
-        if jd > detection_jd and np.rint((jd - JD_MINUS_MJD) * TICKS_PER_DAY) > detection_tick:
+        if jd > detection_jd and np.rint((jd - JD_OF_MJD_ZERO) * TICKS_PER_DAY) > detection_tick:
             newer += 1
             continue
         mag = numbers[base + ROW_MAGPSF]
@@ -272,7 +272,7 @@ def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-de
             mag = np.nan
             magerr = np.nan
             kind = _UPPER_LIMIT
-        mjd[0] = jd - JD_MINUS_MJD
+        mjd[0] = jd - JD_OF_MJD_ZERO
         if kind == _DETECTION and band == detection_band and np.rint(mjd[0] * TICKS_PER_DAY) == detection_tick:
             continue
         magnr = _plausible(numbers[base + ROW_MAGNR])

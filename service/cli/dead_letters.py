@@ -15,9 +15,9 @@ from service.cli.errors import explains
 from service.cli.tables import print_table
 from service.config import ConfigError, KafkaSettings, load_settings
 from service.output.dead_letter import DeadLetter, read_dead_letter_file
+from service.stream.interfaces import StreamError
 from service.stream.kafka.dead_letter_topic import read_dead_letters, replay_dead_letters
 from service.stream.kafka.producer import PublishError
-from service.stream.runner import StreamError
 
 _file = click.option(
     "--file",

@@ -28,8 +28,8 @@ from service.inference.bundle import BundleError
 from service.inference.session import DeviceError
 from service.log import configure_logging
 from service.store import StoreUnavailableError, StoreVersionError, open_store
+from service.stream.interfaces import StreamError
 from service.stream.kafka.topics import Span
-from service.stream.runner import StreamError
 from service.stream.service import StreamService
 
 log = logging.getLogger(__name__)

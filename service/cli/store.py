@@ -13,11 +13,11 @@ from service.alerts.atlas_table import read_atlas_table
 from service.cli.errors import explains
 from service.config import ConfigError, load_settings
 from service.photometry.table import TableError
+from service.photometry.time import mjd_from_unix
 from service.store import Increment, Store, StoreUnavailableError, StoreVersionError, open_store
 
 # Tables that are joined in one transaction: it keeps new objects of the stream waiting, some 50 ms.
 IMPORT_CHUNK: Final = 100
-MJD_EPOCH: Final = datetime(1858, 11, 17, tzinfo=UTC)
 
 _url = click.option("--url", help="The store, instead of the configured one (store.url).")
 _explained = explains(ConfigError, ImportError, StoreUnavailableError, StoreVersionError, ValueError)
@@ -106,7 +106,7 @@ def prune(config: Path | None, days: float, yes: bool, url: str | None) -> None:
         click.confirm(f"Forget every object last detected before {limit:%Y-%m-%d}?", abort=True)
     opened = _open(config, url)
     try:
-        gone = opened.prune((limit - MJD_EPOCH) / timedelta(days=1))
+        gone = opened.prune(mjd_from_unix(limit.timestamp()))
     finally:
         opened.close()
     click.echo(f"{gone:,} objects forgotten")

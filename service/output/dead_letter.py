@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
@@ -15,7 +15,6 @@ import orjson
 from service import __version__
 from service.output.avro import SingleObject
 from service.output.classification import MICROSECONDS
-from service.stream.batch import DeadLettered, Message
 
 DEAD_LETTER: Final = SingleObject("dead_letter")
 
@@ -30,27 +29,11 @@ class DeadLetter:
     timestamp: float | None
     code: str
     message: str
-    service_version: str
-    refused: float
     key: bytes | None
     size: int
     value: bytes
-
-    @classmethod
-    def of(cls, source: Message, why: DeadLettered) -> DeadLetter:
-        return cls(
-            topic=source.topic,
-            partition=source.partition,
-            offset=source.offset,
-            timestamp=source.timestamp,
-            code=why.code,
-            message=why.message,
-            service_version=__version__,
-            refused=time(),
-            key=source.key,
-            size=len(source.value),
-            value=source.value,
-        )
+    service_version: str = __version__
+    refused: float = field(default_factory=time)
 
     @property
     def truncated(self) -> bool:

@@ -96,7 +96,7 @@ def test_a_wrong_setting_is_one_sentence(run, environment):
 @pytest.mark.parametrize("command", [("serve", "--port", "0", "--store"), ("store", "stats", "--url")])
 def test_a_missing_extra_is_one_sentence(run, monkeypatch, command):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    for name in [name for name in sys.modules if name.startswith("service.store.postgres.store")]:
+    for name in [name for name in sys.modules if name.startswith("service.store.postgres")]:
         monkeypatch.delitem(sys.modules, name)  # else an earlier test's import would serve, for ever
     error = run(*command, "postgresql://localhost/x", status=1).stderr
     assert "Error: the PostgreSQL store needs the postgres extra" in error

@@ -14,7 +14,7 @@ from service.config import Settings
 from service.inference.bundle import default_bundle
 from service.inference.registry import ModelRegistry
 from service.store import open_store
-from service.stream.runner import StreamError
+from service.stream.interfaces import StreamError
 from service.stream.service import StreamService
 
 
