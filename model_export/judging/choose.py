@@ -16,7 +16,7 @@ from model_export.data.prior import published_prior
 from model_export.data.scores import softmax
 from model_export.data.tables import Dataset
 from model_export.judging.evaluate import ENOUGH
-from model_export.network.predict import ALL, Predictions, predict
+from model_export.network.predict import ALL, Answers, predict
 from model_export.training.run import load_run
 
 SEEN: Final = (1, 2, 3, 5, 8, 12, 20, ALL)
@@ -46,7 +46,7 @@ def validation_losses(data: Dataset, runs: Sequence[Path]) -> dict[str, Losses]:
     return found
 
 
-def _losses(answers: Mapping[int, Predictions], probabilities: Mapping[int, np.ndarray]) -> Losses:
+def _losses(answers: Mapping[int, Answers], probabilities: Mapping[int, np.ndarray]) -> Losses:
     losses: Losses = {}
     for k, known in answers.items():
         of_truth = probabilities[k][np.arange(len(known.labels)), known.labels]
