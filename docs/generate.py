@@ -67,7 +67,7 @@ Messages are Avro in the standard's *single object* encoding: two marker bytes `
 fingerprint, then the record. So any Avro library can read them without a registry, given the schema: it lies in the
 package, and a running service gives it at `/schemas/classification.avsc` and `/schemas/dead_letter.avsc`.
 
-With this package at hand, `service.output.classification.decode_classification(message.value())` gives the fields;
+With this package at hand, `alert_classifier.decode_classification(message.value())` gives the fields;
 without it, give what follows the ten bytes to your library's reader together with the schema (`schemaless_reader` in
 fastavro). [Beside a broker](stream.md) shows a whole consumer.
 

@@ -23,8 +23,8 @@ OURS = ("alert_classifier", "service", "model_export")
 
 @dataclass(frozen=True)
 class House:
-    """`rooms`: name -> (modules, lines). `arrows`: (from, to) -> imports. `circle`: modules that import one another, the
-    first circle that is found. `hidden`: imports of ours inside functions as (module, line, whether a comment on the
+    """`rooms`: name -> (modules, lines). `arrows`: (from, to) -> imports. `circle`: modules that import one another,
+    the first that is found. `hidden`: imports of ours inside functions as (module, line, whether a comment on the
     line or the one above says why).
     """
 
