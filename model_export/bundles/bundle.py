@@ -31,7 +31,7 @@ def export_run(data: Path, run: Path, bundle: Path, version: str) -> Manifest:
     """Write graph and manifest; raises ValueError where ONNX Runtime and torch disagree."""
     model, config = load_run(run)
     real = load_difference(data)
-    prior = published_prior(real.where((real.objects["split"] == "train").to_numpy()), config.alert_share)
+    prior = published_prior(real.split("train"), config.alert_share)
     softening, calibration, out_of_distribution = read_calibration(run / "calibration.json")
     publication = Publication(prior, softening)
     export_alert_clr(model, publication, bundle / "model.onnx")

@@ -60,7 +60,7 @@ def export_stochastic(
     loaded = [load_run(run) for run in runs]
     model, config = loaded[0]
     real = load_difference(data)
-    split, parameters = real.objects["split"].to_numpy(), config.parameters
+    parameters = config.parameters
     noise: dict[str, NDArray[np.float32]] = (
         {} if method.name == ENSEMBLE else method.draws(model, config.window, passes, seed)
     )
@@ -70,9 +70,9 @@ def export_stochastic(
             return together([predict(member, some, parameters, ks) for member, _ in loaded])
         return predict_passes(model, some, parameters, ks, noise)
 
-    train = real.where(split == "train")
+    train = real.split("train")
     prior = published_prior(train, config.alert_share)
-    seen = examples(ask(real.where((split == "validation") & (real.labels >= 0)), PREFIXES), prior)
+    seen = examples(ask(real.where(real.in_split("validation") & (real.labels >= 0)), PREFIXES), prior)
     publication = Publication(prior, fit_softening(seen))
     calibration = calibrate(replace(seen, logits=soften(seen.logits, publication.softening)))
     fresh = load_simulated(simulated) if simulated else None

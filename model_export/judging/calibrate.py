@@ -135,9 +135,8 @@ def calibrate_run(data: Path, run: Path, simulated: Path | None = None) -> None:
     """
     model, config = load_run(run)
     real = load_difference(data)
-    split = real.objects["split"].to_numpy()
-    train = real.where(split == "train")
-    validation = real.where((split == "validation") & (real.labels >= 0))
+    train = real.split("train")
+    validation = real.where(real.in_split("validation") & (real.labels >= 0))
     prior = published_prior(train, config.alert_share)
 
     def ask(some: Dataset, ks: tuple[int, ...]) -> dict[int, Answers]:

@@ -31,13 +31,12 @@ def validation_losses(data: Dataset, runs: Sequence[Path]) -> dict[str, Losses]:
 
     Of real validation objects with at least five detections, under the published prior and before calibration.
     """
-    split = data.objects["split"].to_numpy()
-    validation = data.where((split == "validation") & (data.labels >= 0))
+    train, validation = data.split("train"), data.where(data.in_split("validation") & (data.labels >= 0))
     found: dict[str, Losses] = {}
     together: list[dict[int, np.ndarray]] = []
     for run in runs:
         model, config = load_run(run)
-        prior = published_prior(data.where(split == "train"), config.alert_share)
+        prior = published_prior(train, config.alert_share)
         answers = predict(model, validation, config.parameters, SEEN)
         together.append({k: softmax(p.logits + np.log(prior)) for k, p in answers.items()})
         found[run.name] = _losses(answers, together[-1])

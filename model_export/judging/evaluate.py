@@ -74,13 +74,12 @@ def judge(
     total = data.objects["n_detections"].to_numpy(dtype=np.int64)
     detected_mag = np.where(data.points["kind"] == Kind.DETECTION, data.points["mag"], np.inf)
     first = data.first_detection()
-    peak = np.minimum.reduceat(detected_mag, np.cumsum(data.counts) - data.counts)
+    peak = np.minimum.reduceat(detected_mag, data.starts)
     found = {}
     for k in ks:
         seen = shown(data, k)
-        starts = np.cumsum(seen.counts) - seen.counts
         predictions = classifier.classify(
-            [LightCurve(seen.points[start : start + n]) for start, n in zip(starts, seen.counts, strict=True)]
+            [LightCurve(seen.points[start : start + n]) for start, n in zip(seen.starts, seen.counts, strict=True)]
         )
         found[k] = Judged(
             np.array([p.probabilities for p in predictions], dtype=np.float64),
@@ -109,7 +108,7 @@ def evaluate(bundle: Path, data: Dataset) -> Figures:
     """All figures of a bundle on the labelled test objects of `data`; plain numbers, ready for JSON."""
     manifest = Manifest.model_validate_json((bundle / "manifest.json").read_text())
     prior = np.array(manifest.prior)
-    test = data.where((data.objects["split"] == "test").to_numpy() & (data.labels >= 0))
+    test = data.where(data.in_split("test") & (data.labels >= 0))
     judged = judge(bundle, test)
     figures: Figures = {
         "about": "test split by object, real objects only; accuracy by argmax, macro-F1 by log p - 0.5 log prior; "
@@ -152,7 +151,7 @@ def evaluate(bundle: Path, data: Dataset) -> Figures:
 def _optional_context(bundle: Path, data: Dataset) -> Figures:
     """What each optional context is worth: validation alert objects with it withheld."""
     alerts = (data.objects["table"] == "alert_objects").to_numpy() & (data.labels >= 0)
-    validation = data.where(alerts & (data.objects["split"] == "validation").to_numpy())
+    validation = data.where(alerts & data.in_split("validation"))
     found: Figures = {}
     for name in (None, *OPTIONAL_CONTEXT):
         judged = judge(bundle, validation, (1, 3, ALL), {name: False} if name else None)

@@ -76,9 +76,9 @@ class Bench:
     """The held-out objects, and the prior that answers are published with."""
 
     def __init__(self, data: Dataset, alert_share: float) -> None:
-        split, known = data.objects["split"], (data.labels >= 0) & (data.objects["table"] != "forced_tde").to_numpy()
-        self.validation, self.test = (data.where((split == name).to_numpy() & known) for name in ("validation", "test"))
-        self.prior = published_prior(data.where((split == "train").to_numpy()), alert_share)
+        known = (data.labels >= 0) & (data.objects["table"] != "forced_tde").to_numpy()
+        self.validation, self.test = (data.where(data.in_split(name) & known) for name in ("validation", "test"))
+        self.prior = published_prior(data.split("train"), alert_share)
 
     def judge(
         self, name: str, reference: str, ask: Ask, rate: float | None = None, quick: bool = False
