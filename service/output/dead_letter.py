@@ -16,7 +16,7 @@ from service import __version__
 from service.output.avro import SingleObject
 from service.output.classification import MICROSECONDS
 
-DEAD_LETTER: Final = SingleObject("dead_letter")
+DEAD_LETTER: Final = SingleObject("dead_letter", former=("dead_letter_1",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class DeadLetter:
     value: bytes
     service_version: str = __version__
     refused: float = field(default_factory=time)
+    record: int = 1
 
     @property
     def truncated(self) -> bool:
@@ -41,8 +42,8 @@ class DeadLetter:
 
     @property
     def place(self) -> str:
-        """`topic/partition/offset`, unique: the name by which people ask for a dead letter."""
-        return f"{self.topic}/{self.partition}/{self.offset}"
+        """`topic/partition/offset`, of a message's second record on with `#2`: unique, and what people ask by."""
+        return f"{self.topic}/{self.partition}/{self.offset}" + (f"#{self.record}" if self.record > 1 else "")
 
     def encode(self, keep: int | None = None) -> bytes:
         """As a message of the dead-letter topic, with at most the first `keep` bytes of the value."""
@@ -59,6 +60,7 @@ class DeadLetter:
                 "key": self.key,
                 "size": self.size,
                 "value": self.value[:keep],
+                "record": self.record,
             }
         )
 
@@ -85,6 +87,7 @@ class DeadLetter:
             "key": None if self.key is None else self.key.decode("utf-8", "backslashreplace"),
             "size": self.size,
             "value": base64.b64encode(self.value).decode(),
+            "record": self.record,
         }
 
     @classmethod
