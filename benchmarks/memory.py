@@ -34,7 +34,7 @@ from service.alerts import Alert, Decoder
 from service.api.app import create_app
 from service.cli.hosting import spare_collector
 from service.config import Settings
-from service.inference.bundle import default_bundle
+from service.inference.bundle import load_bundle
 from service.inference.registry import ModelRegistry
 from service.simulate import simulate
 from service.store import Store, open_store
@@ -153,7 +153,7 @@ def measure(url: str, kin: list[list[Template]], objects: int) -> dict[str, Any]
     store = open_store(url)
     if store.statistics().objects:
         raise SystemExit("the store is not empty: a benchmark would fill it with made-up objects")
-    models = ModelRegistry(default_bundle(), settings.model.device, settings.model.threads)
+    models = ModelRegistry(load_bundle(), settings.model.device, settings.model.threads)
     create_app(settings, models, store)  # as in `serve`: what it takes is the service's
     spare_collector()
     source = Sky(kin, objects)

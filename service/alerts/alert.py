@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from service.errors import AlertClassifierError
 from service.photometry import LightCurve
 
 UNKNOWN_SIGN: Final = "unknown_sign"  # flag: isdiffpos of a detection is spelled in a way that is not known
 
 
-class AlertError(ValueError):
+class AlertError(AlertClassifierError, ValueError):
     """A message that is not a readable alert.
 
     The message names the field or place; `code` is a short constant for metrics and dead letters, one of

@@ -7,9 +7,10 @@ from typing import Protocol
 
 from service.alerts.alert import AlertError
 from service.config import KafkaSettings
+from service.errors import AlertClassifierError
 
 
-class SchemaSourceUnavailableError(RuntimeError):
+class SchemaSourceUnavailableError(AlertClassifierError, RuntimeError):
     """The registry can't be reached or does not answer: nothing is wrong with the message, try again later."""
 
 

@@ -16,11 +16,8 @@ from rich.live import Live
 from rich.text import Text
 
 from service.api.app import create_app
-from service.cli.errors import explains
 from service.cli.hosting import HttpServer, listen, open_models, slow_gauges, spare_collector
-from service.config import ConfigError, LogSettings, load_settings
-from service.inference.bundle import BundleError
-from service.inference.session import DeviceError
+from service.config import LogSettings, load_settings
 from service.log import configure_logging
 from service.photometry.time import mjd_from_unix
 from service.simulate import Sky
@@ -46,7 +43,6 @@ LOG_EVERY_S: Final = 10.0
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.pass_obj
-@explains(BundleError, ConfigError, DeviceError, ValueError)
 def demo(config: Path | None, count: int, rate: float, seed: int, port: int) -> None:
     """Send simulated nights through the true pipeline into a temporary store, and serve page, API and metrics.
 

@@ -9,20 +9,15 @@ import click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from service.cli.errors import explains
 from service.cli.hosting import open_models, spare_collector, store_folder
-from service.config import ConfigError, load_settings
-from service.inference.bundle import BundleError
-from service.inference.session import DeviceError
+from service.config import load_settings
 from service.log import configure_logging
 from service.output.files import JsonLines, Parquet, Writer
-from service.store import StoreUnavailableError, StoreVersionError, open_store
+from service.store import open_store
 from service.stream.accounting import Account
 from service.stream.batch import Batch
-from service.stream.files.archives import ArchiveError
 from service.stream.files.replay import replay_archive
 from service.stream.files.sinks import FileSink
-from service.stream.interfaces import StreamError
 from service.stream.pipeline import build_pipeline
 
 
@@ -40,17 +35,6 @@ from service.stream.pipeline import build_pipeline
 )
 @click.option("--store", "store_url", help="sqlite:///PATH or postgresql://... Default: store.url.")
 @click.pass_obj
-@explains(
-    ArchiveError,
-    BundleError,
-    ConfigError,
-    DeviceError,
-    ImportError,
-    StoreUnavailableError,
-    StoreVersionError,
-    StreamError,
-    OSError,
-)
 def replay(
     config: Path | None, paths: tuple[Path, ...], out: Path | None, dead_letters: Path | None, store_url: str | None
 ) -> None:

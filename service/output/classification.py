@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import time
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from service.alerts.alert import Alert
 from service.alerts.quality import quality_flags
 from service.inference.prediction import Prediction
-from service.output.avro import SingleObject
 from service.photometry import SURVEYS_BY_POSITION
 from service.photometry.time import unix_from_mjd
 from service.store.interface import StoredClassification, StoredObject
-
-CLASSIFICATION: Final = SingleObject("classification")
 
 MICROSECONDS: Final = 1_000_000
 
@@ -45,11 +42,6 @@ class Subject:
             newest = float(stored.light_curve.mjd[-1])
             return cls(stored.object_id, alert.candid, alert.survey, newest, stored.ra, stored.dec, alert.flags)
         return cls(alert.object_id, alert.candid, alert.survey, alert.mjd, alert.ra, alert.dec, alert.flags)
-
-
-def decode_classification(message: bytes) -> dict[str, Any]:
-    """The fields of a published message; timestamps as datetimes in UTC. Raises SchemaMismatchError."""
-    return CLASSIFICATION.decode(message)
 
 
 def classification(

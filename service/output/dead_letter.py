@@ -13,10 +13,15 @@ from typing import Final
 import orjson
 
 from service import __version__
+from service.errors import AlertClassifierError
 from service.output.avro import SingleObject
 from service.output.classification import MICROSECONDS
 
 DEAD_LETTER: Final = SingleObject("dead_letter", former=("dead_letter_1",))
+
+
+class DeadLetterError(AlertClassifierError, ValueError):
+    """What should be a dead letter in a file is none; the message names the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class DeadLetter:
 
     @classmethod
     def from_json(cls, fields: dict[str, object]) -> DeadLetter:
-        """Inverse of `as_json`. Raises ValueError."""
+        """Inverse of `as_json`. Raises DeadLetterError."""
         try:
             timestamp, key = fields["timestamp"], fields["key"]
             return cls(
@@ -105,17 +110,17 @@ class DeadLetter:
                 }
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(f"not a dead letter: {error!r}") from error
+            raise DeadLetterError(f"not a dead letter: {error!r}") from error
 
 
 def read_dead_letter_file(path: Path) -> Iterator[DeadLetter]:
-    """The dead letters of a JSON-lines file, oldest first. Raises ValueError naming the line."""
+    """The dead letters of a JSON-lines file, oldest first. Raises DeadLetterError naming the line."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 yield DeadLetter.from_json(orjson.loads(line))
             except ValueError as error:
-                raise ValueError(f"line {number} of {path}: {error}") from error
+                raise DeadLetterError(f"line {number} of {path}: {error}") from error
 
 
 def _iso(seconds: float) -> str:

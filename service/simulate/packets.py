@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import SimulationError
 from service.photometry.flux import AB_ZERO_POINT_UJY, magnitude_from_flux
 from service.photometry.time import JD_OF_MJD_ZERO
 from service.simulate.avro import Column, Container, RecordEncoder, Schema, string, varint
@@ -40,10 +41,10 @@ _Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]  # rows and exposures of some
 def read_schema(version: str = "4.02") -> Schema:
     """The Avro schema of a version. 3.3 differs by having no fp_hists and null as the second branch of its unions.
 
-    Raises ValueError on a version that isn't simulated.
+    Raises SimulationError on a version that isn't simulated.
     """
     if version not in SCHEMA_VERSIONS:
-        raise ValueError(f"schema version {version!r} can't be simulated; there are {', '.join(SCHEMA_VERSIONS)}")
+        raise SimulationError(f"schema version {version!r} can't be simulated; there are {', '.join(SCHEMA_VERSIONS)}")
     schema: Schema = json.loads(resources.files(__package__).joinpath("ztf-4.02.avsc").read_text())
     return schema if version == "4.02" else _as_version_3(schema)
 

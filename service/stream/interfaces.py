@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from service.errors import AlertClassifierError
 from service.stream.batch import Batch, Message
 
 
@@ -61,5 +62,5 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
-class StreamError(RuntimeError):
+class StreamError(AlertClassifierError, RuntimeError):
     """The stream can't go on and must be started anew; the message says why and what to do."""

@@ -21,7 +21,8 @@ from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.inference.registry import Residents
 from service.metrics import stage
-from service.output.classification import CLASSIFICATION, Subject, classification
+from service.output.avro import CLASSIFICATION
+from service.output.classification import Subject, classification
 from service.photometry import SURVEYS_BY_POSITION, LightCurve
 from service.store.interface import Increment, Store, StoredClassification, StoredObject, StoreUnavailableError
 from service.stream.batch import Batch, DeadLettered, Filtered, Item, Message, Published

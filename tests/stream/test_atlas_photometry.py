@@ -10,7 +10,7 @@ import pytest
 from service.alerts import Decoder
 from service.alerts.atlas import encode
 from service.config import QualitySettings
-from service.output.classification import decode_classification
+from service.output.avro import decode_classification
 from service.simulate import SimulatedAlert
 from service.store import SqliteStore
 from service.store.interface import StoreUnavailableError

@@ -9,6 +9,7 @@ from typing import Final, LiteralString
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import MissingExtraError
 from service.store.interface import Increment, Sort, StoredClassification, StoredObject, StoreStatistics, storable
 from service.store.joining import JOIN_RADIUS_ARCSEC, adopt, join_batch, preview, sources_as_objects, with_adopted
 from service.store.merging import merge_batch
@@ -21,7 +22,7 @@ try:
     from service.store.postgres.rows import LOCKED, Connection, execute, load_objects, object_columns, write
     from service.store.postgres.sources import PostgresSources, keep_still, may_move, may_move_now
 except ImportError as error:
-    raise ImportError(
+    raise MissingExtraError(
         "the PostgreSQL store needs the postgres extra: pip install 'alert-classifier[postgres]'"
     ) from error
 

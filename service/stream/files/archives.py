@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Final
 
+from service.errors import AlertClassifierError
 from service.stream.batch import Batch, Message
 from service.stream.files.tar import Member, members
 from service.stream.files.unpacking import Raw, unpacked
@@ -24,7 +25,7 @@ TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _DEEPEST: Final = 8
 
 
-class ArchiveError(ValueError):
+class ArchiveError(AlertClassifierError, ValueError):
     """A path that `replay` can't be asked to read; the message names it."""
 
 

@@ -20,7 +20,7 @@ from service.client import Classification
 from service.config import Settings
 from service.inference.bundle import load_bundle
 from service.inference.registry import ModelRegistry
-from service.output.classification import CLASSIFICATION, decode_classification
+from service.output.avro import CLASSIFICATION, decode_classification
 from service.output.files import Parquet
 from service.simulate import SimulatedAlert
 from service.store import open_store

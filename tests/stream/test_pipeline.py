@@ -14,7 +14,7 @@ from service.config import PipelineSettings, QualitySettings, Settings
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.inference.registry import ModelRegistry, Residents
-from service.output.classification import decode_classification
+from service.output.avro import decode_classification
 from service.photometry import LightCurve
 from service.simulate import SimulatedAlert, simulate
 from service.store import SqliteStore, StoredClassification, StoreUnavailableError
