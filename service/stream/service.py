@@ -71,7 +71,7 @@ class StreamService:
         decoder.warm_up()
         pipeline = Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes)
         try:
-            self._source = KafkaSource(kafka, span, exit_at_end)
+            self._source = KafkaSource(kafka, span, exit_at_end, on_skipped=self.accounting.skip)
             self._sink = _sink(settings, self._source)
         except KafkaException as error:
             raise StreamError(f"kafka.librdkafka: {error.args[0].str()}") from error
