@@ -102,7 +102,8 @@ class Cluster:
         eventually(made, every_s=0.02)
 
     def add_partitions(self, name: str, total: int) -> None:
-        for done in self._admin().create_partitions([NewPartitions(name, total)]).values():
+        admin = self._admin()  # it must live until the answer is there
+        for done in admin.create_partitions([NewPartitions(name, total)]).values():
             done.result(10)
 
     def change_topic(self, name: str, **config: str) -> None:
@@ -112,19 +113,22 @@ class Cluster:
             for key, value in config.items()
         ]
         resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
-        for done in self._admin().incremental_alter_configs([resource]).values():
+        admin = self._admin()
+        for done in admin.incremental_alter_configs([resource]).values():
             done.result(10)
 
     def expire(self, topic: str, partition: int, before: int) -> None:
         """Remove everything before an offset, as retention does."""
-        for done in self._admin().delete_records([TopicPartition(topic, partition, before)]).values():
+        admin = self._admin()
+        for done in admin.delete_records([TopicPartition(topic, partition, before)]).values():
             done.result()
 
     def ends(self, topic: str) -> dict[int, int]:
         """Partition -> the offset behind its last message or marker."""
-        found = self._admin().list_topics(topic, timeout=10).topics[topic].partitions
+        admin = self._admin()
+        found = admin.list_topics(topic, timeout=10).topics[topic].partitions
         asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in found}
-        return {part.partition: done.result().offset for part, done in self._admin().list_offsets(asked).items()}
+        return {part.partition: done.result().offset for part, done in admin.list_offsets(asked).items()}
 
     def committed(self, topic: str) -> dict[int, int]:
         """Partition -> the offset that the group of `kafka()` has committed."""

@@ -129,7 +129,7 @@ def test_a_topic_that_is_gone_is_no_readiness(cluster: Cluster, models: ModelReg
     cluster.send(alerts[:5])
     settings = cluster.settings(store_url, topics=[cluster.alerts, other])
     with streaming(settings, models) as (service, _):
-        eventually(lambda: service.health().ready)
+        eventually(lambda: published(service, 5))
         cluster.delete_topic(cluster.alerts)
         eventually(lambda: any(cluster.alerts in reason for reason in service.health().reasons), within_s=15)
         cluster.make_topic(cluster.alerts, 1)
