@@ -41,7 +41,7 @@ from benchmarks.machine import machine
 from deploy.kafka.broker import Broker
 from service.cli.hosting import spare_collector
 from service.config import KafkaSettings, Settings, StoreSettings
-from service.inference.bundle import default_bundle
+from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier
 from service.inference.registry import ModelRegistry
 from service.metrics import STAGE_SECONDS, STAGES
@@ -130,7 +130,7 @@ def serve(settings: str, topics: dict[str, str], alerts: int, paced: int) -> Non
     """The service's process: warm up, drain, keep pace; figures as JSON on standard output."""
     config = Settings.model_validate_json(settings)
     store = open_store(config.store.url)
-    models = ModelRegistry(default_bundle(), config.model.device, config.model.threads)
+    models = ModelRegistry(load_bundle(), config.model.device, config.model.threads)
     for _ in range(2):  # the second finds everything compiled, connected and in the caches
         read_to_end(config, models, store, topics["warm"], WARM_UP)
     spare_collector()  # as `serve` does
@@ -226,7 +226,7 @@ def _run_service(child: dict[str, Any], when_ready: Any) -> dict[str, Any]:
 
 def _baseline(servers: str, topic: str, output: str, alerts: int) -> float:
     """Alerts per second of a plain loop: poll, fastavro.reader, dict, classify, produce."""
-    classifier = Classifier(default_bundle(), threads=1)
+    classifier = Classifier(load_bundle(), threads=1)
     classifier.warm_up()
     consumer = Consumer({"bootstrap.servers": servers, "group.id": f"{topic}-reader", "auto.offset.reset": "earliest"})
     producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})

@@ -19,7 +19,7 @@ from service import metrics
 from service.alerts import atlas
 from service.cli import cli
 from service.config import ENV_PREFIX, Settings
-from service.output.classification import CLASSIFICATION
+from service.output.avro import CLASSIFICATION
 from service.output.dead_letter import DEAD_LETTER
 
 FOLDER: Final = Path(__file__).resolve().parent

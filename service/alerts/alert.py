@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from service.errors import AlertClassifierError
 from service.photometry import LightCurve
 
 
-class AlertError(ValueError):
+class AlertError(AlertClassifierError, ValueError):
     """A message that is not a readable alert.
 
     The message names the field or place; `code` is a short constant for metrics and dead letters, one of

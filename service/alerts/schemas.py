@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Protocol
 
 from service.alerts.alert import AlertError
+from service.config import KafkaSettings
+from service.errors import AlertClassifierError
 
 
-class SchemaSourceUnavailableError(RuntimeError):
+class SchemaSourceUnavailableError(AlertClassifierError, RuntimeError):
     """The registry can't be reached or does not answer: nothing is wrong with the message, try again later."""
 
 
@@ -62,3 +64,10 @@ class SchemaRegistry:
         if schema.schema_type not in (None, "AVRO"):
             raise AlertError("unsupported_schema", f"writer schema {schema_id} is {schema.schema_type}, not AVRO")
         return str(schema.schema_str).encode()
+
+
+def schema_source(kafka: KafkaSettings) -> SchemaSource | None:
+    """Where the writer schemas of framed messages are, if settings say so."""
+    if kafka.schema_registry_url:
+        return SchemaRegistry(kafka.schema_registry_url)
+    return SchemaFolder(kafka.schema_folder) if kafka.schema_folder is not None else None

@@ -15,6 +15,7 @@ from service.alerts.projection import MISSING_NUMBER, NO_INTEGER, Cells, Field, 
 from service.jit import jit
 from service.photometry import BAND_CODES, POINT, SURVEY_CODES, Kind, LightCurve
 from service.photometry.flux import AB_ZERO_POINT_UJY, MAG_PER_RELATIVE_FLUX, SMALLEST_FLUX_UJY
+from service.photometry.time import JD_OF_MJD_ZERO
 from service.photometry.union import LONGEST_INSERTION_SORT, TICKS_PER_DAY, WORDS, choose
 
 PROJECTION: Final = Projection(
@@ -72,7 +73,6 @@ PROJECTION: Final = Projection(
 N_FIELDS: Final = len(PROJECTION.fields)
 N_COLUMNS: Final = len(PROJECTION.columns)
 
-JD_MINUS_MJD: Final = 2400000.5
 # September 2017, just before the camera's first light, to the year 2132: anything else is a damaged number.
 FIRST_JD: Final = 2458000.0
 LAST_JD: Final = 2500000.0
@@ -139,7 +139,7 @@ def alert(cells: Cells) -> Alert:
         "ztf",
         object_id,
         candid,
-        number[JD] - JD_MINUS_MJD,
+        number[JD] - JD_OF_MJD_ZERO,
         number[RA],
         number[DEC],
         _light_curve(cells, candid),
@@ -185,7 +185,7 @@ def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-de
     numbers = cells.view(np.float64)
     mjd = np.empty(1, np.float64)
     mjd_bits = mjd.view(np.int64)
-    mjd[0] = numbers[JD] - JD_MINUS_MJD
+    mjd[0] = numbers[JD] - JD_OF_MJD_ZERO
     band = _band(numbers[FID])
     _write(
         words, 0, mjd_bits[0], candid, numbers[MAGPSF], numbers[SIGMAPSF], _plausible(numbers[DIFFMAGLIM]),
@@ -234,7 +234,7 @@ def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-de
             mag = np.nan
             magerr = np.nan
             kind = _UPPER_LIMIT
-        mjd[0] = jd - JD_MINUS_MJD
+        mjd[0] = jd - JD_OF_MJD_ZERO
         if kind == _DETECTION and band == detection_band and np.rint(mjd[0] * TICKS_PER_DAY) == detection_tick:
             continue
         magnr = _plausible(numbers[base + ROW_MAGNR])

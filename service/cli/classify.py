@@ -11,14 +11,12 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from service.cli.errors import explains
 from service.cli.intake import Intake
 from service.cli.report import FORMATS, Report
-from service.config import ConfigError, load_settings
-from service.inference.bundle import BundleError, default_bundle_folder, load_bundle
+from service.config import load_settings
+from service.inference.bundle import default_bundle_folder, load_bundle
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
-from service.inference.session import DeviceError
 from service.photometry import LightCurve
 
 # Light curves given to the classifier at once: enough to keep every thread busy, small enough for a live progress bar.
@@ -38,7 +36,6 @@ CHUNK: Final = 1024
     "--bundle", type=click.Path(file_okay=False, path_type=Path), help="Model bundle, instead of the configured."
 )
 @click.pass_obj
-@explains(BundleError, ConfigError, DeviceError)
 def classify(
     config: Path | None, paths: tuple[Path, ...], form: str, max_detections: int | None, bundle: Path | None
 ) -> None:

@@ -9,21 +9,16 @@ import click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from service.alerts import Decoder
-from service.cli.errors import explains
 from service.cli.hosting import open_models, spare_collector, store_folder
-from service.config import ConfigError, load_settings
-from service.inference.bundle import BundleError
-from service.inference.session import DeviceError
+from service.config import load_settings
 from service.log import configure_logging
-from service.store import StoreUnavailableError, StoreVersionError, open_store
+from service.output.files import JsonLines, Parquet, Writer
+from service.store import open_store
 from service.stream.accounting import Account
 from service.stream.batch import Batch
-from service.stream.files.archives import ArchiveError
 from service.stream.files.replay import replay_archive
-from service.stream.files.sinks import FileSink, JsonLines, Parquet, Writer
-from service.stream.pipeline import Pipeline
-from service.stream.runner import StreamError
+from service.stream.files.sinks import FileSink
+from service.stream.pipeline import build_pipeline
 
 
 @click.command()
@@ -40,17 +35,6 @@ from service.stream.runner import StreamError
 )
 @click.option("--store", "store_url", help="sqlite:///PATH or postgresql://... Default: store.url.")
 @click.pass_obj
-@explains(
-    ArchiveError,
-    BundleError,
-    ConfigError,
-    DeviceError,
-    ImportError,
-    StoreUnavailableError,
-    StoreVersionError,
-    StreamError,
-    OSError,
-)
 def replay(
     config: Path | None, paths: tuple[Path, ...], out: Path | None, dead_letters: Path | None, store_url: str | None
 ) -> None:
@@ -68,7 +52,7 @@ def replay(
     writer: Writer | None = None
     if out is not None:
         writer = Parquet(out) if out.suffix == ".parquet" else JsonLines.to(out)
-    pipeline = Pipeline(Decoder(), store, models, settings.quality, settings.pipeline.max_message_bytes)
+    pipeline = build_pipeline(settings, models, store)
     spare_collector()
     try:
         with Progress(

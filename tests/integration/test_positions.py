@@ -12,9 +12,9 @@ from service import metrics
 from service.config import Delivery, Settings
 from service.inference.registry import ModelRegistry
 from service.simulate import simulate
+from service.stream.interfaces import StreamError
 from service.stream.kafka.topics import Span
 from service.stream.pipeline import Pipeline
-from service.stream.runner import StreamError
 from service.stream.service import StreamService
 from tests.integration.streams import Cluster, eventually, streaming
 

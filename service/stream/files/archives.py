@@ -9,12 +9,13 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Final
 
+from service.errors import AlertClassifierError
 from service.stream.batch import Batch, Message
 
 TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
-class ArchiveError(ValueError):
+class ArchiveError(AlertClassifierError, ValueError):
     """A path that is no readable archive; the message names it."""
 
 
@@ -41,7 +42,7 @@ def check_archive(path: Path) -> None:
 
 
 class ArchiveSource:
-    """Archives as a source of the corridor: the topic of a message is its archive's path, the offset its number in it.
+    """Archives as a source of the stream: the topic of a message is its archive's path, the offset its number in it.
 
     `damaged` lists the archives that could not be read to their end, and why.
     """

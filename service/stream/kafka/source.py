@@ -30,7 +30,8 @@ from confluent_kafka import (
 
 from service import metrics
 from service.config import Delivery, KafkaSettings
-from service.stream.batch import Batch, Item, Message, Place
+from service.stream.batch import Batch, Item, Message, Partition
+from service.stream.interfaces import StreamError
 from service.stream.kafka.assignment import (
     DELETED,
     EXPIRED,
@@ -51,7 +52,6 @@ from service.stream.kafka.client_settings import (
     starts_at_end,
 )
 from service.stream.kafka.topics import Log, Span, TopicWatch
-from service.stream.runner import StreamError
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +78,11 @@ EARLIEST_TIMESTAMP_S: Final = datetime(2010, 1, 1, tzinfo=UTC).timestamp()
 LATEST_TIMESTAMP_AHEAD_S: Final = 60.0
 
 # (topic, partition), reason, how many offsets
-OnSkipped = Callable[[Place, str, int], None]
+OnSkipped = Callable[[Partition, str, int], None]
 
 
 class KafkaSource:
-    """A member of a consumer group as a source of the corridor.
+    """A member of a consumer group as a source of the stream.
 
     With a `span`, in a group of its own, messages of a stretch of time are read again; `exit_at_end` ends where the
     topics end. In `exactly_once` the sink commits the offsets, through `group_metadata` and `owns`.
@@ -112,13 +112,13 @@ class KafkaSource:
         )
         self._watch = TopicWatch(client_config(settings), settings, span, clock)
         self._subscribed: frozenset[str] = frozenset()
-        self._assigned: dict[Place, Assignment] = {}
-        self._known: dict[Place, Known] = {}  # of partitions that went, for the case that they come back
+        self._assigned: dict[Partition, Assignment] = {}
+        self._known: dict[Partition, Known] = {}  # of partitions that went, for the case that they come back
         self._ids_compared = 0.0
         self._find_again = 0.0
         self._lost: Counter[str] = Counter()  # offsets that nobody will read, by place and reason in words
         self._lost_at = -SKIPPED_TOLD_S
-        self._lag: dict[Place, int] = {}
+        self._lag: dict[Partition, int] = {}
         self._membership: Any = None
         self._lock = threading.Condition()
         self._epochs = count(1)
@@ -128,7 +128,7 @@ class KafkaSource:
         self._closed = False
         self._watch.start()
 
-    # -- as the corridor sees it
+    # -- as the runner sees it
 
     @property
     def exhausted(self) -> bool:
@@ -171,10 +171,10 @@ class KafkaSource:
         self._consumer.resume(self._partitions({p: a for p, a in self._assigned.items() if not a.finished}))
 
     def acknowledge(self, batch: Batch) -> None:
-        newest: dict[Place, float] = {}
+        newest: dict[Partition, float] = {}
         for item in batch.items:
             if item.message.timestamp is not None:
-                newest[item.message.place] = item.message.timestamp
+                newest[item.message.topic_partition] = item.message.timestamp
         with self._lock:
             for (place, epoch), offset in batch.next_offsets().items():
                 assignment = self._assigned.get(place)
@@ -199,14 +199,14 @@ class KafkaSource:
     def owns(self, message: Message) -> bool:
         """Whether the partition of `message` has been ours without a break since it was polled."""
         with self._lock:
-            assignment = self._assigned.get(message.place)
+            assignment = self._assigned.get(message.topic_partition)
             return assignment is not None and assignment.epoch == message.epoch
 
     def next_offsets(self, items: Sequence[Item]) -> list[TopicPartition]:
         """What to commit when `items` are answered."""
-        offsets: dict[Place, int] = {}
+        offsets: dict[Partition, int] = {}
         for item in items:
-            place = item.message.place
+            place = item.message.topic_partition
             offsets[place] = max(offsets.get(place, 0), item.message.offset + 1)
         with self._lock:
             return [self._to_commit(place, offset) for place, offset in offsets.items()]
@@ -216,7 +216,7 @@ class KafkaSource:
         return self._membership
 
     @property
-    def partitions(self) -> list[Place]:
+    def partitions(self) -> list[Partition]:
         with self._lock:
             return sorted(self._assigned)
 
@@ -235,7 +235,7 @@ class KafkaSource:
             return f"offsets were never read: {self._lost_in_words()}"
         return None
 
-    def lag(self) -> dict[Place, int]:
+    def lag(self) -> dict[Partition, int]:
         """Messages between the settled place and the end, per partition, as measured within the last seconds."""
         return dict(self._lag)
 
@@ -305,7 +305,7 @@ class KafkaSource:
             )
         return accepted
 
-    def _go_on_to(self, place: Place, assignment: Assignment, offset: int, *, message: bool = False) -> None:
+    def _go_on_to(self, place: Partition, assignment: Assignment, offset: int, *, message: bool = False) -> None:
         """Everything before `offset` is read; unless it is a message, there was nothing between."""
         with self._lock:
             passed = assignment.pass_to(offset)
@@ -316,7 +316,7 @@ class KafkaSource:
             assignment.finished = True
             self._consumer.pause([TopicPartition(*place)])
 
-    def _skip(self, place: Place, reason: str, count: int) -> None:
+    def _skip(self, place: Partition, reason: str, count: int) -> None:
         if count == 0:
             return
         self._on_skipped(place, reason, count)
@@ -360,7 +360,7 @@ class KafkaSource:
             if part.position is not None and part.position >= part.until:
                 self._go_on_to(place, part, part.position)
 
-    def _ask_logs(self, places: Iterable[Place]) -> dict[Place, Log]:
+    def _ask_logs(self, places: Iterable[Partition]) -> dict[Partition, Log]:
         """Nothing while the brokers don't answer."""
         try:
             return self._watch.ask_logs(places) if places else {}
@@ -430,7 +430,9 @@ class KafkaSource:
             for part in committed
         ]
 
-    def _begin(self, place: Place, committed: TopicPartition, now: Log, at_span: dict[Place, int]) -> TopicPartition:
+    def _begin(
+        self, place: Partition, committed: TopicPartition, now: Log, at_span: dict[Partition, int]
+    ) -> TopicPartition:
         """Take the partition up: where this process stopped, else where the group did, else at the start.
 
         Both only count for the log that they were of.
@@ -462,7 +464,7 @@ class KafkaSource:
         self._skip(place, DELETED, assignment.unread_of_former(at_end=False))
         return TopicPartition(*place, position)
 
-    def _starts_of_span(self, logs: dict[Place, Log]) -> dict[Place, int]:
+    def _starts_of_span(self, logs: dict[Partition, Log]) -> dict[Partition, int]:
         """The first message that is not older than the span's start: none before it is, whatever the order."""
         if self.span is None or not logs:
             return {}
@@ -530,7 +532,7 @@ class KafkaSource:
         log.warning("lost %s: this replica was taken for dead", _listed(partitions))
         self._drop({(part.topic, part.partition) for part in partitions})
 
-    def _drop(self, places: set[Place]) -> None:
+    def _drop(self, places: set[Partition]) -> None:
         with self._lock:
             for place in places:
                 assignment = self._assigned.pop(place, None)
@@ -560,7 +562,7 @@ class KafkaSource:
         except KafkaException as error:  # the next one covers it; a crash before that repeats some alerts
             KAFKA_LOG.warning("offsets could not be committed now: %s", error.args[0].str())
 
-    def _to_commit(self, place: Place, offset: int) -> TopicPartition:
+    def _to_commit(self, place: Partition, offset: int) -> TopicPartition:
         """With the topic's id beside it: the offset means nothing in a topic of another id."""
         assignment = self._assigned.get(place)
         return TopicPartition(*place, offset, (assignment.topic_id if assignment else None) or "")
@@ -592,7 +594,7 @@ class KafkaSource:
             metrics.CONSUMER_LAG.labels(topic, str(partition)).set(behind)
         metrics.CONSUMER_LAG_SECONDS.set(self.lag_seconds(lag))
 
-    def lag_seconds(self, lag: dict[Place, int]) -> float:
+    def lag_seconds(self, lag: dict[Partition, int]) -> float:
         """Age of the newest settled alert of the partition that is farthest behind, of those where messages wait; where
         nothing is settled, how long the partition has been ours."""
         with self._lock:
@@ -603,7 +605,7 @@ class KafkaSource:
             ]
         return max(ages, default=0.0)
 
-    def _partitions(self, places: Iterable[Place]) -> list[TopicPartition]:
+    def _partitions(self, places: Iterable[Partition]) -> list[TopicPartition]:
         return [TopicPartition(*place) for place in places]
 
 

@@ -14,7 +14,8 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaExcep
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from service.config import KafkaSettings
-from service.stream.batch import Place
+from service.errors import AlertClassifierError
+from service.stream.batch import Partition
 from service.stream.kafka.client_settings import KAFKA_LOG
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,10 @@ LIST_TIMEOUT_S: Final = 3.0
 TOPIC_ID_INTERVAL_S: Final = 5.0
 # What a broker that knows no topic ids (before Kafka 2.8) answers.
 NO_TOPIC_ID: Final = "AAAAAAAAAAAAAAAAAAAAAA"
+
+
+class SpanError(AlertClassifierError, ValueError):
+    """A stretch of time that can't be read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +46,9 @@ class Span:
 
     def __post_init__(self) -> None:
         if self.start.tzinfo is None or (self.until is not None and self.until.tzinfo is None):
-            raise ValueError("the times of a span must name their time zone")
+            raise SpanError("the times of a span must name their time zone")
         if self.until is not None and self.until <= self.start:
-            raise ValueError(f"the span ends ({self.until.isoformat()}) before it starts ({self.start.isoformat()})")
+            raise SpanError(f"the span ends ({self.until.isoformat()}) before it starts ({self.start.isoformat()})")
 
     @property
     def start_ms(self) -> int:
@@ -199,7 +204,7 @@ class TopicWatch:
                     ids[name] = topic_id
         return TopicIds(asked, ids)
 
-    def ask_logs(self, places: Iterable[Place]) -> dict[Place, Log]:
+    def ask_logs(self, places: Iterable[Partition]) -> dict[Partition, Log]:
         """The logs of partitions as they are now. Raises KafkaException where the brokers don't tell one."""
         places = list(places)
         ids = self.ask_ids({topic for topic, _ in places}).of

@@ -19,9 +19,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from service import metrics
 from service.config import KafkaSettings
 from service.stream.batch import Batch, Item, Message, Returned
+from service.stream.interfaces import StreamError
 from service.stream.kafka.client_settings import KAFKA_LOG, TOLD_ELSEWHERE, is_fatal, producer_config, transactional_id
 from service.stream.kafka.sink import Record, ensure_topics, is_too_large, records, why_refused
-from service.stream.runner import StreamError
 
 log = logging.getLogger(__name__)
 
