@@ -175,6 +175,13 @@ class Cluster:
 
     def read(self, topic: str, isolation: str = "read_committed") -> list[tuple[bytes, bytes]]:
         """(key, value) of everything in a topic up to its present end; nothing where it does not exist."""
+        return [(raw.key(), raw.value()) for raw in self._messages(topic, isolation)]
+
+    def timestamps(self, topic: str) -> list[int]:
+        """The broker timestamps of everything that a topic holds now, in milliseconds."""
+        return [raw.timestamp()[1] for raw in self._messages(topic, "read_committed")]
+
+    def _messages(self, topic: str, isolation: str) -> list[Any]:
         consumer = Consumer(
             {
                 "bootstrap.servers": self.bootstrap_servers,
@@ -183,6 +190,7 @@ class Cluster:
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 50,
                 "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
                 **self.options,
             }
         )
@@ -197,7 +205,7 @@ class Cluster:
                 for raw in consumer.consume(1000, 1.0):
                     error = raw.error()
                     if error is None:
-                        messages.append((raw.key(), raw.value()))
+                        messages.append(raw)
                     elif error.code() == KafkaError._PARTITION_EOF:
                         open_partitions.discard(raw.partition())
                     else:

@@ -214,7 +214,7 @@ class KafkaSink:
         metrics.PUBLISH_RETRIES.inc()
         for record, error in refused:
             shorter = record.shortened() if is_too_large(error) else None
-            if shorter is None:
+            if shorter is None and not (error.code() in GONE and self._trouble):
                 trouble = f"{record.topic} takes no messages: {error}"
                 if trouble != self._trouble:
                     log.warning(trouble)

@@ -97,7 +97,7 @@ class TransactionalSink:
             except _StuckClientError:
                 self._replace_producer()
             else:
-                self.trouble = None
+                self.trouble = self._refused = None
                 arrived, self._waiting = self._waiting, []
                 return arrived
         return []
@@ -107,13 +107,12 @@ class TransactionalSink:
 
     def _transact(self, ours: list[Item], membership: Any) -> None:
         failed: list[KafkaError] = []
-        self._refused = None
 
         def report(error: KafkaError | None, message: Any) -> None:
             if error is None:
                 return
             failed.append(error)
-            if self._refused is None and error.code() not in PURGED:
+            if error.code() not in PURGED:
                 self._refused = f"{message.topic()} takes no messages: {error}"
 
         self._producer.begin_transaction()
