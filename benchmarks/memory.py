@@ -39,7 +39,7 @@ from service.inference.registry import ModelRegistry
 from service.simulate import simulate
 from service.store import Store, open_store
 from service.stream.batch import Batch, Message
-from service.stream.files.archives import read_archive
+from service.stream.files.archives import PacketFile, read_archive
 from service.stream.files.sinks import FileSink
 from service.stream.pipeline import build_pipeline
 from service.stream.runner import StreamRunner
@@ -89,7 +89,11 @@ class Template:
 
 def families(path: Path | None) -> list[list[Template]]:
     """The packets of up to FAMILIES objects, each object's in order of time."""
-    packets = (packet for _, packet in read_archive(path)) if path else (a.packet for a in simulate(3 * FAMILIES))
+    packets = (
+        (one.value for one in read_archive(path) if isinstance(one, PacketFile))
+        if path
+        else (a.packet for a in simulate(3 * FAMILIES))
+    )
     decoder = Decoder()
     found: dict[str, list[tuple[float, Template]]] = defaultdict(list)
     for packet in packets:

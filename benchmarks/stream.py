@@ -49,7 +49,7 @@ from service.photometry import Kind, LightCurve
 from service.simulate import simulate
 from service.store import open_store
 from service.stream.batch import Batch
-from service.stream.files.archives import read_archive
+from service.stream.files.archives import PacketFile, read_archive
 from service.stream.kafka.producer import publish
 from service.stream.service import StreamService
 
@@ -281,7 +281,11 @@ def plain_light_curve(record: dict[str, Any]) -> LightCurve:
 
 def packets(path: Path | None, count: int, sizes: list[int] | None = None) -> Iterator[tuple[None, bytes]]:
     """(key, packet) pairs: those under `path` over and over, or simulated ones; `sizes` is told their bytes."""
-    endless = cycle(packet for _, packet in read_archive(path)) if path else (a.packet for a in simulate(count, seed=1))
+    endless = (
+        cycle(one.value for one in read_archive(path) if isinstance(one, PacketFile))
+        if path
+        else (a.packet for a in simulate(count, seed=1))
+    )
     for packet in islice(endless, count):
         if sizes is not None:
             sizes.append(len(packet))

@@ -82,6 +82,12 @@ LOW_QUALITY: Final = Counter(f"{_PREFIX}_low_quality", "Published classification
 DECODER_FALLBACKS: Final = Counter(
     f"{_PREFIX}_decoder_fallbacks", "Packets read by fastavro because their schema was not compiled"
 )
+UNKNOWN_SIGNS: Final = Counter(
+    f"{_PREFIX}_unknown_signs", "Detections in packets whose isdiffpos is spelled in a way that is not known"
+)
+NEWER_HISTORY: Final = Counter(
+    f"{_PREFIX}_newer_history_rows", "Rows of packets' histories left out because they are newer than their alert"
+)
 STORE_RETRIES: Final = Counter(f"{_PREFIX}_store_retries", "Batches that waited for the store to come back")
 PUBLISH_RETRIES: Final = Counter(f"{_PREFIX}_publish_retries", "Batches that waited for the output broker")
 STORE_OBJECTS: Final = Gauge(f"{_PREFIX}_store_objects", "Objects at rest")

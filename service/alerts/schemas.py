@@ -24,7 +24,7 @@ class SchemaSource(Protocol):
 
 
 class SchemaFolder:
-    """Schemas as files `<id>.avsc`."""
+    """Schemas as files `<id>.avsc`; others in it, `<anything>.avsc`, are for records that come without id or header."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -37,6 +37,13 @@ class SchemaFolder:
             raise AlertError("unknown_schema", f"writer schema {schema_id}: no {path.name} in {self._folder}") from None
         except OSError as error:
             raise SchemaSourceUnavailableError(f"{path} can't be read: {error}") from error
+
+    def all(self) -> list[bytes]:
+        """The JSON text of every schema in the folder, in the order of their names. Raises as `schema`."""
+        try:
+            return [path.read_bytes() for path in sorted(self._folder.glob("*.avsc"))]
+        except OSError as error:
+            raise SchemaSourceUnavailableError(f"{self._folder} can't be read: {error}") from error
 
 
 class SchemaRegistry:

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from service.alerts import Decoder, schema_source
 from service.cli.intake import Intake
 from service.cli.report import FORMATS, Report
 from service.config import load_settings
@@ -39,13 +40,13 @@ CHUNK: Final = 1024
 def classify(
     config: Path | None, paths: tuple[Path, ...], form: str, max_detections: int | None, bundle: Path | None
 ) -> None:
-    """Classify alert packets (.avro), folders and .tar.gz archives of them, points tables (.parquet, .csv), and tables
-    of the ATLAS forced photometry server (.txt).
+    """Classify alert packets (.avro, also packed), folders and tar archives of them, points tables (.parquet, .csv),
+    and tables of the ATLAS forced photometry server (.txt).
 
     Packets and points of one object are merged first, ATLAS photometry by position (with an object that only a points
     table brings: by name, that of the file); each object gets one line. What can't be read is reported on
-    standard error as a JSON line with source, code and message, and a summary ends it. The exit status is 0 unless
-    nothing could be read.
+    standard error as a JSON line with source, code and message, and a summary ends it. The exit status is 1 where
+    nothing could be read, and where a file or an archive was damaged or missing; packets refused one by one leave it 0.
     """
     settings = load_settings(config)
     classifier = Classifier(
@@ -54,7 +55,8 @@ def classify(
         settings.model.threads,
     )
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        intake = Intake(settings.quality, settings.store.join_radius_arcsec)
+        decoder = Decoder(schema_source(settings.kafka))
+        intake = Intake(settings.quality, settings.store.join_radius_arcsec, decoder)
         for _ in progress.track(intake.read(paths), total=len(paths), description="reading"):
             pass
         curves = intake.light_curves(max_detections)
@@ -66,7 +68,7 @@ def classify(
             progress.advance(task)
     report.end()
     click.echo(intake.summary(), err=True)
-    if not curves:
+    if not curves or intake.damaged:
         sys.exit(1)
 
 

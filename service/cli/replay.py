@@ -40,7 +40,8 @@ def replay(
 ) -> None:
     """Send packets, folders or a night's .tar.gz through the pipeline: into the store, and a file if --out names one.
 
-    Each alert is classified as it was known when it came, as on the stream. Doing it again changes nothing.
+    Each alert is classified as it was known when it came, as on the stream. Doing it again changes nothing. What can't
+    be read of an archive is named, the rest is read; the exit status is then 1, as where there was nothing to read.
     """
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
         raise click.UsageError(f"--out {out}: the ending must be .jsonl or .parquet")
@@ -68,9 +69,9 @@ def replay(
     finally:
         store.close()
     for damage in done.damaged:
-        click.echo(f"not read to its end: {damage}", err=True)
+        click.echo(f"not read: {damage}", err=True)
     click.echo(summary(done.account), err=True)
-    if done.damaged and not done.account.consumed:
+    if done.damaged or not done.account.consumed:
         sys.exit(1)
 
 

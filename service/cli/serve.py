@@ -10,8 +10,7 @@ from pathlib import Path
 
 import click
 
-from service.alerts import Decoder
-from service.alerts.schemas import schema_source
+from service.alerts import Decoder, schema_source
 from service.api.app import create_app
 from service.cli.hosting import (
     HttpServer,

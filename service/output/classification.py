@@ -21,7 +21,8 @@ MICROSECONDS: Final = 1_000_000
 class Subject:
     """What an answer is about: the alert, or the object that photometry by position has joined.
 
-    `mjd` [days, UTC] is the epoch that the answer speaks for; ra, dec [deg, ICRS].
+    `mjd` [days, UTC] is the epoch that the answer speaks for; ra, dec [deg, ICRS]. `flags`
+    tell what the alert's reader did not understand.
     """
 
     object_id: str
@@ -30,6 +31,7 @@ class Subject:
     mjd: float
     ra: float
     dec: float
+    flags: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, alert: Alert, stored: StoredObject | None = None) -> Self:
@@ -38,8 +40,8 @@ class Subject:
         """
         if stored is not None and alert.survey in SURVEYS_BY_POSITION and len(stored.light_curve):
             newest = float(stored.light_curve.mjd[-1])
-            return cls(stored.object_id, alert.candid, alert.survey, newest, stored.ra, stored.dec)
-        return cls(alert.object_id, alert.candid, alert.survey, alert.mjd, alert.ra, alert.dec)
+            return cls(stored.object_id, alert.candid, alert.survey, newest, stored.ra, stored.dec, alert.flags)
+        return cls(alert.object_id, alert.candid, alert.survey, alert.mjd, alert.ra, alert.dec, alert.flags)
 
 
 def classification(
@@ -66,7 +68,7 @@ def classification(
         "ra": subject.ra,
         "dec": subject.dec,
         **fields,
-        "flags": [*prediction.flags, *quality_flags(failed_cuts)],
+        "flags": [*prediction.flags, *subject.flags, *quality_flags(failed_cuts)],
         "observed": round(unix_from_mjd(subject.mjd) * MICROSECONDS),
         "broker_timestamp": None if broker_timestamp is None else round(broker_timestamp * MICROSECONDS),
         "received": round(received * MICROSECONDS),

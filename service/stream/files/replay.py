@@ -9,7 +9,7 @@ from pathlib import Path
 from service.config import PipelineSettings
 from service.stream.accounting import Account
 from service.stream.batch import Batch
-from service.stream.files.archives import ArchiveError, ArchiveSource
+from service.stream.files.archives import ArchiveSource, Damage
 from service.stream.interfaces import Sink
 from service.stream.pipeline import Pipeline
 from service.stream.runner import StreamRunner
@@ -17,10 +17,10 @@ from service.stream.runner import StreamRunner
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What became of the messages, and the archives that could not be read to their end."""
+    """What became of the messages, and what could not be read of the archives."""
 
     account: Account
-    damaged: tuple[ArchiveError, ...]
+    damaged: tuple[Damage, ...]
 
 
 def replay_archive(
