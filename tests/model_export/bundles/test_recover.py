@@ -9,8 +9,6 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY
-
 from model_export.bundles.graph import Publication, export_alert_clr, parity, write_manifest
 from model_export.bundles.recover import RecoveryError, recover, recover_run
 from model_export.data.tables import CLASSES
@@ -18,6 +16,7 @@ from model_export.network.encoder import AlertClassifier
 from model_export.training.run import load_run
 from service.inference.bundle import default_bundle_folder
 from service.inference.manifest import Calibration
+from tests.model_export.two_kinds import TINY
 
 CALIBRATION = Calibration(
     edges=[1], temperature=[1.0], conformal_coverage=0.9, conformal_thresholds=[[0.9] * len(CLASSES)]
