@@ -5,12 +5,14 @@ Only the frame is read here, with every length checked; what the records hold is
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from cramjam import DecompressionError, snappy
+from cramjam import DecompressionError, snappy, zstd
 
 from service.alerts.alert import AlertError
 
@@ -184,8 +186,44 @@ def _unsnap(packed: bytes, place: str) -> bytes:
     return data
 
 
+def _unbzip2(packed: bytes, place: str) -> bytes:
+    return _bounded(bz2.BZ2Decompressor(), packed, f"{place} does not decompress as bzip2", place)
+
+
+def _unxz(packed: bytes, place: str) -> bytes:
+    return _bounded(lzma.LZMADecompressor(), packed, f"{place} does not decompress as xz", place)
+
+
+def _bounded(unpacker: bz2.BZ2Decompressor | lzma.LZMADecompressor, packed: bytes, failed: str, place: str) -> bytes:
+    try:
+        data = unpacker.decompress(packed, MAX_BLOCK + 1)
+    except (OSError, ValueError, lzma.LZMAError) as error:
+        raise AlertError("bad_compression", f"{failed}: {error}") from error
+    if len(data) > MAX_BLOCK:
+        raise AlertError("too_large", f"{place} unpacks to more than {MAX_BLOCK} bytes")
+    if not unpacker.eof:
+        raise AlertError("bad_compression", f"{failed}: it is incomplete")
+    return data
+
+
+def _unzstd(packed: bytes, place: str) -> bytes:
+    unpacked = bytearray(MAX_BLOCK)  # takes memory only as far as it is written
+    try:
+        size = zstd.decompress_into(packed, unpacked)
+    except DecompressionError as error:
+        raise AlertError("bad_compression", f"{place} does not decompress within {MAX_BLOCK} bytes: {error}") from error
+    return bytes(memoryview(unpacked)[:size])
+
+
 def _as_is(packed: bytes, place: str) -> bytes:
     return packed
 
 
-_UNPACK: Final = {"null": _as_is, "deflate": _inflate, "snappy": _unsnap}
+_UNPACK: Final = {
+    "null": _as_is,
+    "deflate": _inflate,
+    "snappy": _unsnap,
+    "zstandard": _unzstd,
+    "bzip2": _unbzip2,
+    "xz": _unxz,
+}

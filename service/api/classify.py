@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
-from service.alerts import AlertError, SchemaSourceUnavailableError
+from service.alerts import Alert, AlertError, SchemaSourceUnavailableError
 from service.alerts.quality import failed_cuts
 from service.api.answers import (
     Classification,
@@ -25,9 +25,8 @@ from service.api.context import Context, Here, in_thread
 from service.api.light_curves import AnyLightCurve, LightCurveBody, Unit, parse_light_curves
 from service.api.problems import FieldError, ProblemError, invalid, responses
 from service.api.tables import CSV, PARQUET, TABLE_TYPES, parse_table
-from service.output.classification import document
+from service.output.classification import Subject, classification
 from service.photometry import LightCurve
-from service.stream.batch import Item, Message
 from service.stream.pipeline import preview
 
 router: Final = APIRouter(prefix="/v1", tags=["classify"])
@@ -128,13 +127,14 @@ async def classify_alert(
     received = time()
     raw = await read_body(request, here.settings.api.max_body_bytes)
     # a packet takes 0.05 ms, but a writer schema that is new takes some 50 ms, and a registry may have to be asked
-    item = await in_thread(_read_packet, here, raw, received)
-    assert item.alert is not None
-    known = item.alert.light_curve
+    alert = await in_thread(_read_packet, here, raw)
+    subject, known = Subject.of(alert), alert.light_curve
     if stored_history:
-        known = await in_thread(_with_history, here, item)
+        subject, known = await in_thread(_with_history, here, alert)
     [prediction] = await here.classify([known])
-    return json_response(document(item, prediction) | extras(prediction, known, embedding, light_curve))
+    failed = failed_cuts(alert.quality, here.settings.quality)
+    answer = classification(subject, prediction, received=received, failed_cuts=failed)
+    return json_response(answer.document | extras(prediction, known, embedding, light_curve))
 
 
 async def _answer_many(
@@ -148,9 +148,9 @@ async def _answer_many(
     return json_response({"classifications": answers})
 
 
-def _read_packet(here: Context, raw: bytes, received: float) -> Item:
+def _read_packet(here: Context, raw: bytes) -> Alert:
     try:
-        alert = here.decoder.decode(raw)
+        return here.decoder.decode(raw)
     except AlertError as error:
         place = FieldError(field="body", message=str(error))
         raise ProblemError(
@@ -158,15 +158,10 @@ def _read_packet(here: Context, raw: bytes, received: float) -> Item:
         ) from error
     except SchemaSourceUnavailableError as error:
         raise ProblemError(503, "schemas-unavailable", str(error), headers={"Retry-After": "1"}) from error
-    item = Item(Message("http", 0, 0, raw, received=received), alert)
-    item.flags = failed_cuts(alert.quality, here.settings.quality)
-    return item
 
 
-def _with_history(here: Context, item: Item) -> LightCurve:
+def _with_history(here: Context, alert: Alert) -> tuple[Subject, LightCurve]:
     try:
-        preview(here.store, item)
+        return preview(here.store, alert)
     except ValueError as error:
         raise invalid("body", str(error)) from error
-    assert item.light_curve is not None
-    return item.light_curve

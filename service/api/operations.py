@@ -14,7 +14,7 @@ from service.alerts import atlas
 from service.api.answers import json_response
 from service.api.context import Context, Here, in_thread
 from service.api.problems import FieldError, ProblemError, responses
-from service.output.classification import CLASSIFICATION
+from service.output.avro import CLASSIFICATION
 from service.output.dead_letter import DEAD_LETTER
 from service.store.interface import StoreUnavailableError
 

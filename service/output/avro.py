@@ -14,10 +14,12 @@ import fastavro
 import orjson
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
+from service.errors import AlertClassifierError
+
 MARKER: Final = b"\xc3\x01"
 
 
-class SchemaMismatchError(ValueError):
+class SchemaMismatchError(AlertClassifierError, ValueError):
     """A message that was not written with the schema at hand."""
 
 
@@ -54,3 +56,11 @@ class SingleObject:
         except (EOFError, ValueError, IndexError) as error:
             raise SchemaMismatchError(f"a {self.name} message of {len(message)} bytes is damaged: {error!r}") from error
         return record
+
+
+CLASSIFICATION: Final = SingleObject("classification")
+
+
+def decode_classification(message: bytes) -> dict[str, Any]:
+    """The fields of a published message; timestamps as datetimes in UTC. Raises SchemaMismatchError."""
+    return CLASSIFICATION.decode(message)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service import metrics
-from service.stream.batch import Batch, DeadLettered, Filtered, Place, Published, Returned
+from service.stream.batch import Batch, DeadLettered, Filtered, Partition, Published, Returned
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Accounting:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._accounts: dict[Place, Account] = {}
+        self._accounts: dict[Partition, Account] = {}
         self._under_way: dict[int, Batch] = {}
 
     def take(self, batch: Batch) -> None:
@@ -53,7 +53,7 @@ class Accounting:
 
     def settle(self, batch: Batch) -> None:
         """A batch has arrived: every outcome is acknowledged."""
-        outcomes = Counter((item.message.place, _outcome(item.outcome)) for item in batch.items)
+        outcomes = Counter((item.message.topic_partition, _outcome(item.outcome)) for item in batch.items)
         with self._lock:
             del self._under_way[id(batch)]
             for (place, (kind, reason)), count in outcomes.items():
@@ -110,13 +110,13 @@ class Accounting:
             ]
         return {"closes": closes, **_numbers(self.total(), sum(in_flight.values())), "partitions": partitions}
 
-    def _in_flight(self) -> Counter[Place]:
-        counts: Counter[Place] = Counter()
+    def _in_flight(self) -> Counter[Partition]:
+        counts: Counter[Partition] = Counter()
         for batch in self._under_way.values():
             counts += batch.count()
         return counts
 
-    def _gaps(self) -> dict[Place, int]:
+    def _gaps(self) -> dict[Partition, int]:
         in_flight = self._in_flight()
         return {
             place: account.consumed - account.settled - in_flight[place] for place, account in self._accounts.items()
@@ -142,5 +142,5 @@ def _numbers(account: Account, in_flight: int) -> dict[str, Any]:
     }
 
 
-def _labels(place: Place) -> tuple[str, str]:
+def _labels(place: Partition) -> tuple[str, str]:
     return place[0], str(place[1])

@@ -1,17 +1,20 @@
 """Container files and framed messages: what surrounds the records."""
 
+import bz2
 import io
 import json
+import lzma
 import re
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import fastavro
 import pytest
+from cramjam import zstd
 from ztf_packets import an_alert, assert_same, framed, packet, schema
 
 import service.alerts
@@ -22,6 +25,7 @@ from service.alerts import (
     SchemaFolder,
     SchemaRegistry,
     SchemaSourceUnavailableError,
+    container,
     interpreter,
 )
 from service.alerts.decode import MAX_SCHEMAS
@@ -43,14 +47,52 @@ def test_every_code_that_is_raised_is_documented() -> None:
     assert raised == documented
 
 
-@pytest.mark.parametrize("codec", ["null", "deflate", "snappy"])
+@pytest.mark.parametrize("codec", ["null", "deflate", "snappy", "bzip2", "xz"])
 def test_every_codec_gives_the_same_alert(codec: str) -> None:
     assert_same(Decoder().decode(packet(an_alert(), SCHEMA, codec)), an_alert())
 
 
+def zstandard(raw: bytes, pack: Callable[[bytes], bytes] = lambda data: bytes(zstd.compress(data))) -> bytes:
+    """A container file of one block without codec, written again with the codec that fastavro can't write here."""
+    header = container.read_header(raw)
+    (block,) = container.blocks(raw, header)
+    packed, size = pack(raw[block.start : block.end]), io.BytesIO()
+    fastavro.schemaless_writer(size, "long", len(packed))
+    prefix = header.prefix.replace(b"\x08null", b"\x12zstandard", 1)
+    return prefix + raw[-16:] + b"\x02" + size.getvalue() + packed + raw[-16:]
+
+
+def test_zstandard_gives_the_same_alert() -> None:
+    assert_same(Decoder().decode(zstandard(packet(an_alert(), SCHEMA))), an_alert())
+
+
+def test_damage_in_a_compressed_block_is_told() -> None:
+    for codec in ("bzip2", "xz"):
+        raw = packet(an_alert(), SCHEMA, codec)
+        assert refusal(raw[:-60] + bytes(20) + raw[-40:]).code == "bad_compression"
+    whole = packet(an_alert(), SCHEMA)
+    assert refusal(zstandard(whole, lambda data: bytes(zstd.compress(data))[:-3])).code == "bad_compression"
+    for pack in (lambda data: bz2.compress(data)[:-9], lambda data: lzma.compress(data)[:-9]):
+        header = packet(an_alert(), SCHEMA, "bzip2" if pack(b"x")[:2] == b"BZ" else "xz")
+        prefix, sync = container.read_header(header).prefix, header[-16:]
+        data, size = pack(b"x" * 100), io.BytesIO()
+        fastavro.schemaless_writer(size, "long", len(data))
+        assert refusal(prefix + sync + b"\x02" + size.getvalue() + data + sync).code == "bad_compression"
+
+
+def test_a_compressed_block_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container, "MAX_BLOCK", 1000)
+    record = an_alert(pdiffimfilename="x" * 2000)
+    assert refusal(packet(record, SCHEMA, "bzip2")).code == "too_large"
+    assert refusal(packet(record, SCHEMA, "xz")).code == "too_large"
+    error = refusal(zstandard(packet(record, SCHEMA)))
+    assert error.code == "bad_compression"
+    assert "within 1000 bytes" in str(error)
+
+
 def test_an_unknown_codec_is_named() -> None:
     raw = packet(an_alert(), SCHEMA).replace(b"\x08null", b"\x08zest", 1)
-    assert str(refusal(raw)) == "avro.codec is 'zest'; supported are null, deflate, snappy"
+    assert str(refusal(raw)) == "avro.codec is 'zest'; supported are null, deflate, snappy, zstandard, bzip2, xz"
 
 
 def test_a_file_of_many_records_is_refused_by_decode_and_read_by_decode_all() -> None:
@@ -245,3 +287,13 @@ def test_a_registry_that_is_down_is_not_the_message_s_fault(registry: str) -> No
         Decoder(SchemaRegistry(registry)).decode_many([framed(an_alert(), SCHEMA, 500)])
     with pytest.raises(SchemaSourceUnavailableError):
         Decoder(SchemaRegistry("http://127.0.0.1:9")).decode(framed(an_alert(), SCHEMA, 711))
+
+
+def test_a_bare_record_is_read_by_the_schema_of_the_folder_that_it_fits(schema_folder: SchemaFolder) -> None:
+    bare = framed(an_alert(), SCHEMA, 711)[5:]
+    decoder = Decoder(schema_folder)
+    assert_same(decoder.decode(bare), an_alert())
+    (one,) = decoder.decode_all(bare)
+    assert isinstance(one, Alert)
+    assert refusal(bare[:-1], decoder).code == "bad_magic"
+    assert refusal(bare).code == "bad_magic"

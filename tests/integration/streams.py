@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from service.config import KafkaSettings, PipelineSettings, Settings, StoreSettings
 from service.inference.registry import ModelRegistry
-from service.output.classification import decode_classification
+from service.output.avro import decode_classification
 from service.output.dead_letter import DeadLetter
 from service.store import Store, open_store
 from service.stream.kafka.producer import publish

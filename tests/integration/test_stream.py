@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from service.inference.bundle import BundleError, default_bundle, default_bundle_folder
+from service.inference.bundle import BundleError, default_bundle_folder, load_bundle
 from service.inference.registry import ModelRegistry
-from service.output.classification import decode_classification
+from service.output.avro import decode_classification
 from service.simulate import simulate
 from tests.integration.streams import Cluster, eventually, streaming
 
@@ -46,7 +46,7 @@ def test_a_new_model_takes_over_without_a_gap(cluster: Cluster, tmp_path: Path, 
     """
     alerts = list(simulate(600, seed=12))
     cluster.make_topic(cluster.alerts)
-    models = ModelRegistry(default_bundle(), threads=1)
+    models = ModelRegistry(load_bundle(), threads=1)
     old = models.active.version
     new = bundle_copy(tmp_path / "new", "99.0.0")
     broken = bundle_copy(tmp_path / "broken", "100.0.0")

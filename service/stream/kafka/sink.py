@@ -17,7 +17,8 @@ from confluent_kafka.cimpl import NewTopic
 from service import metrics
 from service.config import KafkaSettings
 from service.output.dead_letter import DeadLetter
-from service.stream.batch import Batch, DeadLettered, Item, Published
+from service.stream.batch import Batch, DeadLettered, Item, Published, dead_letter
+from service.stream.interfaces import StreamError
 from service.stream.kafka.client_settings import (
     KAFKA_LOG,
     MAX_MESSAGE_BYTES,
@@ -26,7 +27,6 @@ from service.stream.kafka.client_settings import (
     is_fatal,
     producer_config,
 )
-from service.stream.runner import StreamError
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def records(items: Iterator[Item] | list[Item], settings: KafkaSettings) -> Iter
         if isinstance(outcome, Published):
             yield Record(settings.output_topic, outcome.key, outcome.value)
         elif isinstance(outcome, DeadLettered):
-            letter = DeadLetter.of(item.message, outcome)
+            letter = dead_letter(item.message, outcome)
             yield Record(settings.dead_letter_topic, letter.key, letter.encode(), letter)
 
 

@@ -20,7 +20,8 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Kafka
 
 from service import metrics
 from service.config import Delivery, KafkaSettings
-from service.stream.batch import Batch, Message, Place
+from service.stream.batch import Batch, Message, Partition
+from service.stream.interfaces import StreamError
 from service.stream.kafka.client_settings import (
     KAFKA_LOG,
     TOLD_ELSEWHERE,
@@ -30,7 +31,6 @@ from service.stream.kafka.client_settings import (
     is_fatal,
 )
 from service.stream.kafka.topics import Span, TopicWatch
-from service.stream.runner import StreamError
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class _Assignment:
 
 
 class KafkaSource:
-    """A member of a consumer group as a source of the corridor.
+    """A member of a consumer group as a source of the stream.
 
     With a `span`, in a group of its own, messages of a stretch of time are read again; `exit_at_end` ends where the
     topics end. In `exactly_once` the sink commits the offsets, through `group_metadata` and `owns`.
@@ -93,8 +93,8 @@ class KafkaSource:
         )
         self._watch = TopicWatch(client_config(settings), settings, span, clock)
         self._subscribed: frozenset[str] = frozenset()
-        self._assigned: dict[Place, _Assignment] = {}
-        self._lag: dict[Place, int] = {}
+        self._assigned: dict[Partition, _Assignment] = {}
+        self._lag: dict[Partition, int] = {}
         self._membership: Any = None
         self._lock = threading.Condition()
         self._epochs = count(1)
@@ -104,7 +104,7 @@ class KafkaSource:
         self._closed = False
         self._watch.start()
 
-    # -- as the corridor sees it
+    # -- as the runner sees it
 
     @property
     def exhausted(self) -> bool:
@@ -147,10 +147,10 @@ class KafkaSource:
         self._consumer.resume(self._partitions({p: a for p, a in self._assigned.items() if not a.finished}))
 
     def acknowledge(self, batch: Batch) -> None:
-        newest: dict[Place, float] = {}
+        newest: dict[Partition, float] = {}
         for item in batch.items:
             if item.message.timestamp is not None:
-                newest[item.message.place] = item.message.timestamp
+                newest[item.message.topic_partition] = item.message.timestamp
         with self._lock:
             for (place, epoch), offset in batch.next_offsets().items():
                 assignment = self._assigned.get(place)
@@ -173,7 +173,7 @@ class KafkaSource:
     def owns(self, message: Message) -> bool:
         """Whether the partition of `message` has been ours without a break since it was polled."""
         with self._lock:
-            assignment = self._assigned.get(message.place)
+            assignment = self._assigned.get(message.topic_partition)
             return assignment is not None and assignment.epoch == message.epoch
 
     def group_metadata(self) -> Any:
@@ -181,7 +181,7 @@ class KafkaSource:
         return self._membership
 
     @property
-    def partitions(self) -> list[Place]:
+    def partitions(self) -> list[Partition]:
         with self._lock:
             return sorted(self._assigned)
 
@@ -196,7 +196,7 @@ class KafkaSource:
             return f"the group {self.group_id} has not assigned partitions yet"
         return None
 
-    def lag(self) -> dict[Place, int]:
+    def lag(self) -> dict[Partition, int]:
         """Messages between the settled place and the end, per partition, as measured within the last seconds."""
         return dict(self._lag)
 
@@ -260,7 +260,7 @@ class KafkaSource:
         until_ms = self.span.until_ms if self.span is not None else None
         return until_ms is not None and timestamp_ms >= until_ms
 
-    def _finish(self, place: Place) -> None:
+    def _finish(self, place: Partition) -> None:
         self._assigned[place].finished = True
         self._consumer.pause([TopicPartition(*place)])
 
@@ -341,7 +341,7 @@ class KafkaSource:
         log.warning("lost %s: this replica was taken for dead", _listed(partitions))
         self._drop({(part.topic, part.partition) for part in partitions})
 
-    def _drop(self, places: set[Place]) -> None:
+    def _drop(self, places: set[Partition]) -> None:
         with self._lock:
             for place in places:
                 self._assigned.pop(place, None)
@@ -393,7 +393,7 @@ class KafkaSource:
             metrics.CONSUMER_LAG.labels(topic, str(partition)).set(behind)
         metrics.CONSUMER_LAG_SECONDS.set(self.lag_seconds(lag))
 
-    def lag_seconds(self, lag: dict[Place, int]) -> float:
+    def lag_seconds(self, lag: dict[Partition, int]) -> float:
         """Age of the newest settled alert of the partition that is farthest behind, of those where messages wait."""
         with self._lock:
             ages = [
@@ -403,7 +403,7 @@ class KafkaSource:
             ]
         return max(ages, default=0.0)
 
-    def _partitions(self, places: dict[Place, _Assignment]) -> list[TopicPartition]:
+    def _partitions(self, places: dict[Partition, _Assignment]) -> list[TopicPartition]:
         return [TopicPartition(*place) for place in places]
 
 

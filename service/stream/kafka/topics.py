@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from service.config import KafkaSettings
+from service.errors import AlertClassifierError
 from service.stream.kafka.client_settings import KAFKA_LOG
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,10 @@ log = logging.getLogger(__name__)
 # Until the first topic is there, and while the cluster does not answer, looking again costs nothing and saves waiting.
 EAGER_REFRESH_S: Final = 2.0
 LIST_TIMEOUT_S: Final = 3.0
+
+
+class SpanError(AlertClassifierError, ValueError):
+    """A stretch of time that can't be read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,9 @@ class Span:
 
     def __post_init__(self) -> None:
         if self.start.tzinfo is None or (self.until is not None and self.until.tzinfo is None):
-            raise ValueError("the times of a span must name their time zone")
+            raise SpanError("the times of a span must name their time zone")
         if self.until is not None and self.until <= self.start:
-            raise ValueError(f"the span ends ({self.until.isoformat()}) before it starts ({self.start.isoformat()})")
+            raise SpanError(f"the span ends ({self.until.isoformat()}) before it starts ({self.start.isoformat()})")
 
     @property
     def start_ms(self) -> int:

@@ -19,9 +19,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from service import metrics
 from service.config import KafkaSettings
 from service.stream.batch import Batch, Item, Message, Returned
+from service.stream.interfaces import StreamError
 from service.stream.kafka.client_settings import KAFKA_LOG, TOLD_ELSEWHERE, is_fatal, producer_config, transactional_id
 from service.stream.kafka.sink import Record, ensure_topics, is_too_large, records
-from service.stream.runner import StreamError
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class TransactionalSink:
         self._waiting.append(batch)
 
     def acknowledged(self, timeout_s: float) -> list[Batch]:
-        """Returns when a transaction of all that waits is committed; nothing, when the corridor has given up."""
+        """Returns when a transaction of all that waits is committed; nothing, when the runner has given up."""
         self._producer.poll(0)  # what the client has to say
         while self._waiting and not self._given_up():
             # Membership first, ownership second: a rebalance in between makes the membership stale, and the broker
@@ -107,10 +107,11 @@ class TransactionalSink:
         for record in records(ours, self._settings):
             self._produce(record, report)
         offsets: dict[tuple[str, int], int] = {}
-        for item in ours:
-            offsets[item.message.place] = max(offsets.get(item.message.place, 0), item.message.offset + 1)
+        for message in (item.message for item in ours):
+            partition = message.topic_partition
+            offsets[partition] = max(offsets.get(partition, 0), message.offset + 1)
         producer = self._producer
-        positions = [TopicPartition(*place, offset) for place, offset in offsets.items()]
+        positions = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
         self._call(
             lambda: _within(
                 CALL_TIMEOUT_S + STUCK_S,

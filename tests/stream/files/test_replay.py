@@ -1,4 +1,4 @@
-"""Archives through the whole corridor: folders, single files and a night's tar.gz, into files."""
+"""Archives through the whole pipeline: folders, single files and a night's tar.gz, into files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from service.alerts.decode import Decoder
 from service.config import PipelineSettings, QualitySettings
 from service.inference.registry import ModelRegistry
 from service.output.dead_letter import read_dead_letter_file
+from service.output.files import JsonLines, Parquet
 from service.simulate import SimulatedAlert, simulate
 from service.store import SqliteStore, StoreUnavailableError
 from service.stream.batch import Batch
 from service.stream.files.archives import ArchiveError
 from service.stream.files.replay import ArchiveSource, replay_archive
-from service.stream.files.sinks import FileSink, JsonLines, Parquet
+from service.stream.files.sinks import FileSink
 from service.stream.pipeline import Pipeline
-from service.stream.runner import Corridor
+from service.stream.runner import StreamRunner
 
 
 def night(path: Path, alerts: list[SimulatedAlert], *extra: bytes) -> Path:
@@ -101,7 +102,7 @@ class _Away:
         return self._store.merge(increments)  # type: ignore[arg-type]
 
 
-def test_the_corridor_waits_for_the_store(
+def test_the_stream_waits_for_the_store(
     decoder: Decoder, store: SqliteStore, models: ModelRegistry, alerts: list[SimulatedAlert], tmp_path: Path
 ) -> None:
     """Given a store that is away for a while, then nothing is refused for it, and everything is published after."""
@@ -115,32 +116,32 @@ def test_the_corridor_waits_for_the_store(
 def test_a_standstill_pauses_the_source_and_ends_when_told(
     decoder: Decoder, store: SqliteStore, models: ModelRegistry, tmp_path: Path
 ) -> None:
-    """Given a store that stays away, when the corridor is stopped, then it ends within its time, and what it had
+    """Given a store that stays away, when the thread is stopped, then it ends within its time, and what it had
     taken is neither published nor forgotten.
     """
     pipeline = Pipeline(decoder, _Away(store, tries=10**6), models, QualitySettings())  # type: ignore[arg-type]
     archive = night(tmp_path / "night.tar.gz", list(simulate(200, seed=24)))
     source = ArchiveSource([archive])
-    corridor = Corridor(source, pipeline, FileSink(), PipelineSettings(max_batch=4, retry_s=0.05))
-    runner = threading.Thread(target=corridor.run)
-    runner.start()
+    runner = StreamRunner(source, pipeline, FileSink(), PipelineSettings(max_batch=4, retry_s=0.05))
+    thread = threading.Thread(target=runner.run)
+    thread.start()
     for _ in range(100):
-        if source._paused and corridor.trouble:
+        if source._paused and runner.trouble:
             break
-        runner.join(0.05)
+        thread.join(0.05)
     assert source._paused
-    assert "full" in str(corridor.trouble)
-    taken = corridor.accounting.in_flight
+    assert "full" in str(runner.trouble)
+    taken = runner.accounting.in_flight
     assert 0 < taken < 200
-    corridor.stop(drain_s=0.3)
-    runner.join(5)
-    assert not runner.is_alive()
-    assert corridor.accounting.total().published == 0
-    assert corridor.accounting.in_flight == taken
-    assert corridor.accounting.closes()
+    runner.stop(drain_s=0.3)
+    thread.join(5)
+    assert not thread.is_alive()
+    assert runner.accounting.total().published == 0
+    assert runner.accounting.in_flight == taken
+    assert runner.accounting.closes()
 
 
-def test_a_stage_that_breaks_ends_the_corridor_with_its_error(
+def test_a_stage_that_breaks_ends_the_stream_with_its_error(
     pipeline: Pipeline, alerts: list[SimulatedAlert], tmp_path: Path
 ) -> None:
     class Full(FileSink):

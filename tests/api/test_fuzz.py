@@ -13,7 +13,7 @@ from hypothesis.errors import Unsatisfiable
 
 from service.api import create_app
 from service.config import Settings
-from service.inference.bundle import default_bundle
+from service.inference.bundle import load_bundle
 from service.inference.registry import ModelRegistry
 from service.simulate import simulate
 from service.store import open_store
@@ -32,7 +32,7 @@ ENDLESS = "/v1/events"
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[Any]:
-    models = ModelRegistry(default_bundle(), threads=1)
+    models = ModelRegistry(load_bundle(), threads=1)
     store = open_store("sqlite://")
     stream_through(list(simulate(30, seed=1)), store, models)
     app = create_app(Settings(api={"max_body_bytes": 200_000}), models, store)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import sleep
 
 import pytest
 from prometheus_client import REGISTRY
 
 from service import metrics
 from service.simulate import SimulatedAlert
+from service.store import SqliteStore, StoredClassification
+from service.stream.batch import Batch
 from service.stream.files.replay import replay_archive
 from service.stream.files.sinks import FileSink
 from service.stream.pipeline import Pipeline
@@ -42,3 +46,24 @@ def test_every_count_and_clock_moves(pipeline: Pipeline, alerts: list[SimulatedA
     assert after - classes == pytest.approx(len(alerts))
     for stage, before in stages.items():
         assert value("stage_seconds_count", stage=stage) > before, stage
+
+
+def test_a_slow_write_of_the_store_shows_in_its_stage(
+    pipeline: Pipeline,
+    store: SqliteStore,
+    alerts: list[SimulatedAlert],
+    batch_of: Callable[..., Batch],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write = store.record
+
+    def slowly(classifications: Sequence[StoredClassification]) -> None:
+        sleep(0.1)
+        write(classifications)
+
+    monkeypatch.setattr(store, "record", slowly)
+    before = {stage: value("stage_seconds_sum", stage=stage) for stage in metrics.STAGES}
+    pipeline.run(batch_of(alerts[0].packet))
+    spent = {stage: value("stage_seconds_sum", stage=stage) - before[stage] for stage in metrics.STAGES}
+    assert spent["record"] > 0.1
+    assert spent["encode"] < 0.1

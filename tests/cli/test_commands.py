@@ -62,6 +62,10 @@ def test_atlas_tables_are_imported_and_again_changes_nothing(run, night, tmp_pat
     assert "nothing worth keeping: ATLAS_J004000.00+200000.0" in run("store", "import-atlas", cloudy).stderr
 
 
+def test_watch_names_what_does_not_answer(run):
+    assert "nothing can be read from http://127.0.0.1:9" in run("watch", "--url", "http://127.0.0.1:9", status=1).stderr
+
+
 def test_old_objects_are_pruned_on_request(run, night):
     run("replay", night)
     assert run("store", "prune", "--older-than", "1000", "--yes").stdout.startswith("0 objects")
@@ -96,7 +100,7 @@ def test_a_wrong_setting_is_one_sentence(run, environment):
 @pytest.mark.parametrize("command", [("serve", "--port", "0", "--store"), ("store", "stats", "--url")])
 def test_a_missing_extra_is_one_sentence(run, monkeypatch, command):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    for name in [name for name in sys.modules if name.startswith("service.store.postgres.store")]:
+    for name in [name for name in sys.modules if name.startswith("service.store.postgres")]:
         monkeypatch.delitem(sys.modules, name)  # else an earlier test's import would serve, for ever
     error = run(*command, "postgresql://localhost/x", status=1).stderr
     assert "Error: the PostgreSQL store needs the postgres extra" in error

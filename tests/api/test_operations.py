@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import shutil
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -20,12 +22,14 @@ from service.api import create_app
 from service.api.pulse import Pulse
 from service.api.server import Server
 from service.config import Settings
-from service.output.classification import CLASSIFICATION
+from service.inference.bundle import default_bundle_folder, load_bundle
+from service.inference.registry import ModelRegistry
+from service.output.avro import CLASSIFICATION
 from service.store import Store, StoreUnavailableError
 from service.stream.accounting import Accounting
 from service.stream.batch import Batch, Message
 from service.stream.service import StreamHealth
-from tests.api.examples import MakeClient
+from tests.api.examples import KEYS, WRITE, MakeClient
 
 
 class StillStream:
@@ -176,3 +180,25 @@ def test_more_followers_than_can_be_told_are_refused(make_client: MakeClient, mo
     refused = make_client().get("/v1/events")
     assert refused.status_code == 503
     assert refused.json()["type"].endswith("too-many-followers")
+
+
+def test_the_way_back_is_there_after_a_bundle_was_replaced_in_its_folder(
+    make_client: MakeClient, tmp_path: Path
+) -> None:
+    """Given a bundle that was overwritten in place and reloaded, when the version before is asked for, then it, and not
+    what lies in the folder now, answers again.
+    """
+    folder = tmp_path / "bundle"
+    shutil.copytree(default_bundle_folder(), folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    registry = ModelRegistry(load_bundle(folder), threads=1)
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"version": "99.0.0"}))
+    registry.activate(folder)
+    client = make_client(registry=registry, api={"api_keys": KEYS})
+    client.headers["x-api-key"] = WRITE
+    former = f"/v1/models/{manifest['name']}/{manifest['version']}"
+    assert client.get(former).json()["role"] == "previous"
+    assert client.post(f"{former}/activate").json()["role"] == "active"
+    assert registry.active.version == manifest["version"]
+    roles = [(model["version"], model["role"]) for model in client.get("/v1/models").json()["models"]]
+    assert roles == [(manifest["version"], "active"), ("99.0.0", "previous")]

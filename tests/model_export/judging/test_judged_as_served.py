@@ -8,7 +8,6 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from conftest import rising_supernova
 from two_kinds import two_kinds
 
 from model_export.bundles.bundle import verify_bundle
@@ -23,13 +22,13 @@ from service.inference.bundle import default_bundle, default_bundle_folder
 from service.inference.classifier import Classifier
 from service.photometry import LightCurve
 
-SHIPPED_RUNS = Path(__file__).resolve().parents[2] / "model_export" / "shipped"
+SHIPPED_RUNS = Path(__file__).resolve().parents[3] / "model_export" / "shipped"
 
 
 @pytest.fixture
-def data(rng: np.random.Generator) -> Dataset:
-    """Rises and declines with upper limits; some are longer than a window."""
-    curves = [rising_supernova(rng, int(n)) for n in (*rng.integers(1, 40, 21), 140, 300)]
+def data(rng: np.random.Generator, supernovae: list[LightCurve]) -> Dataset:
+    """Rises and declines with upper limits, and all of them laid over one another: longer than a window."""
+    curves = [*supernovae, supernovae[0].merge(*supernovae[1:])]
     objects = two_kinds(rng, len(curves)).objects
     objects["n_detections"] = [curve.n_detections for curve in curves]
     return Dataset(np.concatenate([c.points for c in curves]), np.array([len(c) for c in curves]), objects)

@@ -10,8 +10,7 @@ from fastavro.schema import to_parsing_canonical_form
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.output.avro import SchemaMismatchError, SingleObject
-from service.output.classification import CLASSIFICATION, decode_classification
+from service.output.avro import CLASSIFICATION, SchemaMismatchError, SingleObject, decode_classification
 from service.output.dead_letter import DEAD_LETTER, DeadLetter
 
 letters = st.builds(

@@ -20,10 +20,10 @@ from service.client import Classification
 from service.config import Settings
 from service.inference.bundle import load_bundle
 from service.inference.registry import ModelRegistry
-from service.output.classification import CLASSIFICATION, decode_classification
+from service.output.avro import CLASSIFICATION, decode_classification
+from service.output.files import Parquet
 from service.simulate import SimulatedAlert
 from service.store import open_store
-from service.stream.files.sinks import Parquet
 from tests.api.examples import COLUMNS, POINTS, stream_through
 from tests.inference.tiny_bundle import EMBEDDING_SIZE, TAXONOMY, TinyGraph, manifest_values
 

@@ -1,4 +1,4 @@
-"""Alerts through the corridor's steps, with no Kafka near."""
+"""Alerts through the pipeline's steps, with no Kafka near."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from types import SimpleNamespace
 import pytest
 
 from service.alerts.decode import Decoder
-from service.config import QualitySettings
+from service.config import PipelineSettings, QualitySettings, Settings
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.inference.registry import ModelRegistry, Residents
-from service.output.classification import decode_classification
+from service.output.avro import decode_classification
 from service.photometry import LightCurve
 from service.simulate import SimulatedAlert, simulate
-from service.store import SqliteStore, StoreUnavailableError
+from service.store import SqliteStore, StoredClassification, StoreUnavailableError
 from service.stream.batch import Batch, DeadLettered, Filtered, Published
-from service.stream.pipeline import Pipeline, isolate
+from service.stream.pipeline import Pipeline, build_pipeline, isolate
 
 BatchOf = Callable[..., Batch]
+
+
+def answers_of(batch: Batch) -> list[StoredClassification]:
+    return [outcome.classification for _, outcome in batch.published()]
 
 
 def test_alerts_become_classifications(
@@ -63,8 +67,9 @@ def test_an_object_is_classified_as_it_was_known_at_each_alert(
     for (_, outcome), alert in zip(batch.published(), several, strict=True):
         known = known.merge(decoder.decode(alert.packet).light_curve)
         (alone,) = models.active.classify([known])
-        assert outcome.prediction.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
-        assert sum(outcome.document["n_detections"].values()) == known.n_detections
+        answered = list(outcome.classification.document["probabilities"].values())
+        assert answered == pytest.approx(alone.probabilities.tolist(), abs=1e-5)
+        assert sum(outcome.classification.document["n_detections"].values()) == known.n_detections
 
 
 def test_a_redelivered_alert_gets_the_same_answer(
@@ -74,8 +79,7 @@ def test_a_redelivered_alert_gets_the_same_answer(
     pipeline.run(first)
     pipeline.run(second)
     answers = [
-        {alert["candid"]: alert["probabilities"] for alert in (outcome.document for _, outcome in batch.published())}
-        for batch in (first, second)
+        {answer.candid: answer.document["probabilities"] for answer in answers_of(batch)} for batch in (first, second)
     ]
     last = {alert.object_id: alert.candid for alert in alerts}  # earlier ones know more the second time
     for candid in last.values():
@@ -101,6 +105,19 @@ def test_too_large_a_message_is_not_even_read(
     assert item.outcome == DeadLettered("too_large", f"{len(alerts[0].packet)} bytes, above 20000")
 
 
+def test_every_way_into_the_pipeline_keeps_to_the_settings(
+    store: SqliteStore, models: ModelRegistry, alerts: list[SimulatedAlert], batch_of: BatchOf
+) -> None:
+    """Given a size limit and a quality action, then the pipeline of serve, replay and demo keeps both."""
+    small, *_, large = sorted((alert.packet for alert in alerts), key=len)
+    settings = Settings(
+        pipeline=PipelineSettings(max_message_bytes=len(small)), quality=QualitySettings(action="drop", min_rb=1.0)
+    )
+    batch = batch_of(small, large)
+    build_pipeline(settings, models, store).run(batch)
+    assert [type(item.outcome) for item in batch.items] == [Filtered, DeadLettered]
+
+
 def test_quality_cuts_flag_or_drop(
     decoder: Decoder, store: SqliteStore, models: ModelRegistry, batch_of: BatchOf
 ) -> None:
@@ -114,7 +131,7 @@ def test_quality_cuts_flag_or_drop(
     assert store.statistics().objects == len(kept)
 
     Pipeline(decoder, store, models, QualitySettings(action="flag")).run(flagged)
-    low = [outcome.document for _, outcome in flagged.published() if "low_quality" in outcome.document["flags"]]
+    low = [answer.document for answer in answers_of(flagged) if "low_quality" in answer.document["flags"]]
     assert len(list(flagged.published())) == 150
     assert len(low) == len(left_out)
     assert any("low_quality:solar_system" in document["flags"] for document in low)
@@ -179,7 +196,7 @@ def test_shadows_are_kept_and_not_published(
     batch = batch_of(alerts[0].packet)
     Pipeline(decoder, store, with_shadow, QualitySettings()).run(batch)
     ((_, outcome),) = batch.published()
-    assert outcome.document["version"] == models.active.version
+    assert outcome.classification.document["version"] == models.active.version
     latest = store.latest(alerts[0].object_id)
     assert latest is not None
     assert latest.version == models.active.version
