@@ -18,7 +18,7 @@ from model_export.judging.evaluate import judge
 from model_export.network.predict import ALL
 from model_export.training.run import load_run
 from service.config import Device
-from service.inference.bundle import default_bundle, default_bundle_folder
+from service.inference.bundle import default_bundle_folder, load_bundle
 from service.inference.classifier import Classifier
 from service.photometry import LightCurve
 
@@ -43,7 +43,7 @@ def test_the_judge_says_exactly_what_the_service_says(k: int, data: Dataset):
     judged = judge(default_bundle_folder(), data, (k,))[k]
     curves = curves_of(data)
     shown = [curve.first_detections(k) if k != ALL else curve for curve in curves]
-    served = Classifier(default_bundle(), Device.CPU).classify(shown)
+    served = Classifier(load_bundle(), Device.CPU).classify(shown)
     np.testing.assert_array_equal(judged.probabilities, [p.probabilities for p in served])
     assert [sum(row) for row in judged.sets] == [len(p.conformal_set) for p in served]
     assert judged.flagged.tolist() == ["out_of_distribution" in p.flags for p in served]
@@ -61,7 +61,7 @@ def test_context_that_is_switched_off_is_not_read(data: Dataset):
 
 
 def test_the_committed_weights_give_the_answers_of_the_shipped_graph(data: Dataset):
-    bundle = default_bundle()
+    bundle = load_bundle()
     run = SHIPPED_RUNS / f"alert-clr-{bundle.manifest.version}"
     model, config = load_run(run)
     assert config.parameters == bundle.manifest.preprocessing.parameters
