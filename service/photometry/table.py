@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from service.errors import AlertClassifierError
 from service.photometry.bands import BAND_CODES, SURVEY_CODES, SURVEYS
 from service.photometry.lightcurve import Kind, LightCurve
 
@@ -49,7 +50,7 @@ _HINTS: Final = {
 _DESCRIBING: Final = ("limit", "magnr")
 
 
-class TableError(ValueError):
+class TableError(AlertClassifierError, ValueError):
     """A points table that can't be read; the message names the column."""
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import AlertClassifierError
 from service.photometry import LightCurve
 from service.store.sky import Cone
 
@@ -18,11 +19,11 @@ _NEVER_STORED: Final = re.compile("[\0\ud800-\udfff]")
 Sort = Literal["newest", "most_probable"]
 
 
-class StoreUnavailableError(RuntimeError):
+class StoreUnavailableError(AlertClassifierError, RuntimeError):
     """The store can't be reached or can't write (server down, disk full): try again later, nothing was written."""
 
 
-class StoreVersionError(RuntimeError):
+class StoreVersionError(AlertClassifierError, RuntimeError):
     """The store was made by a newer version of the service than this one."""
 
 
@@ -101,8 +102,8 @@ class StoreStatistics:
 class Store(Protocol):
     """Every method may be called from any thread. All raise StoreUnavailableError when the store can't answer."""
 
-    def merge(self, increments: Sequence[Increment]) -> list[LightCurve]:
-        """Merge a batch in one transaction and return the light curve as it was known at each increment.
+    def merge(self, increments: Sequence[Increment]) -> list[StoredObject]:
+        """Merge a batch in one transaction and return each increment's object as it was known then.
 
         Element i holds what was stored before the batch and increments 0..i of the same object, in order. An object is
         read and written once however often it occurs; keys are locked in sorted order, so that replicas can't

@@ -129,15 +129,13 @@ def adopt(tables: JoinTables, new: Sequence[StoredObject], radius_arcsec: float)
     return {name: light_curve.select(_came_by_position(light_curve)) for name, light_curve in joined.items()}
 
 
-def with_adopted(
-    known: list[LightCurve], increments: Sequence[Increment], adopted: Mapping[str, LightCurve]
-) -> list[LightCurve]:
-    """What was `known` at each increment, with what joined its object."""
+def with_adopted(known: list[StoredObject], adopted: Mapping[str, LightCurve]) -> list[StoredObject]:
+    """The objects as they were `known` at each increment, with what joined them by position."""
     if not adopted:
         return known
     return [
-        merge([curve, adopted[increment.object_id]]) if increment.object_id in adopted else curve
-        for curve, increment in zip(known, increments, strict=True)
+        replace(one, light_curve=merge([one.light_curve, adopted[one.object_id]])) if one.object_id in adopted else one
+        for one in known
     ]
 
 
