@@ -8,8 +8,6 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import two_kinds
-
 from model_export.bundles.bundle import verify_bundle
 from model_export.bundles.graph import Publication, Served, parity
 from model_export.data.tables import Dataset
@@ -21,6 +19,7 @@ from service.config import Device
 from service.inference.bundle import default_bundle_folder, load_bundle
 from service.inference.classifier import Classifier
 from service.photometry import LightCurve
+from tests.model_export.two_kinds import two_kinds
 
 SHIPPED_RUNS = Path(__file__).resolve().parents[3] / "model_export" / "shipped"
 
