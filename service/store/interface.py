@@ -101,8 +101,8 @@ class StoreStatistics:
 class Store(Protocol):
     """Every method may be called from any thread. All raise StoreUnavailableError when the store can't answer."""
 
-    def merge(self, increments: Sequence[Increment]) -> list[LightCurve]:
-        """Merge a batch in one transaction and return the light curve as it was known at each increment.
+    def merge(self, increments: Sequence[Increment]) -> list[StoredObject]:
+        """Merge a batch in one transaction and return each increment's object as it was known then.
 
         Element i holds what was stored before the batch and increments 0..i of the same object, in order. An object is
         read and written once however often it occurs; keys are locked in sorted order, so that replicas can't

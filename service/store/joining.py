@@ -129,15 +129,15 @@ def adopt(tables: JoinTables, new: Sequence[StoredObject], radius_arcsec: float)
     return {name: light_curve.select(_came_by_position(light_curve)) for name, light_curve in joined.items()}
 
 
-def with_adopted(
-    known: list[LightCurve], increments: Sequence[Increment], adopted: Mapping[str, LightCurve]
-) -> list[LightCurve]:
-    """What was `known` at each increment, with what joined its object."""
+def with_adopted(known: list[StoredObject], adopted: Mapping[str, LightCurve]) -> list[StoredObject]:
+    """The objects as they were `known`, with what joined them."""
     if not adopted:
         return known
     return [
-        merge([curve, adopted[increment.object_id]]) if increment.object_id in adopted else curve
-        for curve, increment in zip(known, increments, strict=True)
+        replace(each, light_curve=merge([each.light_curve, adopted[each.object_id]]))
+        if each.object_id in adopted
+        else each
+        for each in known
     ]
 
 

@@ -18,14 +18,14 @@ ClassifierKey = tuple[str, str, tuple[str, ...]]
 
 def merge_batch(
     stored: Mapping[str, StoredObject], increments: Sequence[Increment]
-) -> tuple[list[LightCurve], list[StoredObject]]:
-    """(light curve known at each increment, objects as they are to be written).
+) -> tuple[list[StoredObject], list[StoredObject]]:
+    """(the object as known at each increment, objects as they are to be written).
 
     The second holds only objects that are new or changed, each once, ordered by object_id. An object's position is
     that of its alert of the greatest epoch (then the greatest coordinates), so that the order in which alerts arrive
     does not matter.
     """
-    known: list[LightCurve] = []
+    known: list[StoredObject] = []
     now: dict[str, StoredObject] = dict(stored)
     for increment in increments:
         alert = StoredObject(
@@ -41,7 +41,7 @@ def merge_batch(
             light_curve = merge([before.light_curve, alert.light_curve])
             alert = StoredObject(alert.object_id, newest.ra, newest.dec, newest.last_mjd, light_curve)
         now[alert.object_id] = alert
-        known.append(alert.light_curve)
+        known.append(alert)
     return known, [now[name] for name in sorted(now) if not _same(stored.get(name), now[name])]
 
 

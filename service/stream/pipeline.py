@@ -99,12 +99,12 @@ class Pipeline:
         with stage("merge"):
             items = batch.open()
             alerts = [item for item in items if not _came_by_position(item)]
-            curves = isolate(lambda part: self._store.merge([_increment(item) for item in part]), alerts)
-            for item, curve in zip(alerts, curves, strict=True):
-                if isinstance(curve, Exception):
-                    item.outcome = _dead_letter(curve, "merge_failed")
+            merged = isolate(lambda part: self._store.merge([_increment(item) for item in part]), alerts)
+            for item, known in zip(alerts, merged, strict=True):
+                if isinstance(known, Exception):
+                    item.outcome = _dead_letter(known, "merge_failed")
                 else:
-                    item.light_curve = curve
+                    item.light_curve = known.light_curve
             if len(alerts) < len(items):
                 self._join([item for item in items if _came_by_position(item)])
 

@@ -277,7 +277,7 @@ def test_an_object_waits_for_photometry_that_is_just_being_stored(
         assert not merging.done()
         go_on.set()
         joining.result(20)
-        assert merging.result(20)[1].mjd.tolist() == [1.0, 2.0]
+        assert merging.result(20)[1].light_curve.mjd.tolist() == [1.0, 2.0]
     assert stores[0].load(["ZTF1"])["ZTF1"].light_curve.mjd.tolist() == [1.0, 2.0]
     for store in stores:
         store.close()

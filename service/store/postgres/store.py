@@ -9,7 +9,6 @@ from typing import Final, LiteralString
 import numpy as np
 from numpy.typing import NDArray
 
-from service.photometry import LightCurve
 from service.store.interface import Increment, Sort, StoredClassification, StoredObject, StoreStatistics, storable
 from service.store.joining import JOIN_RADIUS_ARCSEC, adopt, join_batch, preview, sources_as_objects, with_adopted
 from service.store.merging import merge_batch
@@ -41,14 +40,14 @@ class PostgresStore:
         self._join_radius = join_radius_arcsec
         self._connections = Connections(dsn)
 
-    def merge(self, increments: Sequence[Increment]) -> list[LightCurve]:
+    def merge(self, increments: Sequence[Increment]) -> list[StoredObject]:
         if not increments:
             return []
         ids = sorted({increment.object_id for increment in increments})
 
         patient = False  # only after an attempt that could not have the lock at once: it costs a round trip
 
-        def transaction(connection: Connection) -> list[LightCurve]:
+        def transaction(connection: Connection) -> list[StoredObject]:
             # Rows are locked in sorted order, then new ones inserted in sorted order. A replica that inserts one of
             # ours in between makes us start again: waiting for it here could close a circle of waits.
             nonlocal patient
@@ -66,7 +65,7 @@ class PostgresStore:
                 write(connection, _UPDATE_OBJECTS, object_columns([o for o in changed if o.object_id in stored]))
             if not new:
                 return known
-            return with_adopted(known, increments, adopt(PostgresSources(connection), new, self._join_radius))
+            return with_adopted(known, adopt(PostgresSources(connection), new, self._join_radius))
 
         return self._connections.transact(transaction)
 

@@ -15,7 +15,6 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.photometry import LightCurve
 from service.store import encoding
 from service.store.interface import (
     Increment,
@@ -90,7 +89,7 @@ class SqliteStore:
             self._migrate()
             self._checkpointer = Checkpointer(self._connect(), self._write_lock)
 
-    def merge(self, increments: Sequence[Increment]) -> list[LightCurve]:
+    def merge(self, increments: Sequence[Increment]) -> list[StoredObject]:
         if not increments:
             return []
         ids = sorted({increment.object_id for increment in increments})
@@ -118,7 +117,7 @@ class SqliteStore:
             if len(ids) > len(stored):
                 connection.execute("UPDATE totals SET objects = objects + ?", (len(ids) - len(stored),))
                 new = [o for o in changed if o.object_id not in stored]
-                known = with_adopted(known, increments, adopt(SqliteSources(connection), new, self._join_radius))
+                known = with_adopted(known, adopt(SqliteSources(connection), new, self._join_radius))
         return known
 
     def join(self, increments: Sequence[Increment]) -> list[StoredObject]:
