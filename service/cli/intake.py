@@ -97,7 +97,7 @@ class Intake:
 
     def _read_table(self, path: Path) -> None:
         try:
-            for object_id, light_curve in light_curves(read_points_table(path)):
+            for object_id, light_curve in light_curves(read_points_table(path), path.name):
                 self._add(object_id, light_curve)
             self.tables += 1
         except TableError as error:

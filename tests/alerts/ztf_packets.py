@@ -181,7 +181,7 @@ def _history_point(row: dict[str, Any]) -> dict[str, Any] | None:
     mag = row.get("magpsf")
     if mag is None or np.isnan(mag):
         return _point(row, "limit") if _plausible(row.get("diffmaglim")) == row.get("diffmaglim") else None
-    if not -5 <= mag <= 40 or row.get("sigmapsf") is None or not 0 <= row.get("sigmapsf") <= 10:
+    if not -5 <= mag <= 50 or row.get("sigmapsf") is None or not 0 <= row.get("sigmapsf") <= 10:
         return None
     return _point(row, "detection")
 
@@ -202,7 +202,7 @@ def _point(row: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _plausible(mag: float | None) -> float:
-    return mag if mag is not None and -5 <= mag <= 40 else np.nan
+    return mag if mag is not None and -5 <= mag <= 50 else np.nan
 
 
 def _usable(procstatus: str | None) -> bool:
