@@ -15,6 +15,7 @@ from service.alerts.projection import MISSING_NUMBER, NO_INTEGER, Cells, Field, 
 from service.jit import jit
 from service.photometry import BAND_CODES, POINT, SURVEY_CODES, Kind, LightCurve
 from service.photometry.flux import AB_ZERO_POINT_UJY, MAG_PER_RELATIVE_FLUX, SMALLEST_FLUX_UJY
+from service.photometry.time import JD_MINUS_MJD
 from service.photometry.union import LONGEST_INSERTION_SORT, TICKS_PER_DAY, WORDS, choose
 
 PROJECTION: Final = Projection(
@@ -72,7 +73,6 @@ PROJECTION: Final = Projection(
 N_FIELDS: Final = len(PROJECTION.fields)
 N_COLUMNS: Final = len(PROJECTION.columns)
 
-JD_MINUS_MJD: Final = 2400000.5
 # September 2017, just before the camera's first light, to the year 2132: anything else is a damaged number.
 FIRST_JD: Final = 2458000.0
 LAST_JD: Final = 2500000.0

@@ -6,7 +6,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from time import monotonic, time
@@ -21,11 +20,11 @@ from service.alerts import Decoder
 from service.api.app import create_app
 from service.cli.errors import explains
 from service.cli.hosting import HttpServer, listen, open_models, slow_gauges, spare_collector
-from service.cli.store import MJD_EPOCH
 from service.config import ConfigError, LogSettings, load_settings
 from service.inference.bundle import BundleError
 from service.inference.session import DeviceError
 from service.log import configure_logging
+from service.photometry.time import mjd_from_unix
 from service.simulate import SimulatedAlert, Sky
 from service.store import open_store
 from service.stream.accounting import Accounting
@@ -128,7 +127,7 @@ def demo(config: Path | None, count: int, rate: float, seed: int, port: int) -> 
     console.print("loading the model and the simulated sky ...")
     models = open_models(settings.model)
     nights = 5 + count // ALERTS_PER_NIGHT
-    start_mjd = (datetime.now(UTC) - MJD_EPOCH).days - nights
+    start_mjd = int(mjd_from_unix(time())) - nights
     sky = Sky(seed, objects=OBJECTS, nights=nights, start_mjd=start_mjd)
     with tempfile.TemporaryDirectory(prefix="alert-classifier-demo-") as folder:
         store = open_store(f"sqlite:///{folder}/demo.db")

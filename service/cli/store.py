@@ -13,11 +13,11 @@ from service.alerts.atlas_table import read_atlas_table
 from service.cli.errors import explains
 from service.config import ConfigError, load_settings
 from service.photometry.table import TableError
+from service.photometry.time import mjd_from_unix
 from service.store import Increment, Store, StoreUnavailableError, StoreVersionError, open_store
 
 # Tables that are joined in one transaction: it keeps new objects of the stream waiting, some 50 ms.
 IMPORT_CHUNK: Final = 100
-MJD_EPOCH: Final = datetime(1858, 11, 17, tzinfo=UTC)
 
 _url = click.option("--url", help="The store, instead of the configured one (store.url).")
 _explained = explains(ConfigError, ImportError, StoreUnavailableError, StoreVersionError, ValueError)
@@ -58,7 +58,7 @@ def import_atlas(config: Path | None, paths: tuple[Path, ...], url: str | None) 
     classified with its next alert; to have it classified at once, send it by a topic of kafka.photometry_topics. Doing
     it again changes nothing. The exit status is 0 unless nothing could be read.
     """
-    opened = _open(config, url)
+    opened = _open(config, url, create=True)
     measured = kept = joined = waiting = 0
     try:
         for start in range(0, len(paths), IMPORT_CHUNK):
@@ -106,12 +106,12 @@ def prune(config: Path | None, days: float, yes: bool, url: str | None) -> None:
         click.confirm(f"Forget every object last detected before {limit:%Y-%m-%d}?", abort=True)
     opened = _open(config, url)
     try:
-        gone = opened.prune((limit - MJD_EPOCH) / timedelta(days=1))
+        gone = opened.prune(mjd_from_unix(limit.timestamp()))
     finally:
         opened.close()
     click.echo(f"{gone:,} objects forgotten")
 
 
-def _open(config: Path | None, url: str | None) -> Store:
+def _open(config: Path | None, url: str | None, create: bool = False) -> Store:
     settings = load_settings(config).store
-    return open_store(url or settings.url, settings.join_radius_arcsec)
+    return open_store(url or settings.url, settings.join_radius_arcsec, create=create)

@@ -8,13 +8,12 @@ from typing import Any, Final
 from service.alerts.quality import quality_flags
 from service.inference.prediction import Prediction
 from service.output.avro import SingleObject
+from service.photometry.time import unix_from_mjd
 from service.store.interface import StoredClassification
 from service.stream.batch import Item
 
 CLASSIFICATION: Final = SingleObject("classification")
 
-MJD_UNIX_EPOCH: Final = 40587.0  # MJD of 1970-01-01
-SECONDS_PER_DAY: Final = 86400.0
 MICROSECONDS: Final = 1_000_000
 
 
@@ -36,7 +35,7 @@ def document(item: Item, prediction: Prediction) -> dict[str, Any]:
         "dec": alert.dec,
         **prediction.fields(),
         "flags": [*prediction.flags, *quality_flags(item.flags)],
-        "observed": round(unix_seconds(alert.mjd) * MICROSECONDS),
+        "observed": round(unix_from_mjd(alert.mjd) * MICROSECONDS),
         "broker_timestamp": None if message.timestamp is None else round(message.timestamp * MICROSECONDS),
         "received": round(message.received * MICROSECONDS),
         "published": round(time() * MICROSECONDS),
@@ -58,7 +57,3 @@ def stored(document: dict[str, Any], prediction: Prediction, *, active: bool = T
         active=active,
         embedding=prediction.embedding,
     )
-
-
-def unix_seconds(mjd: float) -> float:
-    return (mjd - MJD_UNIX_EPOCH) * SECONDS_PER_DAY

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.photometry.flux import AB_ZERO_POINT_UJY, magnitude_from_flux
+from service.photometry.time import JD_MINUS_MJD
 from service.simulate.avro import Column, Container, RecordEncoder, Schema, string, varint
 from service.simulate.cadence import EXPOSURE_SECONDS
 from service.simulate.cutouts import Cutouts
@@ -25,7 +26,6 @@ from service.simulate.field import BOGUS, SOLAR_SYSTEM, Field
 SCHEMA_VERSIONS: Final = ("4.02", "3.3")
 NAMES: Final = 26**7
 HISTORY_DAYS: Final = 30.0
-MJD_TO_JD: Final = 2_400_000.5
 PUBLISHER: Final = "alert-classifier simulate"  # never the survey's: nobody shall take these for observations
 
 _FIRST_NIGHT: Final = 57_754  # MJD of the survey's night number 0, 2017-01-01
@@ -174,7 +174,7 @@ def _image(field: Field, pairs: _Pairs) -> dict[str, Any]:
     night, fraction = tick // 100_000 - _FIRST_NIGHT, tick % 100_000
     seeing = exposures["seeing"][when]
     return {
-        "jd": np.round(exposures["mjd"][when] + MJD_TO_JD, 7),
+        "jd": np.round(exposures["mjd"][when] + JD_MINUS_MJD, 7),
         "fid": exposures["band"][when].astype(np.int64) + 1,
         "pid": ((night * 100_000 + fraction) * 100 + channel) * 100 + 15,
         "diffmaglim": exposures["limit"][when],
@@ -293,7 +293,7 @@ def _candidates(field: Field, pairs: _Pairs) -> dict[str, Column]:
         "ssnamenr": np.where(moving, b"simulated", b"null"),
         "ndethist": objects["earlier"] + detected.sum(axis=1),
         "ncovhist": 3 * objects["earlier"] + (field.measured["status"] > 0).sum(axis=1) + 400,
-        "jdstarthist": np.round(_first_detected(field) + MJD_TO_JD, 7),
+        "jdstarthist": np.round(_first_detected(field) + JD_MINUS_MJD, 7),
         "jdendhist": jd,
         "tooflag": 0,
         "nmtchps": 3 + objects["number"] % 17,

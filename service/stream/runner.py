@@ -21,7 +21,7 @@ from typing import Final, Protocol
 from service import metrics
 from service.config import PipelineSettings
 from service.inference.prediction import OUT_OF_DISTRIBUTION
-from service.output.classification import unix_seconds
+from service.photometry.time import unix_from_mjd
 from service.stream.accounting import Accounting
 from service.stream.batch import Batch, Message
 from service.stream.pipeline import TEMPORARY, Pipeline
@@ -338,7 +338,7 @@ def _observe(batch: Batch) -> None:
         metrics.CLASSIFIED.labels(outcome.document["top_class"]).inc()
         if item.message.timestamp is not None:
             metrics.END_TO_END_SECONDS.observe(now - item.message.timestamp)
-        metrics.OBSERVATION_SECONDS.observe(now - unix_seconds(outcome.document["mjd"]))
+        metrics.OBSERVATION_SECONDS.observe(now - unix_from_mjd(outcome.document["mjd"]))
         if item.flags:
             metrics.LOW_QUALITY.inc()
         if OUT_OF_DISTRIBUTION in outcome.prediction.flags:
