@@ -19,6 +19,7 @@ COPY pyproject.toml README.md LICENSE ./
 RUN mkdir service && echo '__version__ = "0"' > service/__init__.py
 RUN --mount=type=cache,target=/root/.cache/pip /opt/venv/bin/pip install ".[${EXTRAS}]"
 
+COPY alert_classifier ./alert_classifier
 COPY service ./service
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/venv/bin/pip install --force-reinstall --no-deps . \

@@ -29,10 +29,10 @@ _SERVER: Final = """
 import sys, uvicorn
 from service.api import create_app
 from service.config import Settings
-from service.inference.bundle import default_bundle
+from service.inference.bundle import load_bundle
 from service.inference.registry import ModelRegistry
 from service.store import open_store
-app = create_app(Settings(), ModelRegistry(default_bundle(), threads=1), open_store("sqlite://"))
+app = create_app(Settings(), ModelRegistry(load_bundle(), threads=1), open_store("sqlite://"))
 uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False)
 """
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.machine import machine
 from service.config import Device
 from service.inference.batching import CPU_BATCH, equal_shapes, stack
-from service.inference.bundle import Bundle, default_bundle, load_bundle
+from service.inference.bundle import Bundle, load_bundle
 from service.inference.classifier import Classifier
 from service.inference.session import CPU, session_options
 from service.photometry import LightCurve
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bundle", type=Path, help="folder of a model bundle (default: the shipped one)")
     parser.add_argument("--repeats", type=int, default=25, help="turns per figure; the best is reported")
     options = parser.parse_args(arguments)
-    bundle = load_bundle(options.bundle) if options.bundle else default_bundle()
+    bundle = load_bundle(options.bundle) if options.bundle else load_bundle()
     best = Stopwatch(options.repeats)
 
     classifiers = {threads: Classifier(bundle, Device.CPU, threads) for threads in (1, 2)}

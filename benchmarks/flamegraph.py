@@ -24,8 +24,8 @@ LETTER: Final = 6.2  # pixels of a letter at this size
 
 # What starts every thread, the same for all and without cost of its own.
 _BEGINNINGS: Final = re.compile(
-    r"Thread\.(_bootstrap|_bootstrap_inner|run)\b|_worker \(concurrent|_WorkItem\.run|Corridor\._guard|"
-    r"(StreamService\._run|Corridor\.run)\b"
+    r"Thread\.(_bootstrap|_bootstrap_inner|run)\b|_worker \(concurrent|_WorkItem\.run|StreamRunner\._guard|"
+    r"(StreamService\._run|StreamRunner\.run)\b"
 )
 # py-spy leaves out most of the waiting by itself.
 _WAITING: Final = re.compile(r"^(?!service).*\((threading|queue|concurrent/\S+|selectors)\.py|^_worker \(")

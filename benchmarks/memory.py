@@ -2,7 +2,7 @@
 
     python -m benchmarks.memory [PATH] [--objects 100000] [--url URL]
 
-Packets of real size walk the corridor of the service (threads, queues, SQLite, shipped bundle) without a broker: some
+Packets of real size go through the service's pipeline (threads, queues, SQLite, shipped bundle) without a broker: some
 hundred simulated packets (or those of PATH) come again and again under new names and positions, so that every object is
 a new one, and brings its later alerts when a fifth of all others have come between. The last line is JSON.
 
@@ -34,15 +34,15 @@ from service.alerts import Alert, Decoder
 from service.api.app import create_app
 from service.cli.hosting import spare_collector
 from service.config import Settings
-from service.inference.bundle import default_bundle
+from service.inference.bundle import load_bundle
 from service.inference.registry import ModelRegistry
 from service.simulate import simulate
 from service.store import Store, open_store
 from service.stream.batch import Batch, Message
-from service.stream.files.archives import read_archive
+from service.stream.files.archives import PacketFile, read_archive
 from service.stream.files.sinks import FileSink
-from service.stream.pipeline import Pipeline
-from service.stream.runner import Corridor
+from service.stream.pipeline import build_pipeline
+from service.stream.runner import StreamRunner
 
 FAMILIES: Final = 200  # different objects whose packets are repeated; some 20 MB, which count as the service's
 SAMPLES: Final = 50
@@ -89,7 +89,11 @@ class Template:
 
 def families(path: Path | None) -> list[list[Template]]:
     """The packets of up to FAMILIES objects, each object's in order of time."""
-    packets = (packet for _, packet in read_archive(path)) if path else (a.packet for a in simulate(3 * FAMILIES))
+    packets = (
+        (one.value for one in read_archive(path) if isinstance(one, PacketFile))
+        if path
+        else (a.packet for a in simulate(3 * FAMILIES))
+    )
     decoder = Decoder()
     found: dict[str, list[tuple[float, Template]]] = defaultdict(list)
     for packet in packets:
@@ -149,25 +153,23 @@ def measure(url: str, kin: list[list[Template]], objects: int) -> dict[str, Any]
     store = open_store(url)
     if store.statistics().objects:
         raise SystemExit("the store is not empty: a benchmark would fill it with made-up objects")
-    models = ModelRegistry(default_bundle(), settings.model.device, settings.model.threads)
-    decoder = Decoder()
-    decoder.warm_up()
+    models = ModelRegistry(load_bundle(), settings.model.device, settings.model.threads)
     create_app(settings, models, store)  # as in `serve`: what it takes is the service's
     spare_collector()
     source = Sky(kin, objects)
     samples: list[dict[str, float]] = [_sample(store, 0, 0)]
 
     def settled(batch: Batch) -> None:
-        arrived = corridor.accounting.total().published
+        arrived = runner.accounting.total().published
         if source.begun >= len(samples) * objects / SAMPLES:
             samples.append(_sample(store, store.statistics().objects, arrived))
 
-    pipeline = Pipeline(decoder, store, models, settings.quality)
-    corridor = Corridor(source, pipeline, FileSink(), settings.pipeline, on_settled=settled)
+    pipeline = build_pipeline(settings, models, store)
+    runner = StreamRunner(source, pipeline, FileSink(), settings.pipeline, on_settled=settled)
     begin, cpu = time.perf_counter(), time.process_time()
-    corridor.run()
+    runner.run()
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    books = corridor.accounting.total()
+    books = runner.accounting.total()
     samples.append(_sample(store, store.statistics().objects, books.published))
     store.close()  # which empties SQLite's log into its file
     store = open_store(url)

@@ -30,7 +30,7 @@ from benchmarks.stream import plain_light_curve
 from service.alerts import Alert, Decoder
 from service.config import Device, QualitySettings
 from service.inference.batching import CPU_BATCH, equal_shapes, stack
-from service.inference.bundle import default_bundle
+from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier
 from service.inference.registry import ModelRegistry
 from service.photometry import LightCurve
@@ -104,7 +104,7 @@ def measure() -> dict[str, float]:
     decoder = Decoder()
     alerts = [found for found in decoder.decode_many(packets) if isinstance(found, Alert)]
     curves = [found.light_curve for found in alerts]
-    classifier = Classifier(default_bundle(), Device.CPU, threads=1)
+    classifier = Classifier(load_bundle(), Device.CPU, threads=1)
     classifier.warm_up()
     seen = [curve for curve in curves if _is_seen(curve)]
     with _stores() as stores, _pipeline(decoder) as pipeline:
@@ -175,7 +175,7 @@ def _stores() -> Iterator[Callable[[int], Callable[[], object]]]:
 def _pipeline(decoder: Decoder) -> Iterator[Callable[[list[bytes]], object]]:
     """Takes packets through all steps of the service: decode, cut, merge, classify, encode, record."""
     store = open_store("sqlite://")
-    models = ModelRegistry(default_bundle(), Device.CPU, threads=1)
+    models = ModelRegistry(load_bundle(), Device.CPU, threads=1)
     whole = Pipeline(decoder, store, models, QualitySettings())
 
     def run(packets: list[bytes]) -> None:

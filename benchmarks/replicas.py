@@ -35,7 +35,7 @@ from benchmarks.stream import PARTITIONS, make_topics, packets, read_to_end
 from deploy.kafka.broker import Broker
 from service.cli.hosting import spare_collector
 from service.config import KafkaSettings, Settings, StoreSettings
-from service.inference.bundle import default_bundle
+from service.inference.bundle import load_bundle
 from service.inference.registry import ModelRegistry
 from service.store import open_store
 from service.stream.batch import Batch
@@ -165,7 +165,7 @@ def serve(settings: str, topics: dict[str, str]) -> None:
     """A replica: warm up, join the group, and tell how far it is, until standard input is closed."""
     config = Settings.model_validate_json(settings)
     store = open_store(config.store.url)
-    models = ModelRegistry(default_bundle(), config.model.device, config.model.threads)
+    models = ModelRegistry(load_bundle(), config.model.device, config.model.threads)
     read_to_end(config, models, store, topics["warm"], WARM_UP)
     spare_collector()
     begin = time.process_time()

@@ -41,16 +41,16 @@ from benchmarks.machine import machine
 from deploy.kafka.broker import Broker
 from service.cli.hosting import spare_collector
 from service.config import KafkaSettings, Settings, StoreSettings
-from service.inference.bundle import default_bundle
+from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier
 from service.inference.registry import ModelRegistry
 from service.metrics import STAGE_SECONDS, STAGES
 from service.photometry import Kind, LightCurve
-from service.photometry.time import JD_MINUS_MJD
+from service.photometry.time import JD_OF_MJD_ZERO
 from service.simulate import simulate
 from service.store import open_store
 from service.stream.batch import Batch
-from service.stream.files.archives import read_archive
+from service.stream.files.archives import PacketFile, read_archive
 from service.stream.kafka.producer import publish
 from service.stream.service import StreamService
 
@@ -131,7 +131,7 @@ def serve(settings: str, topics: dict[str, str], alerts: int, paced: int) -> Non
     """The service's process: warm up, drain, keep pace; figures as JSON on standard output."""
     config = Settings.model_validate_json(settings)
     store = open_store(config.store.url)
-    models = ModelRegistry(default_bundle(), config.model.device, config.model.threads)
+    models = ModelRegistry(load_bundle(), config.model.device, config.model.threads)
     for _ in range(2):  # the second finds everything compiled, connected and in the caches
         read_to_end(config, models, store, topics["warm"], WARM_UP)
     spare_collector()  # as `serve` does
@@ -227,7 +227,7 @@ def _run_service(child: dict[str, Any], when_ready: Any) -> dict[str, Any]:
 
 def _baseline(servers: str, topic: str, output: str, alerts: int) -> float:
     """Alerts per second of a plain loop: poll, fastavro.reader, dict, classify, produce."""
-    classifier = Classifier(default_bundle(), threads=1)
+    classifier = Classifier(load_bundle(), threads=1)
     classifier.warm_up()
     consumer = Consumer({"bootstrap.servers": servers, "group.id": f"{topic}-reader", "auto.offset.reset": "earliest"})
     producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
@@ -265,7 +265,7 @@ def plain_light_curve(record: dict[str, Any]) -> LightCurve:
         return [np.nan if point.get(name) is None else point[name] for point in points]
 
     return LightCurve.from_columns(
-        [point["jd"] - JD_MINUS_MJD for point in points],
+        [point["jd"] - JD_OF_MJD_ZERO for point in points],
         [point["fid"] - 1 for point in points],
         mag=column("magpsf"),
         magerr=column("sigmapsf"),
@@ -282,7 +282,11 @@ def plain_light_curve(record: dict[str, Any]) -> LightCurve:
 
 def packets(path: Path | None, count: int, sizes: list[int] | None = None) -> Iterator[tuple[None, bytes]]:
     """(key, packet) pairs: those under `path` over and over, or simulated ones; `sizes` is told their bytes."""
-    endless = cycle(packet for _, packet in read_archive(path)) if path else (a.packet for a in simulate(count, seed=1))
+    endless = (
+        cycle(one.value for one in read_archive(path) if isinstance(one, PacketFile))
+        if path
+        else (a.packet for a in simulate(count, seed=1))
+    )
     for packet in islice(endless, count):
         if sizes is not None:
             sizes.append(len(packet))

@@ -1,6 +1,6 @@
 """A Python client of the service: `Client` and `AsyncClient`, typed, with retries.
 
-from service.client import Client
+from alert_classifier import Client
 
 with Client("http://localhost:8000") as client:
     answer = client.classify(mjd=[60313.3, 60316.2], band=["r", "g"], mag=[19.8, 19.1])
@@ -28,6 +28,7 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from service.errors import AlertClassifierError
 from service.photometry import BANDS, SURVEYS, Kind, LightCurve
 
 Unit = Literal["mag", "uJy", "nJy"]
@@ -44,7 +45,7 @@ FIRST_WAIT_S: Final = 0.25
 LONGEST_WAIT_S: Final = 30.0
 
 
-class ServiceError(Exception):
+class ServiceError(AlertClassifierError):
     """The service refused or failed. `errors` holds (field, message) of everything that was wrong with the request."""
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
@@ -55,7 +56,7 @@ class ServiceError(Exception):
         self.errors: list[tuple[str, str]] = [(each["field"], each["message"]) for each in problem.get("errors", ())]
 
 
-class ServiceUnreachableError(ConnectionError):
+class ServiceUnreachableError(AlertClassifierError, ConnectionError):
     """Nobody answered, and asking again did not help."""
 
 

@@ -30,13 +30,14 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from service.errors import AlertClassifierError
 from service.validation import said
 
 ENV_PREFIX = "ALERT_CLASSIFIER_"
 CONFIG_FILE_VARIABLE = f"{ENV_PREFIX}CONFIG"
 
 
-class ConfigError(ValueError):
+class ConfigError(AlertClassifierError, ValueError):
     """A setting that can't be used; the message names it and says what would be right."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Final
+from typing import Final, Literal, get_args
 
 from prometheus_client import Counter, Gauge, Histogram, Info
 
@@ -20,7 +20,9 @@ LATENCY_BUCKETS_S: Final = (
 OBSERVATION_BUCKETS_S: Final = (10, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 43200, 86400)
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
-STAGES: Final = ("decode", "merge", "tensors", "inference", "publish")
+# In the order in which a batch goes through them: `runner` says in which thread each runs.
+Stage = Literal["decode", "cut", "merge", "tensors", "inference", "encode", "record", "publish"]
+STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
 STAGE_SECONDS: Final = Histogram(
     f"{_PREFIX}_stage_seconds", "Time a batch spends in a stage of the pipeline", ["stage"], buckets=LATENCY_BUCKETS_S
@@ -38,14 +40,16 @@ OBSERVATION_SECONDS: Final = Histogram(
 BATCH_ALERTS: Final = Histogram(f"{_PREFIX}_batch_alerts", "Alerts per batch", buckets=BATCH_BUCKETS)
 IN_FLIGHT: Final = Gauge(f"{_PREFIX}_in_flight_alerts", "Alerts consumed and not yet accounted for")
 CONSUMER_LAG: Final = Gauge(
-    f"{_PREFIX}_consumer_lag_messages", "Messages between the committed place and the end", ["topic", "partition"]
+    f"{_PREFIX}_consumer_lag_messages", "Offsets between what is settled and the end", ["topic", "partition"]
 )
 CONSUMER_LAG_SECONDS: Final = Gauge(
     f"{_PREFIX}_consumer_lag_seconds", "Age of the newest alert that is accounted for, while messages wait; else 0"
 )
 
 # consumed = published + filtered + dead-lettered, per partition
-CONSUMED: Final = Counter(f"{_PREFIX}_consumed", "Messages taken from the source", ["topic", "partition"])
+CONSUMED: Final = Counter(
+    f"{_PREFIX}_consumed", "Messages taken from the source (of several alerts: each)", ["topic", "partition"]
+)
 PUBLISHED: Final = Counter(
     f"{_PREFIX}_published", "Alerts whose classification was acknowledged", ["topic", "partition"]
 )
@@ -60,6 +64,15 @@ RETURNED: Final = Counter(
     "Messages given back unanswered because their partition went to another replica, which reads them again",
     ["topic", "partition"],
 )
+SKIPPED: Final = Counter(
+    f"{_PREFIX}_skipped_offsets",
+    "Offsets passed over: expired, deleted or truncated before they were read, outside_span, or no_message at all",
+    ["topic", "partition", "reason"],
+)
+IMPOSSIBLE_TIMESTAMPS: Final = Counter(
+    f"{_PREFIX}_impossible_timestamps",
+    "Messages whose broker timestamp can't be (1970, the future): they are in no latency",
+)
 ACCOUNTING_GAP: Final = Gauge(
     f"{_PREFIX}_accounting_gap",
     "consumed - published - filtered - dead-lettered - returned - in flight: anything but 0 is an error",
@@ -70,6 +83,12 @@ LOW_QUALITY: Final = Counter(f"{_PREFIX}_low_quality", "Published classification
 
 DECODER_FALLBACKS: Final = Counter(
     f"{_PREFIX}_decoder_fallbacks", "Packets read by fastavro because their schema was not compiled"
+)
+UNKNOWN_SIGNS: Final = Counter(
+    f"{_PREFIX}_unknown_signs", "Detections in packets whose isdiffpos is spelled in a way that is not known"
+)
+NEWER_HISTORY: Final = Counter(
+    f"{_PREFIX}_newer_history_rows", "Rows of packets' histories left out because they are newer than their alert"
 )
 STORE_RETRIES: Final = Counter(f"{_PREFIX}_store_retries", "Batches that waited for the store to come back")
 PUBLISH_RETRIES: Final = Counter(f"{_PREFIX}_publish_retries", "Batches that waited for the output broker")
@@ -86,7 +105,7 @@ MODEL: Final = Info(f"{_PREFIX}_model", "Active model bundle and execution provi
 
 
 @contextmanager
-def stage(name: str) -> Iterator[None]:
+def stage(name: Stage) -> Iterator[None]:
     """Time a stage of one batch, whether or not it succeeds."""
     start = perf_counter()
     try:

@@ -2,7 +2,13 @@
 
 from service.alerts.alert import Alert, AlertError, Quality
 from service.alerts.decode import Decoder
-from service.alerts.schemas import SchemaFolder, SchemaRegistry, SchemaSource, SchemaSourceUnavailableError
+from service.alerts.schemas import (
+    SchemaFolder,
+    SchemaRegistry,
+    SchemaSource,
+    SchemaSourceUnavailableError,
+    schema_source,
+)
 
 __all__ = [
     "Alert",
@@ -13,4 +19,5 @@ __all__ = [
     "SchemaRegistry",
     "SchemaSource",
     "SchemaSourceUnavailableError",
+    "schema_source",
 ]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
+from service.errors import AlertClassifierError
 from service.photometry import LightCurve
 
+UNKNOWN_SIGN: Final = "unknown_sign"  # flag: isdiffpos of a detection is spelled in a way that is not known
 
-class AlertError(ValueError):
+
+class AlertError(AlertClassifierError, ValueError):
     """A message that is not a readable alert.
 
     The message names the field or place; `code` is a short constant for metrics and dead letters, one of
 
+    survey    unsupported_survey
     file      empty, bad_magic, bad_header, truncated, bad_block, bad_sync, no_record, many_records, trailing_bytes
     codec     unsupported_codec, bad_compression, bad_checksum, too_large
     schema    bad_schema, unsupported_schema, unknown_schema
@@ -51,7 +56,7 @@ class Alert:
     """One decoded alert. ra, dec [deg, ICRS]; mjd [days, UTC] of the new detection.
 
     `light_curve` holds the new detection (the one point that carries `candid`), the packet's history of detections and
-    upper limits, and its forced photometry.
+    upper limits, and its forced photometry. `flags` tell what in the packet was not understood: UNKNOWN_SIGN.
     """
 
     survey: str
@@ -63,3 +68,4 @@ class Alert:
     light_curve: LightCurve
     quality: Quality
     schema_version: str
+    flags: tuple[str, ...] = ()

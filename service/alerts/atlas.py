@@ -31,7 +31,7 @@ PROJECTION: Final = Projection(
     fields=(Field("source", Type.TEXT), Field("ra"), Field("dec")),
     tables=("points",),
     columns=(
-        Field("mjd"),
+        Field("mjd", precise=True),
         Field("filter", Type.TEXT),
         Field("flux_ujy"),
         Field("flux_error_ujy"),

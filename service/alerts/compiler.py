@@ -26,6 +26,10 @@ _READS: Final = {
     (Type.INTEGER, "int"): op.LONG,
     (Type.INTEGER, "long"): op.LONG,
     (Type.TEXT, "string"): op.TEXT,
+    (Type.SIGN, "string"): op.TEXT,
+    (Type.SIGN, "int"): op.LONG_AS_SIGN,
+    (Type.SIGN, "long"): op.LONG_AS_SIGN,
+    (Type.SIGN, "boolean"): op.BOOLEAN_AS_SIGN,
 }
 
 

@@ -1,20 +1,20 @@
-"""Bytes -> Alert, whatever survey they are of: the name of the writer's record tells."""
+"""Bytes -> Alert, of whichever survey the writer's record is."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from types import ModuleType
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from service import metrics
-from service.alerts import atlas, container, fallback, interpreter, schema, ztf
+from service.alerts import container, fallback, interpreter, schema, ztf
 from service.alerts.alert import Alert, AlertError
 from service.alerts.compiler import NotCompilableError, compile_schema
 from service.alerts.interpreter import Program
-from service.alerts.projection import Cells, Projection
-from service.alerts.schemas import SchemaSource
+from service.alerts.projection import Cells
+from service.alerts.schemas import SchemaFolder, SchemaSource
+from service.alerts.surveys import Survey, survey_of
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,8 @@ class Fallbacks:
 
 class Decoder:
     """Decodes alert packets: Avro container files, and Confluent-framed messages if `schemas` says where their writer
-    schemas are. Safe to use from many threads; the work on the bytes is done without the GIL.
+    schemas are; where that is a folder, also bare records of one of its schemas. Safe to use from many threads; the
+    work on the bytes is done without the GIL.
 
     `fallbacks` counts what the compiler did not understand.
     """
@@ -52,6 +53,7 @@ class Decoder:
         self._schemas = schemas
         self._by_header: tuple[tuple[container.Header, _Reader], ...] = ()
         self._by_id: dict[int, _Reader] = {}
+        self._bare: tuple[_Reader, ...] | None = None
         self._lock = threading.Lock()
         self.fallbacks = Fallbacks()
 
@@ -66,11 +68,18 @@ class Decoder:
             if end != len(raw):
                 raise AlertError("trailing_bytes", f"record ends at byte {end} of {len(raw)}")
             return reader.alert(cells)
-        header, reader = self._container_reader(raw)
+        try:
+            header, reader = self._container_reader(raw)
+        except AlertError as error:
+            if error.code != "bad_magic" or (alert := self._decode_bare(raw)) is None:
+                raise
+            return alert
         found = None
         for block in container.blocks(raw, header):
             if block.count > (1 if found is None else 0):
-                raise AlertError("many_records", "the file holds more than one record: decode it with decode_all")
+                raise block.fault or AlertError(
+                    "many_records", "the file holds more than one record, and one alert is asked for"
+                )
             if block.count:
                 found, end = reader.read(block.data, block.start, block.end)
                 if end != block.end:
@@ -91,7 +100,7 @@ class Decoder:
         An alert with a bad value is one error; where the bytes themselves are damaged, the rest of their block (or of
         the file, if the damage is in its frame) is given up after one error.
         """
-        if self._is_framed(raw):
+        if self._schemas is not None and not raw.startswith(container.MAGIC):
             yield self._alert_or_error(raw)
             return
         try:
@@ -104,6 +113,39 @@ class Decoder:
                     yield next(errors, block.fault)
         except AlertError as error:
             yield error
+
+    def holds_many(self, raw: bytes) -> bool:
+        """Whether a message is a container file that says to hold more than one record; takes some microseconds."""
+        try:
+            known = next((header for header, _ in self._by_header if raw.startswith(header.prefix)), None)
+            header = known or container.read_header(raw)
+            count, behind = container.block_frame(raw, len(header.prefix) + container.SYNC_SIZE, header)
+            return count > 1 or (0 < behind < len(raw) and container.block_frame(raw, behind, header)[0] > 0)
+        except AlertError:
+            return False
+
+    def split(self, raw: bytes) -> Iterator[bytes]:
+        """The records of a container file, each as a container file of its own; decoding them gives what `decode_all`
+        gives. Where bytes are damaged, what is given up with them is one piece, which can't be decoded.
+        """
+        try:
+            header, reader = self._container_reader(raw)
+        except AlertError:
+            yield raw
+            return
+        position = len(header.prefix) + container.SYNC_SIZE
+        sync = raw[len(header.prefix) : position]
+        try:
+            for block in container.blocks(raw, header):
+                if block.fault is not None:
+                    break
+                yield from _split(header, sync, reader, block)
+                position = block.behind
+            else:
+                return
+        except AlertError:
+            pass  # it is met again when the rest is decoded
+        yield header.prefix + sync + raw[position:]
 
     def warm_up(self) -> None:
         """Compile everything that decoding runs, so that the first alert is as fast as the next."""
@@ -132,7 +174,8 @@ class Decoder:
                 return known
         if raw[:1] == b"\0" and self._schemas is None:
             raise AlertError(
-                "bad_magic", "begins with 00: if it is a framed message, no schema registry or folder is configured"
+                "bad_magic",
+                "begins with 00: if it is a framed message, set kafka.schema_folder or kafka.schema_registry_url",
             )
         header = container.read_header(raw)
         known = (header, self._reader(header.schema))
@@ -156,13 +199,37 @@ class Decoder:
                 self._by_id[schema_id] = reader
         return reader
 
+    def _decode_bare(self, raw: bytes) -> Alert | None:
+        """The alert of a record without header or id, by the first schema of the folder that fits to its last byte."""
+        if self._bare is None:
+            self._bare = self._bare_readers()
+        for reader in self._bare:
+            try:
+                cells, end = reader.read(raw, 0, len(raw))
+            except AlertError:
+                continue
+            if end == len(raw):
+                return reader.alert(cells)
+        return None
+
+    def _bare_readers(self) -> tuple[_Reader, ...]:
+        readers = []
+        for text in self._schemas.all() if isinstance(self._schemas, SchemaFolder) else ():
+            try:
+                readers.append(self._reader(text))
+            except AlertError as error:
+                log.warning("a writer schema in the folder can't be used: %s", error)
+        return tuple(readers)
+
     def _reader(self, text: bytes) -> _Reader:
-        """What reads the records of a writer schema. Raises AlertError: bad_schema, unsupported_schema."""
+        """What reads the records of a writer schema.
+
+        Raises AlertError: bad_schema, unsupported_schema, unsupported_survey.
+        """
         loaded = schema.load(text)
-        tree = schema.resolve(loaded)
-        survey = atlas if isinstance(tree, schema.Record) and tree.name == atlas.RECORD else ztf
+        survey = survey_of(loaded)
         try:
-            return _CompiledReader(compile_schema(tree, survey.PROJECTION), survey)
+            return _CompiledReader(compile_schema(schema.resolve(loaded), survey.projection), survey)
         except NotCompilableError as reason:
             log.warning("fastavro reads the records of a writer schema that can't be compiled: %s", reason)
             self.fallbacks.count(schemas=1)
@@ -170,22 +237,20 @@ class Decoder:
 
 
 class _CompiledReader:
-    """`alert` is the survey's function from cells to Alert; a survey is a module with it and a PROJECTION."""
-
-    def __init__(self, program: Program, survey: ModuleType) -> None:
+    def __init__(self, program: Program, survey: Survey) -> None:
         self._program = program
-        self.alert: Callable[[Cells], Alert] = survey.alert
+        self.alert = survey.alert
 
     def read(self, data: bytes, start: int, end: int) -> tuple[Cells, int]:
         return interpreter.read(data, start, end, self._program)
 
 
 class _FallbackReader:
-    def __init__(self, parsed: Any, survey: ModuleType, counts: Fallbacks) -> None:
+    def __init__(self, parsed: Any, survey: Survey, counts: Fallbacks) -> None:
         self._parsed = parsed
-        self._projection: Projection = survey.PROJECTION
+        self._projection = survey.projection
         self._counts = counts
-        self.alert: Callable[[Cells], Alert] = survey.alert
+        self.alert = survey.alert
 
     def read(self, data: bytes, start: int, end: int) -> tuple[Cells, int]:
         self._counts.count(records=1)
@@ -209,6 +274,19 @@ def _alerts(reader: _Reader, block: container.Block) -> Iterator[Alert | AlertEr
             yield error
     if position != block.end:
         yield _trailing(block, position)
+
+
+def _split(header: container.Header, sync: bytes, reader: _Reader, block: container.Block) -> Iterator[bytes]:
+    position = block.start
+    for _ in range(block.count):
+        try:
+            _, end = reader.read(block.data, position, block.end)
+        except AlertError:
+            break
+        yield container.with_one_record(header, sync, block.data[position:end])
+        position = end
+    if position != block.end:
+        yield container.with_one_record(header, sync, block.data[position : block.end])
 
 
 def _trailing(block: container.Block, end: int) -> AlertError:

@@ -9,7 +9,7 @@ import fastavro
 import numpy as np
 
 from service.alerts.alert import AlertError
-from service.alerts.projection import Cells, Field, Projection, Type
+from service.alerts.projection import NEGATIVE, POSITIVE, UNKNOWN, Cells, Field, Projection, Type
 
 
 def parse(schema: Any) -> Any:
@@ -68,7 +68,9 @@ def _fill(cells: Any, record: Any, fields: tuple[Field, ...], texts: bytearray, 
             cells[cell] = known
         elif value is None:
             continue
-        elif field.type is Type.TEXT:
+        elif field.type is Type.SIGN and not isinstance(value, str | bytes):
+            cells[cell] = {1: POSITIVE, 0: NEGATIVE, -1: NEGATIVE}.get(value, UNKNOWN)
+        elif field.type in (Type.TEXT, Type.SIGN):
             text = value if isinstance(value, bytes) else str(value).encode()
             cells[cell] = len(texts) << 32 | len(text)
             texts += text

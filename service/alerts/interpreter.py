@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.alerts.alert import AlertError
-from service.alerts.projection import Cells
+from service.alerts.projection import NEGATIVE, POSITIVE, UNKNOWN, Cells
 from service.alerts.schema import MAX_DEPTH
 from service.jit import jit, jit_inline
 
@@ -30,15 +30,17 @@ LOOP: Final = 8  # operation behind its NEXT                an array or a map
 NEXT: Final = 9
 ROW: Final = 10
 ROW_END: Final = 11
-FIRST_WITH_VARINT: Final = 12  # the operations from here on begin by reading a varint
-SKIP_LONG: Final = 12
-LONG_AS_NUMBER: Final = 13  # cell
-LONG: Final = 14  # cell
-SKIP_ENUM: Final = 15  # symbols
-UNION: Final = 16  # branches                               followed by a JUMP per branch
-SKIP_BYTES: Final = 17
-SKIP_TEXT: Final = 18
-TEXT: Final = 19  # cell
+BOOLEAN_AS_SIGN: Final = 12  # cell
+FIRST_WITH_VARINT: Final = 13  # the operations from here on begin by reading a varint
+SKIP_LONG: Final = 13
+LONG_AS_NUMBER: Final = 14  # cell
+LONG: Final = 15  # cell
+LONG_AS_SIGN: Final = 16  # cell
+SKIP_ENUM: Final = 17  # symbols
+UNION: Final = 18  # branches                               followed by a JUMP per branch
+SKIP_BYTES: Final = 19
+SKIP_TEXT: Final = 20
+TEXT: Final = 21  # cell
 
 # Rows of history that are first made room for, and at most. ZTF's longest histories have some hundreds of rows.
 _ROOM: Final = 256
@@ -177,6 +179,8 @@ def run(operations, empty, buffer, start, end, values):  # type: ignore[no-untyp
                 if value < 0 or value >= argument:
                     return _BAD_UNION, at, p, rows
                 at += value  # to the JUMP before the branch's own: the step below completes it
+            elif code == LONG_AS_SIGN:
+                values[base + argument] = POSITIVE if value == 1 else NEGATIVE if -1 <= value <= 0 else UNKNOWN
             elif value < 0 or value >= argument:
                 return _BAD_ENUM, at, p, rows
         elif code == SKIP:
@@ -230,6 +234,11 @@ def run(operations, empty, buffer, start, end, values):  # type: ignore[no-untyp
                 remaining[depth - 1] = count
             at = first[depth - 1]
             continue
+        elif code == BOOLEAN_AS_SIGN:
+            if p >= end:
+                return _OVERRUN, at, p, rows
+            values[base + argument] = NEGATIVE if buffer[p] == 0 else POSITIVE
+            p += 1
         else:
             return _OK, at, p, rows
         at += 1

@@ -6,6 +6,7 @@ records such as a history), `len(columns)` cells each. What a cell holds depends
 NUMBER   float64, a NaN with the bits of `MISSING_NUMBER` where the packet has none
 INTEGER  int64, `NO_INTEGER` where the packet has none
 TEXT     start << 32 | length of its UTF-8 bytes in the buffer that goes with the cells, `NO_TEXT` where there is none
+SIGN     as TEXT where the packet spells the sign in letters, else `POSITIVE`, `NEGATIVE` or `UNKNOWN`, or `NO_TEXT`
 PRESENT  int64 1 where the writer's record has a field of that name, whatever its value, else 0
 """
 
@@ -21,6 +22,9 @@ from numpy.typing import NDArray
 MISSING_NUMBER: Final = 0x7FF8_0000_0000_0001  # a quiet NaN that no float32 widens to
 NO_INTEGER: Final = -(2**63)
 NO_TEXT: Final = -1
+POSITIVE: Final = -2
+NEGATIVE: Final = -3
+UNKNOWN: Final = -4  # a number that is no sign
 
 
 class Type(IntEnum):
@@ -28,14 +32,19 @@ class Type(IntEnum):
     INTEGER = 1
     TEXT = 2
     PRESENT = 3
+    SIGN = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One needed field: its name in the writer's schema, dotted where it lies in a nested record, and its type."""
+    """One needed field: its name in the writer's schema, dotted where it lies in a nested record, and its type.
+
+    `precise`: a float of 32 bits would round it (a Julian date to a quarter of a day), so it is refused.
+    """
 
     path: str
     type: Type = Type.NUMBER
+    precise: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +85,11 @@ class Cells:
 
 
 def _empty(fields: tuple[Field, ...]) -> NDArray[np.int64]:
-    empty = {Type.NUMBER: MISSING_NUMBER, Type.INTEGER: NO_INTEGER, Type.TEXT: NO_TEXT, Type.PRESENT: 0}
+    empty = {
+        Type.NUMBER: MISSING_NUMBER,
+        Type.INTEGER: NO_INTEGER,
+        Type.TEXT: NO_TEXT,
+        Type.SIGN: NO_TEXT,
+        Type.PRESENT: 0,
+    }
     return np.array([empty[field.type] for field in fields], dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from service.alerts.alert import Quality
@@ -32,6 +33,6 @@ def failed_cuts(quality: Quality, cuts: QualitySettings) -> tuple[str, ...]:
     return tuple(failed)
 
 
-def quality_flags(failed: tuple[str, ...]) -> tuple[str, ...]:
+def quality_flags(failed: Sequence[str]) -> tuple[str, ...]:
     """The flags of a classification whose alert failed these cuts."""
     return (LOW_QUALITY, *(f"{LOW_QUALITY}:{cut}" for cut in failed)) if failed else ()

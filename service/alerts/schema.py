@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -73,6 +74,29 @@ def resolve(schema: Any) -> Node:
     claim any number of them).
     """
     return _Resolver().node(schema, "", "schema", 0)
+
+
+def full_name(schema: Any) -> str:
+    """Full name of a loaded schema's record, also where the rest of the schema is not valid; "" where it is none."""
+    if not isinstance(schema, dict) or schema.get("type") not in ("record", "error"):
+        return ""
+    return _full_name(schema, "", "schema")[0]
+
+
+def types_at(node: Node, path: str) -> Iterator[Node]:
+    """The types that a value may have which is found by following the dotted `path`, through unions and arrays."""
+    if isinstance(node, Union):
+        for branch in node.branches:
+            yield from types_at(branch, path)
+    elif not path:
+        yield node
+    elif isinstance(node, Array):
+        yield from types_at(node.items, path)
+    elif isinstance(node, Record):
+        name, _, rest = path.partition(".")
+        for member, inner in node.fields:
+            if member == name:
+                yield from types_at(inner, rest)
 
 
 class _Resolver:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Protocol
 
 from service.alerts.alert import AlertError
+from service.config import KafkaSettings
+from service.errors import AlertClassifierError
 
 
-class SchemaSourceUnavailableError(RuntimeError):
+class SchemaSourceUnavailableError(AlertClassifierError, RuntimeError):
     """The registry can't be reached or does not answer: nothing is wrong with the message, try again later."""
 
 
@@ -22,7 +24,7 @@ class SchemaSource(Protocol):
 
 
 class SchemaFolder:
-    """Schemas as files `<id>.avsc`."""
+    """Schemas as files `<id>.avsc`; others in it, `<anything>.avsc`, are for records that come without id or header."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -35,6 +37,13 @@ class SchemaFolder:
             raise AlertError("unknown_schema", f"writer schema {schema_id}: no {path.name} in {self._folder}") from None
         except OSError as error:
             raise SchemaSourceUnavailableError(f"{path} can't be read: {error}") from error
+
+    def all(self) -> list[bytes]:
+        """The JSON text of every schema in the folder, in the order of their names. Raises as `schema`."""
+        try:
+            return [path.read_bytes() for path in sorted(self._folder.glob("*.avsc"))]
+        except OSError as error:
+            raise SchemaSourceUnavailableError(f"{self._folder} can't be read: {error}") from error
 
 
 class SchemaRegistry:
@@ -62,3 +71,10 @@ class SchemaRegistry:
         if schema.schema_type not in (None, "AVRO"):
             raise AlertError("unsupported_schema", f"writer schema {schema_id} is {schema.schema_type}, not AVRO")
         return str(schema.schema_str).encode()
+
+
+def schema_source(kafka: KafkaSettings) -> SchemaSource | None:
+    """Where the writer schemas of framed messages are, if settings say so."""
+    if kafka.schema_registry_url:
+        return SchemaRegistry(kafka.schema_registry_url)
+    return SchemaFolder(kafka.schema_folder) if kafka.schema_folder is not None else None

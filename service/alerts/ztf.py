@@ -10,17 +10,28 @@ from typing import Final, NoReturn
 
 import numpy as np
 
-from service.alerts.alert import Alert, AlertError, Quality
-from service.alerts.projection import MISSING_NUMBER, NO_INTEGER, Cells, Field, Projection, Type
+from service import metrics
+from service.alerts.alert import UNKNOWN_SIGN, Alert, AlertError, Quality
+from service.alerts.projection import (
+    MISSING_NUMBER,
+    NEGATIVE,
+    NO_INTEGER,
+    NO_TEXT,
+    POSITIVE,
+    Cells,
+    Field,
+    Projection,
+    Type,
+)
 from service.jit import jit
 from service.photometry import BAND_CODES, POINT, SURVEY_CODES, Kind, LightCurve
 from service.photometry.flux import AB_ZERO_POINT_UJY, MAG_PER_RELATIVE_FLUX, SMALLEST_FLUX_UJY
-from service.photometry.time import JD_MINUS_MJD
+from service.photometry.time import JD_OF_MJD_ZERO
 from service.photometry.union import LONGEST_INSERTION_SORT, TICKS_PER_DAY, WORDS, choose
 
 PROJECTION: Final = Projection(
     fields=(
-        Field("candidate.jd"),
+        Field("candidate.jd", precise=True),
         Field("candidate.fid"),
         Field("candidate.magpsf"),
         Field("candidate.sigmapsf"),
@@ -37,16 +48,18 @@ PROJECTION: Final = Projection(
         Field("candidate.distnr"),
         Field("candidate.magnr"),
         Field("candidate.sigmagnr"),
-        Field("candidate.isdiffpos", Type.TEXT),
+        Field("candidate.isdiffpos", Type.SIGN),
         Field("candid", Type.INTEGER),
         Field("candidate.candid", Type.INTEGER),  # some re-publications have it only here
         Field("objectId", Type.TEXT),
         Field("schemavsn", Type.TEXT),
+        Field("candidate.drbversion", Type.TEXT),
+        Field("publisher", Type.TEXT),
     ),
     # Schema 4 publishes forced photometry as fp_hists; re-publications of "3.5" put it into prv_candidates instead.
     tables=("prv_candidates", "fp_hists"),
     columns=(
-        Field("jd"),
+        Field("jd", precise=True),
         Field("fid"),
         Field("magpsf"),
         Field("sigmapsf"),
@@ -55,7 +68,7 @@ PROJECTION: Final = Projection(
         Field("forcediffimflux"),
         Field("forcediffimfluxunc"),
         Field("magzpsci"),
-        Field("isdiffpos", Type.TEXT),
+        Field("isdiffpos", Type.SIGN),
         Field("procstatus", Type.TEXT),
         Field("candid", Type.INTEGER),
         Field("forcediffimflux", Type.PRESENT),  # tells a forced measurement from a detection or upper limit
@@ -65,6 +78,7 @@ PROJECTION: Final = Projection(
 (
     JD, FID, MAGPSF, SIGMAPSF, RA, DEC, DIFFMAGLIM, RB, DRB, NBAD, FWHM, ELONG, MAGDIFF, SSDISTNR, DISTNR, MAGNR,
     SIGMAGNR, ISDIFFPOS, CANDID, CANDIDATE_CANDID, OBJECT_ID, SCHEMAVSN,
+    DRBVERSION, PUBLISHER,
 ) = range(len(PROJECTION.fields))  # fmt: skip
 (
     ROW_JD, ROW_FID, ROW_MAGPSF, ROW_SIGMAPSF, ROW_DIFFMAGLIM, ROW_MAGNR, ROW_FLUX, ROW_FLUXUNC, ROW_ZERO_POINT,
@@ -83,9 +97,11 @@ FAINTEST: Final = 50.0
 LARGEST_MAGERR: Final = 10.0  # mag; a 5-sigma detection has 0.2
 LARGEST_FLUX: Final = 1e9  # DN; ZTF saturates near 1e6
 NO_FLUX: Final = -99999.0
+NO_MAGNITUDE: Final = (-999.0, -99999.0)
 
 # procstatus of usable forced photometry: 0 is clean, 57 only says that the reference image shows no source near. The
-# others warn of damaged pixels (56), of positions at the image's edge (61) or of missing measurements.
+# others warn of damaged pixels (56) or say that there is no measurement (55, 61): in 1,050 real rows with 61 the flux
+# was always -99999, whatever else the code may mean.
 USABLE_PROCSTATUS: Final = (0, 57)
 
 # What a detection's numbers must lie between, ends included.
@@ -113,6 +129,7 @@ def alert(cells: Cells) -> Alert:
     The detection must be complete and plausible. Rows of the history that are not (no filter that we know, a
     damaged number, forced photometry that failed) are left out instead: they were never this alert's claim, earlier
     packets may have brought them whole, and the new detection is worth having without them.
+    Rows newer than the detection are left out too, and counted: what was not known yet must not help the answer.
     Where a row of the history repeats the detection, the detection stands.
 
     Raises AlertError: missing_field, bad_value, unknown_band, naming the field.
@@ -136,19 +153,23 @@ def alert(cells: Cells) -> Alert:
         raise AlertError("missing_field", "objectId is missing")
     if not object_id or not object_id.isascii() or not object_id.isprintable():
         raise AlertError("bad_value", f"objectId is {object_id[:40]!a}, not a name")
+    if number[DRB] == 0.0 and cells.text(DRBVERSION) == "":
+        number[DRB] = float("nan")  # packets of before the score that were written again as if they had it
+    light_curve, flags = _light_curve(cells, candid)
     return Alert(
         "ztf",
         object_id,
         candid,
-        number[JD] - JD_MINUS_MJD,
+        number[JD] - JD_OF_MJD_ZERO,
         number[RA],
         number[DEC],
-        _light_curve(cells, candid),
+        light_curve,
         Quality(
             number[RB], number[DRB], number[NBAD], number[FWHM], number[ELONG], number[MAGDIFF], number[SSDISTNR],
             number[DISTNR], number[MAGNR], number[SIGMAGNR],
         ),
         cells.text(SCHEMAVSN) or "",
+        flags,
     )  # fmt: skip
 
 
@@ -166,32 +187,44 @@ def _refuse(cells: Cells, field: int, expected: str) -> NoReturn:
     raise AlertError("bad_value", f"{path} is {value:.9g}; it must be {expected}")
 
 
-def _light_curve(cells: Cells, candid: int) -> LightCurve:
+def _light_curve(cells: Cells, candid: int) -> tuple[LightCurve, tuple[str, ...]]:
+    """The light curve, and the flags of what was not understood in it."""
     words = np.empty((1 + cells.n_rows) * WORDS, dtype=np.uint32)
     buffer = np.frombuffer(cells.buffer, dtype=np.uint8)
-    count, is_union = _points(buffer, cells.values, cells.n_rows, candid, words)
+    count, is_union, unknown_signs, newer = _points(buffer, cells.values, cells.n_rows, candid, words)
+    flags: tuple[str, ...] = ()
+    if unknown_signs:
+        metrics.UNKNOWN_SIGNS.inc(unknown_signs)
+        flags = (UNKNOWN_SIGN,)
+    if newer:
+        metrics.NEWER_HISTORY.inc(newer)
     points = words[: count * WORDS].view(POINT)
     if not is_union:
-        return LightCurve.from_points(points)
+        return LightCurve.from_points(points), flags
     points.setflags(write=False)
-    return LightCurve(points)
+    return LightCurve(points), flags
 
 
 @jit
 def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-def]
-    """Fill `words` with points; returns how many, and whether they are LightCurve's union of them already.
+    """Fill `words` with points; returns how many, whether they are LightCurve's union of them already, how many of
+    their signs were not understood, and how many rows were left out because they are newer than the detection.
 
     buffer uint8 (bytes,), cells int64 (fields and rows), words uint32 ((1 + n_rows) * 9,).
     """
     numbers = cells.view(np.float64)
     mjd = np.empty(1, np.float64)
     mjd_bits = mjd.view(np.int64)
-    mjd[0] = numbers[JD] - JD_MINUS_MJD
+    mjd[0] = numbers[JD] - JD_OF_MJD_ZERO
     band = _band(numbers[FID])
+    sign = _sign(buffer, cells[ISDIFFPOS])
+    unknown_signs = 1 if sign == 0 and cells[ISDIFFPOS] != NO_TEXT else 0
+    newer = 0
     _write(
         words, 0, mjd_bits[0], candid, numbers[MAGPSF], numbers[SIGMAPSF], _plausible(numbers[DIFFMAGLIM]),
-        _plausible(numbers[MAGNR]), band, _DETECTION, _sign(buffer, cells[ISDIFFPOS]),
+        _plausible(numbers[MAGNR]), band, _DETECTION, sign,
     )  # fmt: skip
+    detection_jd = numbers[JD]
     detection_tick = np.rint(mjd[0] * TICKS_PER_DAY)
     detection_band = band
     count = 1
@@ -200,6 +233,9 @@ def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-de
         jd = numbers[base + ROW_JD]
         band = _band(numbers[base + ROW_FID])
         if not (jd >= FIRST_JD and jd <= LAST_JD) or band < 0:
+            continue
+        if jd > detection_jd and np.rint((jd - JD_OF_MJD_ZERO) * TICKS_PER_DAY) > detection_tick:
+            newer += 1
             continue
         mag = numbers[base + ROW_MAGPSF]
         magerr = numbers[base + ROW_SIGMAPSF]
@@ -223,28 +259,30 @@ def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-de
             magerr = MAG_PER_RELATIVE_FLUX * (fluxerr * scale) / size
             sign = -1 if flux < 0.0 else 1
             kind = _FORCED
-        elif mag == mag:
+        elif mag == mag and mag not in NO_MAGNITUDE:
             if not (mag >= BRIGHTEST and mag <= FAINTEST and magerr >= 0.0 and magerr <= LARGEST_MAGERR):
                 continue
             sign = _sign(buffer, cells[base + ROW_ISDIFFPOS])
+            if sign == 0 and cells[base + ROW_ISDIFFPOS] != NO_TEXT:
+                unknown_signs += 1
             row_candid = max(cells[base + ROW_CANDID], 0)
             kind = _DETECTION
-        else:  # null, or NaN from re-publishers whose tables have no null: nothing was detected
+        else:  # null, or NaN or -999 from re-publishers whose tables have no null: nothing was detected
             if limit != limit:
                 continue
             mag = np.nan
             magerr = np.nan
             kind = _UPPER_LIMIT
-        mjd[0] = jd - JD_MINUS_MJD
+        mjd[0] = jd - JD_OF_MJD_ZERO
         if kind == _DETECTION and band == detection_band and np.rint(mjd[0] * TICKS_PER_DAY) == detection_tick:
             continue
         magnr = _plausible(numbers[base + ROW_MAGNR])
         _write(words, count, mjd_bits[0], row_candid, mag, magerr, limit, magnr, band, kind, sign)
         count += 1
     if count > LONGEST_INSERTION_SORT:
-        return count, False
+        return count, False, unknown_signs, newer
     points = words[: count * WORDS].copy()
-    return choose(points, words), True
+    return choose(points, words), True, unknown_signs, newer
 
 
 @jit
@@ -281,15 +319,36 @@ def _band(fid):  # type: ignore[no-untyped-def]
 
 @jit
 def _sign(buffer, span):  # type: ignore[no-untyped-def]
-    """isdiffpos: "t" or "1" is a brightening against the reference, "f" or "0" a fading; anything else is unknown."""
-    if span < 0 or span & 0xFFFFFFFF != 1:
-        return 0
-    letter = buffer[span >> 32]
-    if letter == ord("t") or letter == ord("1"):
+    """isdiffpos in any spelling: 1 for a brightening against the reference (t, true, 1, +), -1 for a fading (f, false,
+    0, -1, -), 0 where there is none or it is not known. Capitals are as good as small letters.
+    """
+    if span < 0:
+        return 1 if span == POSITIVE else -1 if span == NEGATIVE else 0
+    start = span >> 32
+    size = span & 0xFFFFFFFF
+    if size == 1:
+        letter = buffer[start]
+        if letter == ord("t") or letter == ord("1") or letter == ord("+") or letter == ord("T"):
+            return 1
+        return -1 if letter == ord("f") or letter == ord("0") or letter == ord("-") or letter == ord("F") else 0
+    return _sign_of_word(buffer, start, size)
+
+
+@jit
+def _sign_of_word(buffer, start, size):  # type: ignore[no-untyped-def]
+    if size == 2 and buffer[start + 1] == ord("1"):
+        return 1 if buffer[start] == ord("+") else -1 if buffer[start] == ord("-") else 0
+    if size == 4 and _spells(buffer, start, b"true"):
         return 1
-    if letter == ord("f") or letter == ord("0"):
-        return -1
-    return 0
+    return -1 if size == 5 and _spells(buffer, start, b"false") else 0
+
+
+@jit
+def _spells(buffer, start, word):  # type: ignore[no-untyped-def]
+    for index, letter in enumerate(word):
+        if buffer[start + index] != letter and buffer[start + index] != letter - 32:  # small or capital
+            return False
+    return True
 
 
 @jit

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.problems import ProblemError, problem_response
+from service.errors import AlertClassifierError
 
 KeyScope = Literal["read", "write"]
 
@@ -34,7 +35,7 @@ MOST_CLIENTS: Final = 10_000
 _KEY: Final = re.compile(r"^(read|write):([0-9a-f]{64})$")
 
 
-class ApiKeyError(ValueError):
+class ApiKeyError(AlertClassifierError, ValueError):
     """An entry of api.api_keys that is not `scope:sha256hex`; it is not shown, for it may be the key itself."""
 
 

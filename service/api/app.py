@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
@@ -17,6 +17,7 @@ from service.api.access import KEY_HEADER, Access, ApiKeys
 from service.api.context import Context, Stream, in_thread
 from service.api.middleware import Admission, BodyLimit, RequestContext
 from service.api.neighbours import Neighbours
+from service.api.parameters import refuse_unknown_parameters
 from service.api.pulse import Pulse, running
 from service.config import Settings
 from service.inference.registry import ModelRegistry
@@ -59,7 +60,7 @@ def create_app(
     problems.install(app)
     openapi.install(app, keys_needed=bool(keys))
     for room in (classify, objects, models, oip, events, operations):
-        app.include_router(room.router)
+        app.include_router(room.router, dependencies=[Depends(refuse_unknown_parameters)])
     if api.metrics:
         app.include_router(operations.metrics_router)
     page.install(app, docs=api.docs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -64,9 +63,9 @@ def model(name: str, version: str, here: Here) -> Response:
 async def activate(name: str, version: str, request: Request, here: Here) -> Response:
     """Make a resident model (a shadow, or the previous one) the active one, without a gap. Needs a write key."""
     require_write(request.scope)
-    info = _resident(here, name, version)
+    _resident(here, name, version)
     try:
-        await in_thread(here.models.activate, Path(info.folder))
+        await in_thread(here.models.promote, name, version)
     except BundleError as error:
         raise ProblemError(409, "model-not-usable", str(error)) from error
     return json_response(_fields(_resident(here, name, version), Model))

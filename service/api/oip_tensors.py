@@ -15,6 +15,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from service.errors import AlertClassifierError
+
 HEADER_LENGTH: Final = "inference-header-content-length"  # bytes of JSON before the tensors' bytes
 
 BYTES: Final = "BYTES"
@@ -28,7 +30,7 @@ DTYPES: Final[dict[str, np.dtype[Any]]] = {
 Array = NDArray[Any]
 
 
-class TensorError(ValueError):
+class TensorError(AlertClassifierError, ValueError):
     """A tensor or message that breaks the protocol; `field` is its place in the request."""
 
     def __init__(self, field: str, message: str) -> None:

@@ -20,6 +20,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from service import metrics
 from service.api.context import Context, in_thread
 from service.api.operations import check_readiness
+from service.errors import AlertClassifierError
 from service.store.interface import StoredClassification, StoreUnavailableError
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class _Sample:
     latency: tuple[float, ...]  # cumulative counts per bucket
 
 
-class TooManyFollowersError(RuntimeError):
+class TooManyFollowersError(AlertClassifierError, RuntimeError):
     """Nobody else can be told the pulse now."""
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from service import __version__
+from service.errors import AlertClassifierError
 
 # Exit codes: 0 done, 1 could not (the message says what), 2 wrong usage (click's own), 130 interrupted.
 # Name -> where it is and what it is for: listed without importing any of them.
@@ -59,7 +60,7 @@ def cli(ctx: click.Context, config: Path | None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point; commands turn expected failures into one clear sentence with `explains`."""
+    """Entry point. Failures that people can mend end in one clear sentence; a traceback is a defect of ours."""
     try:
         cli.main(args=arguments, prog_name="alert-classifier", standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -67,9 +68,12 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(130)
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
         sys.exit(0)
+    except (AlertClassifierError, OSError) as error:
+        click.ClickException(str(error)).show()
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)

@@ -11,14 +11,13 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from service.cli.errors import explains
+from service.alerts import Decoder, schema_source
 from service.cli.intake import Intake
 from service.cli.report import FORMATS, Report
-from service.config import ConfigError, load_settings
-from service.inference.bundle import BundleError, default_bundle_folder, load_bundle
+from service.config import load_settings
+from service.inference.bundle import default_bundle_folder, load_bundle
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
-from service.inference.session import DeviceError
 from service.photometry import LightCurve
 
 # Light curves given to the classifier at once: enough to keep every thread busy, small enough for a live progress bar.
@@ -38,17 +37,16 @@ CHUNK: Final = 1024
     "--bundle", type=click.Path(file_okay=False, path_type=Path), help="Model bundle, instead of the configured."
 )
 @click.pass_obj
-@explains(BundleError, ConfigError, DeviceError)
 def classify(
     config: Path | None, paths: tuple[Path, ...], form: str, max_detections: int | None, bundle: Path | None
 ) -> None:
-    """Classify alert packets (.avro), folders and .tar.gz archives of them, points tables (.parquet, .csv), and tables
-    of the ATLAS forced photometry server (.txt).
+    """Classify alert packets (.avro, also packed), folders and tar archives of them, points tables (.parquet, .csv),
+    and tables of the ATLAS forced photometry server (.txt).
 
     Packets and points of one object are merged first, ATLAS photometry by position (with an object that only a points
     table brings: by name, that of the file); each object gets one line. What can't be read is reported on
-    standard error as a JSON line with source, code and message, and a summary ends it. The exit status is 0 unless
-    nothing could be read.
+    standard error as a JSON line with source, code and message, and a summary ends it. The exit status is 1 where
+    nothing could be read, and where a file or an archive was damaged or missing; packets refused one by one leave it 0.
     """
     settings = load_settings(config)
     classifier = Classifier(
@@ -57,7 +55,8 @@ def classify(
         settings.model.threads,
     )
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        intake = Intake(settings.quality, settings.store.join_radius_arcsec)
+        decoder = Decoder(schema_source(settings.kafka))
+        intake = Intake(settings.quality, settings.store.join_radius_arcsec, decoder)
         for _ in progress.track(intake.read(paths), total=len(paths), description="reading"):
             pass
         curves = intake.light_curves(max_detections)
@@ -69,7 +68,7 @@ def classify(
             progress.advance(task)
     report.end()
     click.echo(intake.summary(), err=True)
-    if not curves:
+    if not curves or intake.damaged:
         sys.exit(1)
 
 

@@ -11,13 +11,10 @@ import click
 import orjson
 from rich.table import Column, Table
 
-from service.cli.errors import explains
 from service.cli.tables import print_table
 from service.config import ConfigError, KafkaSettings, load_settings
 from service.output.dead_letter import DeadLetter, read_dead_letter_file
 from service.stream.kafka.dead_letter_topic import read_dead_letters, replay_dead_letters
-from service.stream.kafka.producer import PublishError
-from service.stream.runner import StreamError
 
 _file = click.option(
     "--file",
@@ -25,7 +22,6 @@ _file = click.option(
     help="JSON-lines file, instead of the topic.",
 )
 _code = click.option("--code", help="Only those with this reason code.")
-_explained = explains(ConfigError, StreamError, PublishError, ValueError)
 
 
 @click.group("dead-letters")
@@ -41,7 +37,6 @@ def dead_letters() -> None:
 @_code
 @click.option("--format", "form", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
 @click.pass_obj
-@_explained
 def list_(config: Path | None, file: Path | None, code: str | None, form: str) -> None:
     """One line each, and how many of each reason."""
     table = Table(Column("place", no_wrap=True), Column("when", no_wrap=True), "code", "bytes", "reason", box=None)
@@ -66,7 +61,6 @@ def list_(config: Path | None, file: Path | None, code: str | None, form: str) -
 @_file
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the message's bytes to this file.")
 @click.pass_obj
-@_explained
 def show(config: Path | None, place: str, file: Path | None, out: Path | None) -> None:
     """Everything known of the dead letter that came from PLACE (topic/partition/offset)."""
     letter = next((found for found in _letters(config, file, None) if found.place == place), None)
@@ -89,7 +83,6 @@ def show(config: Path | None, place: str, file: Path | None, out: Path | None) -
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @click.option("--topic", help="Publish there instead of where each came from.")
 @click.pass_obj
-@_explained
 def replay(config: Path | None, places: tuple[str, ...], code: str | None, everything: bool, topic: str | None) -> None:
     """Put dead letters through again: those from PLACES, those with --code, or --all."""
     if not (places or code or everything):

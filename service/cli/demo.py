@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from time import monotonic, time
@@ -16,23 +15,17 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from service.alerts import Decoder
 from service.api.app import create_app
-from service.cli.errors import explains
 from service.cli.hosting import HttpServer, listen, open_models, slow_gauges, spare_collector
-from service.config import ConfigError, LogSettings, load_settings
-from service.inference.bundle import BundleError
-from service.inference.session import DeviceError
+from service.config import LogSettings, load_settings
 from service.log import configure_logging
 from service.photometry.time import mjd_from_unix
-from service.simulate import SimulatedAlert, Sky
+from service.simulate import Sky
 from service.store import open_store
-from service.stream.accounting import Accounting
-from service.stream.batch import Batch, Message
 from service.stream.files.sinks import FileSink
-from service.stream.pipeline import Pipeline
-from service.stream.runner import Corridor
-from service.stream.service import StreamHealth
+from service.stream.pipeline import build_pipeline
+from service.stream.runner import StreamRunner
+from service.stream.simulated import SimulatedStream, SkySource
 
 # A sky of this size sends some 600 alerts on a clear night, one night in four being lost to weather: objects are seen
 # again within minutes of the demo, and their light curves grow before one's eyes.
@@ -40,70 +33,6 @@ OBJECTS: Final = 4000
 ALERTS_PER_NIGHT: Final = 400
 # Where nobody watches (a log file), a line this often is enough.
 LOG_EVERY_S: Final = 10.0
-TOPIC: Final = "simulated-night"
-
-
-class SkySource:
-    """A simulated sky as a source of the corridor, at a steady rate [alerts/s]."""
-
-    def __init__(self, alerts: Iterator[SimulatedAlert], rate: float) -> None:
-        self._alerts = alerts
-        self._rate = rate
-        self._begun = monotonic()
-        self._given = 0
-        self._paused = threading.Event()
-        self.exhausted = False
-
-    def poll(self, maximum: int, linger_s: float) -> Sequence[Message]:
-        due = int((monotonic() - self._begun) * self._rate) - self._given
-        if due < 1 or self._paused.is_set():
-            self._paused.wait(max(linger_s, 0.02))
-            return []
-        alerts = list(islice(self._alerts, min(due, maximum)))
-        self.exhausted = not alerts
-        now = time()
-        messages = [
-            Message(TOPIC, 0, self._given + number, alert.packet, timestamp=now, received=now)
-            for number, alert in enumerate(alerts)
-        ]
-        self._given += len(messages)
-        return messages
-
-    def pause(self) -> None:
-        self._paused.set()
-
-    def resume(self) -> None:
-        self._paused.clear()
-
-    def acknowledge(self, batch: Batch) -> None:
-        """A simulated night is not read twice."""
-
-    def close(self) -> None:
-        self.exhausted = True
-
-
-class SimulatedStream:
-    """The demo's corridor as the API knows a stream."""
-
-    def __init__(self, corridor: Corridor, source: SkySource) -> None:
-        self._corridor = corridor
-        self._source = source
-
-    @property
-    def accounting(self) -> Accounting:
-        return self._corridor.accounting
-
-    def health(self) -> StreamHealth:
-        reasons = [str(problem) for problem in (self._corridor.failure, self._corridor.trouble) if problem]
-        return StreamHealth(
-            ready=not reasons,
-            reasons=tuple(reasons),
-            partitions=() if self._source.exhausted else (f"{TOPIC}/0",),
-            in_flight=self.accounting.in_flight,
-            lag_messages=0,  # a simulated alert is made when it is due
-            lag_seconds=0.0,
-            last_progress=self._corridor.last_progress,
-        )
 
 
 @click.command()
@@ -114,7 +43,6 @@ class SimulatedStream:
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.pass_obj
-@explains(BundleError, ConfigError, DeviceError, ValueError)
 def demo(config: Path | None, count: int, rate: float, seed: int, port: int) -> None:
     """Send simulated nights through the true pipeline into a temporary store, and serve page, API and metrics.
 
@@ -131,13 +59,13 @@ def demo(config: Path | None, count: int, rate: float, seed: int, port: int) -> 
     sky = Sky(seed, objects=OBJECTS, nights=nights, start_mjd=start_mjd)
     with tempfile.TemporaryDirectory(prefix="alert-classifier-demo-") as folder:
         store = open_store(f"sqlite:///{folder}/demo.db")
-        pipeline = Pipeline(Decoder(), store, models, settings.quality)
+        pipeline = build_pipeline(settings, models, store)
         source = SkySource(islice(sky.alerts(), count), rate)
-        corridor = Corridor(source, pipeline, FileSink(), settings.pipeline)
-        app = create_app(settings, models, store, SimulatedStream(corridor, source))
+        runner = StreamRunner(source, pipeline, FileSink(), settings.pipeline)
+        app = create_app(settings, models, store, SimulatedStream(runner, source))
         server = HttpServer(app, settings.api, listening)
-        night = threading.Thread(target=corridor.run, name="night", daemon=True)
-        progress = threading.Thread(target=_report, args=(console, corridor, night, count), daemon=True)
+        night = threading.Thread(target=runner.run, name="night", daemon=True)
+        progress = threading.Thread(target=_report, args=(console, runner, night, count), daemon=True)
         port = listening.getsockname()[1]
         console.print(f"page     http://localhost:{port}\nAPI      http://localhost:{port}/docs")
         console.print(f"metrics  http://localhost:{port}/metrics\nCtrl-C ends it")
@@ -148,32 +76,32 @@ def demo(config: Path | None, count: int, rate: float, seed: int, port: int) -> 
                 progress.start()
                 server.serve_until_stopped()
         finally:
-            corridor.stop(drain_s=5.0)
+            runner.stop(drain_s=5.0)
             night.join()
             store.close()
-    total = corridor.accounting.total()
+    total = runner.accounting.total()
     console.print(f"ended: {total.consumed} alerts taken, {total.published} classified")
-    sys.exit(1 if corridor.failure is not None else 0)
+    sys.exit(1 if runner.failure is not None else 0)
 
 
-def _report(console: Console, corridor: Corridor, night: threading.Thread, count: int) -> None:
+def _report(console: Console, runner: StreamRunner, night: threading.Thread, count: int) -> None:
     """A progress line that renews itself, or a line now and then where nobody watches."""
     begun = monotonic()
     if not console.is_terminal:
         while night.is_alive():
-            console.print(_line(corridor, count, begun))
+            console.print(_line(runner, count, begun))
             night.join(LOG_EVERY_S)
-        console.print(_line(corridor, count, begun))
+        console.print(_line(runner, count, begun))
         return
     with Live(console=console, refresh_per_second=4) as live:
         while night.is_alive():
-            live.update(_line(corridor, count, begun))
+            live.update(_line(runner, count, begun))
             night.join(0.25)
-        live.update(Text(f"the nights are over: {corridor.accounting.total().published} alerts classified"))
+        live.update(Text(f"the nights are over: {runner.accounting.total().published} alerts classified"))
 
 
-def _line(corridor: Corridor, count: int, begun: float) -> Text:
-    total = corridor.accounting.total()
+def _line(runner: StreamRunner, count: int, begun: float) -> Text:
+    total = runner.accounting.total()
     rate = total.published / max(monotonic() - begun, 1e-3)
-    trouble = f"  waiting: {corridor.trouble}" if corridor.trouble else ""
+    trouble = f"  waiting: {runner.trouble}" if runner.trouble else ""
     return Text(f"{total.published:,} of {count:,} alerts classified, {rate:.0f}/s{trouble}")

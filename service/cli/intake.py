@@ -18,12 +18,12 @@ from service.photometry import SURVEYS_BY_POSITION, LightCurve
 from service.photometry.table import TableError, light_curves, read_points_table
 from service.store import JOIN_RADIUS_ARCSEC
 from service.store.sky import NamedPosition, Positions
-from service.stream.files.archives import TAR_SUFFIXES, ArchiveError, read_archive
+from service.stream.files.archives import PACKET_SUFFIXES, TAR_SUFFIXES, Damage, read_archive
 
 TABLE_SUFFIXES: Final = (".parquet", ".csv")
 ATLAS_SUFFIXES: Final = (".txt", ".csv", ".dat")
 _WHAT_IS_READ: Final = (
-    f" (by their endings are read: packets .avro, archives {', '.join(TAR_SUFFIXES)},"
+    f" (by their endings are read: packets {', '.join(PACKET_SUFFIXES)}, archives {', '.join(TAR_SUFFIXES)},"
     f" tables {', '.join(TABLE_SUFFIXES)})"
 )
 
@@ -34,14 +34,15 @@ class Intake:
 
     cuts: QualitySettings
     join_radius_arcsec: float = JOIN_RADIUS_ARCSEC
+    decoder: Decoder = field(default_factory=Decoder)
     packets: int = 0
     tables: int = 0
     unreadable: int = 0
+    damaged: int = 0  # of these, files and archives that could not be read; the others are packets and tables
     _curves: dict[str, LightCurve] = field(default_factory=dict)
     _newest: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)  # mjd of the last alert, its flags
     _places: dict[str, tuple[float, float]] = field(default_factory=dict)  # of objects: those of their newest alerts
     _photometry: list[Alert] = field(default_factory=list)
-    _decoder: Decoder = field(default_factory=Decoder)
 
     def read(self, paths: Sequence[Path]) -> Iterator[Path]:
         """Read each path, yielding it when done. What can't be read is reported on standard error."""
@@ -69,7 +70,7 @@ class Intake:
         return [(object_id, curve.first_detections(max_detections)) for object_id, curve in self._curves.items()]
 
     def flags(self, object_id: str) -> tuple[str, ...]:
-        """What the quality cuts say of the object's newest alert."""
+        """What the reader and the quality cuts flag in the object's newest alert."""
         return self._newest.get(object_id, (0.0, ()))[1]
 
     def summary(self) -> str:
@@ -82,21 +83,17 @@ class Intake:
         return orjson.dumps({"summary": words, **counts}).decode()
 
     def _read_packets(self, path: Path) -> None:
-        source = str(path)
-        found = False
-        try:
-            for name, raw in read_archive(path):
-                found = True
-                source = str(path / name) if path.is_dir() else f"{path}:{name}" if name != path.name else str(path)
-                for alert in self._decoder.decode_all(raw):
-                    if isinstance(alert, AlertError):
-                        self._refuse(source, alert.code, str(alert) + ("" if _holds_packets(path) else _WHAT_IS_READ))
-                    else:
-                        self._add_alert(alert)
-            if not found:
-                self._refuse(source, "no_packets", f"{path} holds no .avro file; tables are read where they are named")
-        except ArchiveError as error:
-            self._refuse(source, "unreadable_archive", str(error))
+        advice = "" if _holds_packets(path) else _WHAT_IS_READ
+        for one in read_archive(path):
+            if isinstance(one, Damage):
+                self.damaged += 1
+                self._refuse(one.source, one.code, one.message + advice)
+                continue
+            for alert in self.decoder.decode_all(one.value):
+                if isinstance(alert, AlertError):
+                    self._refuse(one.source, alert.code, str(alert) + advice)
+                else:
+                    self._add_alert(alert)
 
     def _read_table(self, path: Path) -> None:
         try:
@@ -121,7 +118,10 @@ class Intake:
         self._add(alert.object_id, alert.light_curve)
         if alert.mjd >= self._newest.get(alert.object_id, (0.0, ()))[0]:
             self._places[alert.object_id] = alert.ra, alert.dec
-            self._newest[alert.object_id] = (alert.mjd, quality_flags(failed_cuts(alert.quality, self.cuts)))
+            self._newest[alert.object_id] = (
+                alert.mjd,
+                alert.flags + quality_flags(failed_cuts(alert.quality, self.cuts)),
+            )
 
     def _add(self, object_id: str, light_curve: LightCurve) -> None:
         known = self._curves.get(object_id)
@@ -134,4 +134,4 @@ class Intake:
 
 def _holds_packets(path: Path) -> bool:
     """By its ending; any other file is tried as a packet too."""
-    return path.is_dir() or path.name.endswith((".avro", *TAR_SUFFIXES))
+    return path.is_dir() or path.name.lower().endswith(PACKET_SUFFIXES + TAR_SUFFIXES)

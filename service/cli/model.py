@@ -9,12 +9,10 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
-from service.cli.errors import explains
-from service.config import ConfigError, Device, load_settings
-from service.inference.bundle import BundleError, load_bundle
+from service.config import Device, load_settings
 from service.inference.bundle import default_bundle_folder as shipped
+from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier
-from service.inference.session import DeviceError
 
 Folder = click.Path(file_okay=False, path_type=Path)
 
@@ -28,7 +26,6 @@ def model() -> None:
 @click.argument("folder", type=Folder, required=False)
 @click.option("--card", is_flag=True, help="Print the bundle's model card too.")
 @click.pass_obj
-@explains(BundleError, ConfigError)
 def show(config: Path | None, folder: Path | None, card: bool) -> None:
     """Name, version, classes and calibration of a bundle."""
     bundle = load_bundle(_folder(config, folder))
@@ -57,7 +54,6 @@ def show(config: Path | None, folder: Path | None, card: bool) -> None:
 @click.argument("folder", type=Folder, required=False)
 @click.option("--device", type=click.Choice([*Device]), default=Device.AUTO, show_default=True)
 @click.pass_obj
-@explains(BundleError, ConfigError, DeviceError)
 def verify(config: Path | None, folder: Path | None, device: str) -> None:
     """Check a bundle's hash, manifest and graph by loading it and classifying sample light curves."""
     bundle = load_bundle(_folder(config, folder))

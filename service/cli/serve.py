@@ -10,10 +10,8 @@ from pathlib import Path
 
 import click
 
-from service.alerts import Decoder
-from service.api.access import ApiKeyError
+from service.alerts import Decoder, schema_source
 from service.api.app import create_app
-from service.cli.errors import explains
 from service.cli.hosting import (
     HttpServer,
     listen,
@@ -24,13 +22,10 @@ from service.cli.hosting import (
     store_folder,
 )
 from service.config import ConfigError, load_settings
-from service.inference.bundle import BundleError
-from service.inference.session import DeviceError
 from service.log import configure_logging
-from service.store import StoreUnavailableError, StoreVersionError, open_store
+from service.store import open_store
 from service.stream.kafka.topics import Span
-from service.stream.runner import StreamError
-from service.stream.service import StreamService, schema_source
+from service.stream.service import StreamService
 
 log = logging.getLogger(__name__)
 
@@ -64,17 +59,6 @@ class Time(click.ParamType[datetime]):
 @click.option("--host", help="Address of the HTTP API. Default: api.host.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the HTTP API. Default: api.port.")
 @click.pass_obj
-@explains(
-    ApiKeyError,
-    BundleError,
-    ConfigError,
-    DeviceError,
-    ImportError,
-    StoreUnavailableError,
-    StoreVersionError,
-    StreamError,
-    ValueError,
-)
 def serve(
     config: Path | None,
     topics: tuple[str, ...],

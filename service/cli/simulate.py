@@ -9,12 +9,11 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from service.cli.errors import explains
 from service.config import ConfigError, load_settings
 from service.simulate import BALANCED, STREAM, write_packets
 from service.simulate import simulate as simulated
 from service.simulate.packets import SCHEMA_VERSIONS
-from service.stream.kafka.producer import PublishError, publish
+from service.stream.kafka.producer import publish
 
 
 @click.command()
@@ -28,7 +27,6 @@ from service.stream.kafka.producer import PublishError, publish
 @click.option("--balanced", is_flag=True, help="All classes alike, instead of in the proportions of a stream.")
 @click.option("--schema-version", type=click.Choice(SCHEMA_VERSIONS), default=SCHEMA_VERSIONS[0], show_default=True)
 @click.pass_obj
-@explains(ConfigError, PublishError, ValueError, OSError)
 def simulate(
     config: Path | None,
     count: int,

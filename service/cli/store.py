@@ -10,17 +10,15 @@ from typing import Final
 import click
 
 from service.alerts.atlas_table import read_atlas_table
-from service.cli.errors import explains
-from service.config import ConfigError, load_settings
+from service.config import load_settings
 from service.photometry.table import TableError
 from service.photometry.time import mjd_from_unix
-from service.store import Increment, Store, StoreUnavailableError, StoreVersionError, open_store
+from service.store import Increment, Store, open_store
 
 # Tables that are joined in one transaction: it keeps new objects of the stream waiting, some 50 ms.
 IMPORT_CHUNK: Final = 100
 
 _url = click.option("--url", help="The store, instead of the configured one (store.url).")
-_explained = explains(ConfigError, ImportError, StoreUnavailableError, StoreVersionError, ValueError)
 
 
 @click.group()
@@ -31,7 +29,6 @@ def store() -> None:
 @store.command()
 @_url
 @click.pass_obj
-@_explained
 def stats(config: Path | None, url: str | None) -> None:
     """Objects, classifications and bytes at rest."""
     opened = _open(config, url)
@@ -50,7 +47,6 @@ def stats(config: Path | None, url: str | None) -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_url
 @click.pass_obj
-@_explained
 def import_atlas(config: Path | None, paths: tuple[Path, ...], url: str | None) -> None:
     """Add tables of the ATLAS forced photometry server (text, a position each) to the objects that are there.
 
@@ -95,7 +91,6 @@ def import_atlas(config: Path | None, paths: tuple[Path, ...], url: str | None) 
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_url
 @click.pass_obj
-@_explained
 def prune(config: Path | None, days: float, yes: bool, url: str | None) -> None:
     """Forget objects and photometry whose last detection is older than DAYS, with their classifications.
 

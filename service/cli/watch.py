@@ -18,9 +18,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from service.cli.errors import explains
 from service.config import ConfigError, KafkaSettings, load_settings
-from service.output.classification import decode_classification
+from service.output.avro import decode_classification
 from service.stream.kafka.client_settings import client_config
 
 POLL_S: Final = 1.0
@@ -36,7 +35,6 @@ ROWS: Final = 20
 @click.option("--min-probability", type=click.FloatRange(0, 1), default=0.0, show_default=True)
 @click.option("--format", "form", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
 @click.pass_obj
-@explains(ConfigError, httpx.HTTPError, KafkaException)
 def watch(
     config: Path | None,
     url: str | None,
@@ -48,9 +46,9 @@ def watch(
     """Show classifications as they are published, newest first, until Ctrl-C."""
     kafka = load_settings(config).kafka
     if url is not None:
-        news = _from_api(url, api_key)
+        news = _named(url, _from_api(url, api_key))
     elif kafka.bootstrap_servers:
-        news = _from_topic(kafka)
+        news = _named(kafka.bootstrap_servers, _from_topic(kafka))
     else:
         raise ConfigError("there is nothing to watch: give --url, or set kafka.bootstrap_servers")
     chosen = (
@@ -70,6 +68,14 @@ def watch(
                 rows.appendleft(each)
             else:  # nothing more at the moment
                 live.update(_table(rows), refresh=True)
+
+
+def _named(where: str, news: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """`news`; where they can't be had, one sentence says from where."""
+    try:
+        yield from news
+    except (httpx.HTTPError, httpx.InvalidURL, KafkaException) as error:
+        raise click.ClickException(f"nothing can be read from {where}: {error}") from error
 
 
 def _from_api(url: str, api_key: str | None) -> Iterator[dict[str, Any]]:

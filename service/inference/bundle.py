@@ -13,6 +13,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from service.errors import AlertClassifierError
 from service.inference.batching import fill_up
 from service.inference.manifest import Manifest
 from service.inference.preprocessing.registry import BATCHED, PREPROCESSINGS, READS
@@ -27,7 +28,7 @@ METRICS: Final = "metrics.json"
 SHIPPED: Final = "alert-clr"  # the default bundle, a folder in service/bundles
 
 
-class BundleError(ValueError):
+class BundleError(AlertClassifierError, ValueError):
     """A bundle that can't be served; the message names the folder, the file and the field."""
 
 
@@ -69,12 +70,14 @@ class Bundle:
         return known
 
 
-def load_bundle(folder: Path) -> Bundle:
-    """Read a bundle and check its hash; opening it as a `Classifier` checks the graph too.
+def load_bundle(folder: Path | None = None) -> Bundle:
+    """Read a bundle, the shipped one unless `folder` says another, and check its hash; opening it as a `Classifier`
+    checks the graph too.
 
     Raises BundleError where a file is missing, the manifest has a wrong field, the preprocessing is not known, or the
     model is not the one that the manifest was written for.
     """
+    folder = folder or default_bundle_folder()
     if not folder.is_dir():
         raise BundleError(f"the model bundle {folder} is not a folder")
     manifest = _manifest(folder)
@@ -98,11 +101,6 @@ def load_bundle(folder: Path) -> Bundle:
     if not isinstance(metrics, dict):
         raise BundleError(f"{METRICS} of {folder} must hold a JSON object")
     return Bundle(folder, manifest, graph, card, metrics)
-
-
-def default_bundle() -> Bundle:
-    """The bundle that is shipped with the service."""
-    return load_bundle(default_bundle_folder())
 
 
 def default_bundle_folder() -> Path:

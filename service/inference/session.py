@@ -11,6 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.config import Device
+from service.errors import AlertClassifierError
 from service.inference.bundle import MODEL, Bundle, BundleError
 from service.inference.stochastic import draw_all
 
@@ -34,7 +35,7 @@ _NUMPY_TYPES: Final = {
 }
 
 
-class DeviceError(RuntimeError):
+class DeviceError(AlertClassifierError, RuntimeError):
     """The device that was asked for is not there."""
 
 

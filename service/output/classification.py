@@ -1,58 +1,88 @@
-"""The published message: one classifier version's answer to one alert, as `schemas/classification.avsc` tells."""
+"""The published message: one classifier version's answer to one alert (`schemas/classification.avsc`)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from time import time
-from typing import Any, Final
+from typing import Final, Self
 
+from service.alerts.alert import Alert
 from service.alerts.quality import quality_flags
 from service.inference.prediction import Prediction
-from service.output.avro import SingleObject
+from service.photometry import SURVEYS_BY_POSITION
 from service.photometry.time import unix_from_mjd
-from service.store.interface import StoredClassification
-from service.stream.batch import Item
-
-CLASSIFICATION: Final = SingleObject("classification")
+from service.store.interface import StoredClassification, StoredObject
 
 MICROSECONDS: Final = 1_000_000
 
 
-def decode_classification(message: bytes) -> dict[str, Any]:
-    """The fields of a published message; timestamps as datetimes in UTC. Raises SchemaMismatchError."""
-    return CLASSIFICATION.decode(message)
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an answer is about: the alert, or the object that photometry by position has joined.
+
+    `mjd` [days, UTC] is the epoch that the answer speaks for; ra, dec [deg, ICRS]. `flags`
+    tell what the alert's reader did not understand.
+    """
+
+    object_id: str
+    candid: int
+    survey: str
+    mjd: float
+    ra: float
+    dec: float
+    flags: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, alert: Alert, stored: StoredObject | None = None) -> Self:
+        """An alert is its own subject. Photometry by position takes that of `stored`, the object that it has joined,
+        at its newest point: dated by the photometry, the answer would stand behind those to earlier alerts.
+        """
+        if stored is not None and alert.survey in SURVEYS_BY_POSITION and len(stored.light_curve):
+            newest = float(stored.light_curve.mjd[-1])
+            return cls(stored.object_id, alert.candid, alert.survey, newest, stored.ra, stored.dec, alert.flags)
+        return cls(alert.object_id, alert.candid, alert.survey, alert.mjd, alert.ra, alert.dec, alert.flags)
 
 
-def document(item: Item, prediction: Prediction) -> dict[str, Any]:
-    """`prediction` for the alert of `item` as the schema's fields, JSON-able; timestamps in microseconds since 1970."""
-    alert, message = item.alert, item.message
-    assert alert is not None
-    return {
-        "object_id": alert.object_id,
-        "candid": alert.candid,
-        "survey": alert.survey,
-        "mjd": alert.mjd,
-        "ra": alert.ra,
-        "dec": alert.dec,
-        **prediction.fields(),
-        "flags": [*prediction.flags, *quality_flags(item.flags)],
-        "observed": round(unix_from_mjd(alert.mjd) * MICROSECONDS),
-        "broker_timestamp": None if message.timestamp is None else round(message.timestamp * MICROSECONDS),
-        "received": round(message.received * MICROSECONDS),
-        "published": round(time() * MICROSECONDS),
+def classification(
+    subject: Subject,
+    prediction: Prediction,
+    *,
+    received: float,
+    broker_timestamp: float | None = None,
+    failed_cuts: Sequence[str] = (),
+    active: bool = True,
+) -> StoredClassification:
+    """`prediction` as it is published and kept now. `received` and `broker_timestamp` in seconds since 1970.
+
+    Its `document` holds the schema's fields, JSON-able, times in microseconds since 1970. `active` is False for the
+    answer of a shadow bundle.
+    """
+    published = round(time() * MICROSECONDS)
+    fields = prediction.fields()
+    document = {
+        "object_id": subject.object_id,
+        "candid": subject.candid,
+        "survey": subject.survey,
+        "mjd": subject.mjd,
+        "ra": subject.ra,
+        "dec": subject.dec,
+        **fields,
+        "flags": [*prediction.flags, *subject.flags, *quality_flags(failed_cuts)],
+        "observed": round(unix_from_mjd(subject.mjd) * MICROSECONDS),
+        "broker_timestamp": None if broker_timestamp is None else round(broker_timestamp * MICROSECONDS),
+        "received": round(received * MICROSECONDS),
+        "published": published,
     }
-
-
-def stored(document: dict[str, Any], prediction: Prediction, *, active: bool = True) -> StoredClassification:
-    """`document` as the store keeps it."""
     return StoredClassification(
-        object_id=document["object_id"],
-        candid=document["candid"],
-        classifier=document["classifier"],
-        version=document["version"],
-        mjd=document["mjd"],
-        published_at=document["published"] / MICROSECONDS,
-        top_class=document["top_class"],
-        top_probability=document["top_probability"],
+        object_id=subject.object_id,
+        candid=subject.candid,
+        classifier=prediction.classifier,
+        version=prediction.version,
+        mjd=subject.mjd,
+        published_at=published / MICROSECONDS,
+        top_class=fields["top_class"],
+        top_probability=fields["top_probability"],
         document=document,
         active=active,
         embedding=prediction.embedding,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
@@ -13,11 +13,15 @@ from typing import Final
 import orjson
 
 from service import __version__
+from service.errors import AlertClassifierError
 from service.output.avro import SingleObject
 from service.output.classification import MICROSECONDS
-from service.stream.batch import DeadLettered, Message
 
-DEAD_LETTER: Final = SingleObject("dead_letter")
+DEAD_LETTER: Final = SingleObject("dead_letter", former=("dead_letter_1",))
+
+
+class DeadLetterError(AlertClassifierError, ValueError):
+    """What should be a dead letter in a file is none; the message names the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +34,12 @@ class DeadLetter:
     timestamp: float | None
     code: str
     message: str
-    service_version: str
-    refused: float
     key: bytes | None
     size: int
     value: bytes
-
-    @classmethod
-    def of(cls, source: Message, why: DeadLettered) -> DeadLetter:
-        return cls(
-            topic=source.topic,
-            partition=source.partition,
-            offset=source.offset,
-            timestamp=source.timestamp,
-            code=why.code,
-            message=why.message,
-            service_version=__version__,
-            refused=time(),
-            key=source.key,
-            size=len(source.value),
-            value=source.value,
-        )
+    service_version: str = __version__
+    refused: float = field(default_factory=time)
+    record: int = 1
 
     @property
     def truncated(self) -> bool:
@@ -58,8 +47,8 @@ class DeadLetter:
 
     @property
     def place(self) -> str:
-        """`topic/partition/offset`, unique: the name by which people ask for a dead letter."""
-        return f"{self.topic}/{self.partition}/{self.offset}"
+        """`topic/partition/offset`, of a message's second record on with `#2`: unique, and what people ask by."""
+        return f"{self.topic}/{self.partition}/{self.offset}" + (f"#{self.record}" if self.record > 1 else "")
 
     def encode(self, keep: int | None = None) -> bytes:
         """As a message of the dead-letter topic, with at most the first `keep` bytes of the value."""
@@ -76,6 +65,7 @@ class DeadLetter:
                 "key": self.key,
                 "size": self.size,
                 "value": self.value[:keep],
+                "record": self.record,
             }
         )
 
@@ -102,11 +92,12 @@ class DeadLetter:
             "key": None if self.key is None else self.key.decode("utf-8", "backslashreplace"),
             "size": self.size,
             "value": base64.b64encode(self.value).decode(),
+            "record": self.record,
         }
 
     @classmethod
     def from_json(cls, fields: dict[str, object]) -> DeadLetter:
-        """Inverse of `as_json`. Raises ValueError."""
+        """Inverse of `as_json`. Raises DeadLetterError."""
         try:
             timestamp, key = fields["timestamp"], fields["key"]
             return cls(
@@ -119,17 +110,17 @@ class DeadLetter:
                 }
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(f"not a dead letter: {error!r}") from error
+            raise DeadLetterError(f"not a dead letter: {error!r}") from error
 
 
 def read_dead_letter_file(path: Path) -> Iterator[DeadLetter]:
-    """The dead letters of a JSON-lines file, oldest first. Raises ValueError naming the line."""
+    """The dead letters of a JSON-lines file, oldest first. Raises DeadLetterError naming the line."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 yield DeadLetter.from_json(orjson.loads(line))
             except ValueError as error:
-                raise ValueError(f"line {number} of {path}: {error}") from error
+                raise DeadLetterError(f"line {number} of {path}: {error}") from error
 
 
 def _iso(seconds: float) -> str:

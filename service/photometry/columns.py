@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from service.errors import AlertClassifierError
 from service.photometry.bands import BAND_CODES, SURVEY_CODES
 from service.photometry.lightcurve import POINT, Kind
 
@@ -34,7 +35,7 @@ KIND_NAMES: Final[dict[str, int]] = {kind.name.lower(): int(kind) for kind in Ki
 _CODES: Final = {"band": BAND_CODES, "survey": SURVEY_CODES}
 
 
-class ColumnError(ValueError):
+class ColumnError(AlertClassifierError, ValueError):
     """`column` holds what can't be; `row` counts from 0; `reason` reads on from the column's name."""
 
     def __init__(self, column: str, row: int, reason: str) -> None:

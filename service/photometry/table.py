@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from service.errors import AlertClassifierError
 from service.photometry.bands import SURVEYS
 from service.photometry.columns import ColumnError, codes, points_from_columns
 from service.photometry.lightcurve import LightCurve
@@ -29,7 +30,7 @@ OPTIONAL: Final = {
 }
 
 
-class TableError(ValueError):
+class TableError(AlertClassifierError, ValueError):
     """A points table that can't be read; the message names the column."""
 
 

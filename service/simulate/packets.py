@@ -15,8 +15,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import SimulationError
 from service.photometry.flux import AB_ZERO_POINT_UJY, magnitude_from_flux
-from service.photometry.time import JD_MINUS_MJD
+from service.photometry.time import JD_OF_MJD_ZERO
 from service.simulate.avro import Column, Container, RecordEncoder, Schema, string, varint
 from service.simulate.cadence import EXPOSURE_SECONDS
 from service.simulate.cutouts import Cutouts
@@ -40,10 +41,10 @@ _Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]  # rows and exposures of some
 def read_schema(version: str = "4.02") -> Schema:
     """The Avro schema of a version. 3.3 differs by having no fp_hists and null as the second branch of its unions.
 
-    Raises ValueError on a version that isn't simulated.
+    Raises SimulationError on a version that isn't simulated.
     """
     if version not in SCHEMA_VERSIONS:
-        raise ValueError(f"schema version {version!r} can't be simulated; there are {', '.join(SCHEMA_VERSIONS)}")
+        raise SimulationError(f"schema version {version!r} can't be simulated; there are {', '.join(SCHEMA_VERSIONS)}")
     schema: Schema = json.loads(resources.files(__package__).joinpath("ztf-4.02.avsc").read_text())
     return schema if version == "4.02" else _as_version_3(schema)
 
@@ -75,7 +76,7 @@ class PacketWriter:
         rows, when = np.nonzero(history == DETECTION)
         limit_rows, limit_when = np.nonzero(history == LIMIT)
         cells = np.full(history.shape, b"", dtype=object)
-        self._fill(cells, self._previous, rows, when, _detections(field, (rows, start + when)))
+        self._fill(cells, self._previous, rows, when, _previous_detections(field, (rows, start + when)))
         self._fill(cells, self._previous, limit_rows, limit_when, _limits(field, (limit_rows, start + limit_when)))
         forced = np.full(history.shape, b"", dtype=object)
         if self._forced is not None:
@@ -174,7 +175,7 @@ def _image(field: Field, pairs: _Pairs) -> dict[str, Any]:
     night, fraction = tick // 100_000 - _FIRST_NIGHT, tick % 100_000
     seeing = exposures["seeing"][when]
     return {
-        "jd": np.round(exposures["mjd"][when] + JD_MINUS_MJD, 7),
+        "jd": np.round(exposures["mjd"][when] + JD_OF_MJD_ZERO, 7),
         "fid": exposures["band"][when].astype(np.int64) + 1,
         "pid": ((night * 100_000 + fraction) * 100 + channel) * 100 + 15,
         "diffmaglim": exposures["limit"][when],
@@ -273,6 +274,18 @@ def _detections(field: Field, pairs: _Pairs) -> dict[str, Column]:
     return columns | _reference(field, pairs)
 
 
+def _previous_detections(field: Field, pairs: _Pairs) -> dict[str, Column]:
+    """Columns of detections in `prv_candidates`: as `_detections`, but for those of the alert's own night the survey
+    writes 1 and 0 where it writes t and f for all others.
+    """
+    columns = _detections(field, pairs)
+    night = field.exposures["tick"] // 100_000
+    sign = columns["isdiffpos"]
+    assert isinstance(sign, np.ndarray)
+    same_night = (night == night[-1])[pairs[1]]
+    return columns | {"isdiffpos": np.where(same_night, np.where(sign == b"t", b"1", b"0"), sign).astype("S1")}
+
+
 def _candidates(field: Field, pairs: _Pairs) -> dict[str, Column]:
     """Columns that only `candidate` has, and those that differ there."""
     rows, when = pairs
@@ -293,7 +306,7 @@ def _candidates(field: Field, pairs: _Pairs) -> dict[str, Column]:
         "ssnamenr": np.where(moving, b"simulated", b"null"),
         "ndethist": objects["earlier"] + detected.sum(axis=1),
         "ncovhist": 3 * objects["earlier"] + (field.measured["status"] > 0).sum(axis=1) + 400,
-        "jdstarthist": np.round(_first_detected(field) + JD_MINUS_MJD, 7),
+        "jdstarthist": np.round(_first_detected(field) + JD_OF_MJD_ZERO, 7),
         "jdendhist": jd,
         "tooflag": 0,
         "nmtchps": 3 + objects["number"] % 17,
@@ -350,9 +363,14 @@ def _forced(field: Field, pairs: _Pairs, failed: bool) -> dict[str, Column]:
             "adpctdif2": 0.08,
             "forcediffimflux": _FAILED if failed else measured["forced"] * per_dn,
             "forcediffimfluxunc": _FAILED if failed else measured["sigma"] * per_dn,
-            "procstatus": "61" if failed else "0",
+            "procstatus": _why_failed(measured["noise"][:, 4]) if failed else "0",
         }
     )
+
+
+def _why_failed(noise: NDArray[np.float64]) -> NDArray[np.bytes_]:
+    """procstatus of failed measurements: mostly 61, as in real packets, now and then 55 or 56."""
+    return np.select([noise > 1.6, noise < -1.6], [b"55", b"56"], b"61").astype("S2")
 
 
 def _reference_image(image: Mapping[str, Any]) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from service.errors import SimulationError
 from service.simulate import periodic, stochastic, transients
 from service.simulate.sources import Model
 
@@ -48,12 +49,12 @@ BALANCED: Final[Mapping[str, float]] = dict.fromkeys(MODELS, 1.0)
 
 
 def checked(weights: Mapping[str, float]) -> Mapping[str, float]:
-    """`weights` if they can be drawn from. Raises ValueError that names the class at fault."""
+    """`weights` if they can be drawn from. Raises SimulationError that names the class at fault."""
     for name, weight in weights.items():
         if name not in MODELS:
-            raise ValueError(f"class {name!r} can't be simulated; the classes are {', '.join(MODELS)}")
+            raise SimulationError(f"class {name!r} can't be simulated; the classes are {', '.join(MODELS)}")
         if not 0 <= weight < float("inf"):
-            raise ValueError(f"weight of class {name} is {weight}: it must be finite and not negative")
+            raise SimulationError(f"weight of class {name} is {weight}: it must be finite and not negative")
     if sum(weights.values()) <= 0:
-        raise ValueError("no class has a positive weight")
+        raise SimulationError("no class has a positive weight")
     return weights

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import SimulationError
 from service.simulate.cadence import plan
 from service.simulate.cutouts import make_pool
 from service.simulate.field import CLASSES, Field, populate, strays
@@ -56,7 +57,7 @@ class Sky:
 
     weights: relative numbers per class (`population.STREAM` or `BALANCED`, or any of one's own). bogus, solar_system:
     fractions of the alerts that are artefacts and asteroids. The same arguments give the same bytes. Memory does not
-    grow with the number of alerts. Raises ValueError that names the argument at fault.
+    grow with the number of alerts. Raises SimulationError that names the argument at fault.
     """
 
     def __init__(
@@ -72,13 +73,13 @@ class Sky:
         schema_version: str = "4.02",
     ) -> None:
         if objects < 1 or nights < 1:
-            raise ValueError(f"objects and nights must be at least 1, not {objects} and {nights}")
+            raise SimulationError(f"objects and nights must be at least 1, not {objects} and {nights}")
         if not (bogus >= 0 and solar_system >= 0 and bogus + solar_system < 1):
-            raise ValueError(
+            raise SimulationError(
                 f"bogus {bogus} and solar_system {solar_system} must be fractions that leave some for stars"
             )
         if objects > _FIELDS * _OBJECT_NUMBERS:
-            raise ValueError(f"objects must be at most {_FIELDS * _OBJECT_NUMBERS}")
+            raise SimulationError(f"objects must be at most {_FIELDS * _OBJECT_NUMBERS}")
         self.seed, self.start_mjd = seed, start_mjd
         self._weights = checked(weights)
         self._stray_share = np.array([bogus, solar_system]) / (1 - bogus - solar_system)
@@ -150,14 +151,14 @@ class Sky:
 def simulate(alerts: int, seed: int = 0, **sky: Any) -> Iterator[SimulatedAlert]:
     """`alerts` alerts in time order, about one night of a sky of fitting size; keyword arguments as of `Sky`.
 
-    Raises ValueError when the sky gave fewer, which takes unusual weights or a small `objects`.
+    Raises SimulationError when the sky gave fewer, which takes unusual weights or a small `objects`.
     """
     given = 0
     for alert in islice(Sky(seed, **({"objects": max(400, 4 * alerts), "nights": 60} | sky)).alerts(), alerts):
         given += 1
         yield alert
     if given < alerts:
-        raise ValueError(
+        raise SimulationError(
             f"the sky gave only {given} of {alerts} alerts: raise objects ({sky.get('objects')}) or nights"
         )
 

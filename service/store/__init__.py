@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from service.errors import AlertClassifierError
 from service.store.interface import (
     Increment,
     Sort,
@@ -34,13 +35,17 @@ __all__ = [
 ]
 
 
+class StoreUrlError(AlertClassifierError, ValueError):
+    """A store.url that names no store."""
+
+
 def open_store(url: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True) -> Store:
     """The store at `url`: `sqlite:///PATH`, `sqlite://` (temporary, for trials and tests) or `postgresql://...`.
 
     `sqlite:///var/x.db` is relative to the working directory, `sqlite:////var/x.db` absolute. Photometry by position
     joins objects within `join_radius_arcsec` (0: none). Without `create` a store that is not there is not made either.
-    Raises ValueError on any other url, StoreUnavailableError where SQLite's file can't be opened (PostgreSQL may come
-    up later), ImportError naming the extra that is not installed.
+    Raises StoreUrlError on any other url, StoreUnavailableError where SQLite's file can't be opened (PostgreSQL may
+    come up later), and MissingExtraError where PostgreSQL's is not installed.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite":
@@ -52,7 +57,7 @@ def open_store(url: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, crea
         from service.store.postgres.store import PostgresStore  # an optional extra
 
         return PostgresStore(url, join_radius_arcsec, create=create)
-    raise ValueError(f"store url {_without_password(url)!r} is neither sqlite:///PATH nor postgresql://...")
+    raise StoreUrlError(f"store url {_without_password(url)!r} is neither sqlite:///PATH nor postgresql://...")
 
 
 def _without_password(url: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import AlertClassifierError
 from service.photometry import LightCurve
 from service.store.sky import Cone
 
@@ -18,11 +19,11 @@ _NEVER_STORED: Final = re.compile("[\0\ud800-\udfff]")
 Sort = Literal["newest", "most_probable"]
 
 
-class StoreUnavailableError(RuntimeError):
+class StoreUnavailableError(AlertClassifierError, RuntimeError):
     """The store can't be reached or can't write (server down, disk full): try again later, nothing was written."""
 
 
-class StoreVersionError(RuntimeError):
+class StoreVersionError(AlertClassifierError, RuntimeError):
     """The store was made by a newer version of the service than this one."""
 
 

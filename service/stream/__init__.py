@@ -1,1 +1,1 @@
-"""Sources, sinks, the corridor between them, and the stream as a service: start reading at `service` and `corridor`."""
+"""Sources, sinks, the steps between them, and the stream as a service: start reading at `service` and `runner`."""

@@ -1,4 +1,7 @@
-"""Every message is accounted for: consumed = published + filtered + dead-lettered (+ returned + in flight)."""
+"""Every message is accounted for: consumed = published + filtered + dead-lettered (+ returned + in flight).
+
+Offsets that were passed over without a message are `skipped`, by reason: with them every offset has its account.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service import metrics
-from service.stream.batch import Batch, DeadLettered, Filtered, Place, Published, Returned
+from service.stream.batch import Batch, DeadLettered, Filtered, Partition, Published, Returned
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +26,7 @@ class Account:
     filtered: Counter[str] = field(default_factory=Counter)
     dead_lettered: Counter[str] = field(default_factory=Counter)
     returned: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
 
     @property
     def settled(self) -> int:
@@ -38,7 +42,7 @@ class Accounting:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._accounts: dict[Place, Account] = {}
+        self._accounts: dict[Partition, Account] = {}
         self._under_way: dict[int, Batch] = {}
 
     def take(self, batch: Batch) -> None:
@@ -53,7 +57,7 @@ class Accounting:
 
     def settle(self, batch: Batch) -> None:
         """A batch has arrived: every outcome is acknowledged."""
-        outcomes = Counter((item.message.place, _outcome(item.outcome)) for item in batch.items)
+        outcomes = Counter((item.message.topic_partition, _outcome(item.outcome)) for item in batch.items)
         with self._lock:
             del self._under_way[id(batch)]
             for (place, (kind, reason)), count in outcomes.items():
@@ -72,6 +76,12 @@ class Accounting:
                     account.returned += count
                     metrics.RETURNED.labels(*labels).inc(count)
         metrics.IN_FLIGHT.dec(len(batch))
+
+    def skip(self, place: Partition, reason: str, count: int) -> None:
+        """`count` offsets were passed over, for a `reason` of `service.stream.kafka.assignment`."""
+        with self._lock:
+            self._accounts.setdefault(place, Account()).skipped[reason] += count
+            metrics.SKIPPED.labels(*_labels(place), reason).inc(count)
 
     def closes(self) -> bool:
         """Whether every consumed message is settled or under way; if not, says loudly which partition has a gap."""
@@ -97,6 +107,7 @@ class Accounting:
                 whole.filtered += account.filtered
                 whole.dead_lettered += account.dead_lettered
                 whole.returned += account.returned
+                whole.skipped += account.skipped
         return whole
 
     def view(self) -> dict[str, Any]:
@@ -110,13 +121,13 @@ class Accounting:
             ]
         return {"closes": closes, **_numbers(self.total(), sum(in_flight.values())), "partitions": partitions}
 
-    def _in_flight(self) -> Counter[Place]:
-        counts: Counter[Place] = Counter()
+    def _in_flight(self) -> Counter[Partition]:
+        counts: Counter[Partition] = Counter()
         for batch in self._under_way.values():
             counts += batch.count()
         return counts
 
-    def _gaps(self) -> dict[Place, int]:
+    def _gaps(self) -> dict[Partition, int]:
         in_flight = self._in_flight()
         return {
             place: account.consumed - account.settled - in_flight[place] for place, account in self._accounts.items()
@@ -138,9 +149,10 @@ def _numbers(account: Account, in_flight: int) -> dict[str, Any]:
         "filtered": dict(account.filtered),
         "dead_lettered": dict(account.dead_lettered),
         "returned": account.returned,
+        "skipped": dict(account.skipped),
         "in_flight": in_flight,
     }
 
 
-def _labels(place: Place) -> tuple[str, str]:
+def _labels(place: Partition) -> tuple[str, str]:
     return place[0], str(place[1])

@@ -1,19 +1,20 @@
-"""What walks the corridor: a message from a source, and the batch of items that it becomes."""
+"""What walks through the pipeline: messages from a source, and the batch of items that they become."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from time import perf_counter
-from typing import Any
+from dataclasses import dataclass
 
 from service.alerts.alert import Alert
 from service.inference.prediction import Prediction
+from service.output.classification import Subject
+from service.output.dead_letter import DeadLetter
 from service.photometry import LightCurve
+from service.store.interface import StoredClassification
 
 # (topic, partition); for an archive (its path, 0)
-Place = tuple[str, int]
+Partition = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class Message:
 
     `timestamp` is the broker's (None where there is none), `received` ours, both in seconds since 1970. `offset` counts
     within (topic, partition). `epoch` tells apart successive assignments of a partition to this
-    replica: what an earlier assignment brought must not be committed under a later one.
+    replica: what an earlier assignment brought must not be committed under a later one. `record` counts the records of
+    a message that holds several; `value` is then a container file of this one.
     """
 
     topic: str
@@ -33,20 +35,24 @@ class Message:
     timestamp: float | None = None
     received: float = 0.0
     epoch: int = 0
+    record: int = 1
 
     @property
-    def place(self) -> Place:
+    def topic_partition(self) -> Partition:
         return self.topic, self.partition
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A classification, ready to be sent: `value` is the encoded message, `key` the object's identifier."""
+    """A classification, and `value`, the message that carries it."""
 
-    key: bytes
+    classification: StoredClassification
     value: bytes
-    prediction: Prediction
-    document: dict[str, Any]
+
+    @property
+    def key(self) -> bytes:
+        """By it Kafka keeps the answers to one object in order."""
+        return self.classification.object_id.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +80,15 @@ Outcome = Published | Filtered | DeadLettered | Returned
 
 @dataclass(slots=True)
 class Item:
-    """One message on its way; each step fills in the next field, and `outcome` ends the way."""
+    """One message on its way; each step fills in the next field, and `outcome` ends the way.
+
+    `alert` stays as it came; `subject` is what the answer is about.
+    """
 
     message: Message
     alert: Alert | None = None
-    flags: tuple[str, ...] = ()
+    failed_cuts: tuple[str, ...] = ()
+    subject: Subject | None = None
     light_curve: LightCurve | None = None
     prediction: Prediction | None = None
     shadows: tuple[Prediction, ...] = ()
@@ -90,7 +100,6 @@ class Batch:
     """Messages that walk together, in the order in which they came."""
 
     items: list[Item]
-    begun: float = field(default_factory=perf_counter)
 
     @classmethod
     def of(cls, messages: Iterable[Message]) -> Batch:
@@ -105,18 +114,40 @@ class Batch:
             if isinstance(item.outcome, Published):
                 yield item, item.outcome
 
-    def count(self) -> Counter[Place]:
-        """Messages per place."""
-        return Counter(item.message.place for item in self.items)
+    def dead_letters(self) -> Iterator[DeadLetter]:
+        """What is put aside of the messages that could not be decoded or classified."""
+        for item in self.items:
+            if isinstance(item.outcome, DeadLettered):
+                yield dead_letter(item.message, item.outcome)
 
-    def next_offsets(self) -> dict[tuple[Place, int], int]:
-        """(place, epoch) -> the offset behind the last message."""
-        ends: dict[tuple[Place, int], int] = defaultdict(int)
+    def count(self) -> Counter[Partition]:
+        """Messages per partition."""
+        return Counter(item.message.topic_partition for item in self.items)
+
+    def next_offsets(self) -> dict[tuple[Partition, int], int]:
+        """(partition, epoch) -> the offset behind the last message."""
+        ends: dict[tuple[Partition, int], int] = defaultdict(int)
         for item in self.items:
             message = item.message
-            which = message.place, message.epoch
+            which = message.topic_partition, message.epoch
             ends[which] = max(ends[which], message.offset + 1)
         return dict(ends)
 
     def __len__(self) -> int:
         return len(self.items)
+
+
+def dead_letter(message: Message, why: DeadLettered) -> DeadLetter:
+    """What is put aside of a refused message."""
+    return DeadLetter(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        record=message.record,
+        timestamp=message.timestamp,
+        code=why.code,
+        message=why.message,
+        key=message.key,
+        size=len(message.value),
+        value=message.value,
+    )

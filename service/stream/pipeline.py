@@ -1,29 +1,31 @@
-"""The corridor's steps, from bytes to classifications, each callable in a test with no Kafka near.
+"""The steps from bytes to classifications, each callable in a test with no Kafka near.
 
 A batch walks them in order: decode, cut, merge, classify, encode, record. A step that fails for one alert ends the way
-of that alert alone; a step that can't be taken now (store or schema registry away) raises one of `TEMPORARY` and may be
+of that alert only; a step that can't be taken now (store or schema registry away) raises one of `TEMPORARY` and may be
 taken again later: every step is idempotent.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
 from service.alerts.alert import Alert, AlertError
+from service.alerts.decode import Decoder as AlertDecoder
 from service.alerts.quality import NO_USABLE_PHOTOMETRY, failed_cuts
-from service.alerts.schemas import SchemaSourceUnavailableError
-from service.config import QualitySettings
+from service.alerts.schemas import SchemaSourceUnavailableError, schema_source
+from service.config import QualitySettings, Settings
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.inference.registry import Residents
 from service.metrics import stage
-from service.output.classification import CLASSIFICATION, document, stored
-from service.photometry import SURVEYS_BY_POSITION
+from service.output.avro import CLASSIFICATION
+from service.output.classification import Subject, classification
+from service.photometry import SURVEYS_BY_POSITION, LightCurve
 from service.store.interface import Increment, Store, StoredClassification, StoredObject, StoreUnavailableError
-from service.stream.batch import Batch, DeadLettered, Filtered, Item, Published
+from service.stream.batch import Batch, DeadLettered, Filtered, Item, Message, Published
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,10 @@ class Decoder(Protocol):
     """What the pipeline asks of `service.alerts.Decoder`."""
 
     def decode_many(self, raws: Sequence[bytes]) -> list[Alert | AlertError]: ...
+
+    def holds_many(self, raw: bytes) -> bool: ...
+
+    def split(self, raw: bytes) -> Iterable[bytes]: ...
 
 
 class Models(Protocol):
@@ -62,6 +68,17 @@ class Pipeline:
         self._quality = quality
         self._max_message_bytes = max_message_bytes
 
+    def take(self, messages: Iterable[Message]) -> Batch:
+        """Messages -> a batch with an item for each alert: a message may hold several, and each goes its own way."""
+        items = []
+        for message in messages:
+            if self._decoder.holds_many(message.value):
+                records = enumerate(self._decoder.split(message.value), 1)
+                items += [Item(replace(message, value=value, record=number)) for number, value in records]
+            else:
+                items.append(Item(message))
+        return Batch(items)
+
     def decode(self, batch: Batch) -> None:
         """Bytes -> alerts."""
         with stage("decode"):
@@ -79,42 +96,36 @@ class Pipeline:
 
     def cut(self, batch: Batch) -> None:
         """Alerts that fail a quality cut are flagged, or left out before they take up any state."""
-        drop = self._quality.action == "drop"
-        for item in batch.open():
-            assert item.alert is not None
-            if not len(item.alert.light_curve):  # photometry by position; an alert has at least its own detection
-                item.outcome = Filtered(NO_USABLE_PHOTOMETRY)
-                continue
-            failed = failed_cuts(item.alert.quality, self._quality)
-            if failed and drop:
-                item.outcome = Filtered(failed[0])
-            else:
-                item.flags = failed
+        with stage("cut"):
+            drop = self._quality.action == "drop"
+            for item in batch.open():
+                assert item.alert is not None
+                if not len(item.alert.light_curve):  # photometry by position; an alert has at least its own detection
+                    item.outcome = Filtered(NO_USABLE_PHOTOMETRY)
+                    continue
+                item.failed_cuts = failed_cuts(item.alert.quality, self._quality)
+                if item.failed_cuts and drop:
+                    item.outcome = Filtered(item.failed_cuts[0])
 
     def merge(self, batch: Batch) -> None:
         """Alerts -> the light curves of their objects as known at each of them.
 
-        Photometry by position comes behind the alerts of its batch, and goes on as an alert of what it has joined.
+        Photometry by position comes behind the alerts of its batch: it joins what they have brought.
         """
         with stage("merge"):
             items = batch.open()
-            alerts = [item for item in items if not _came_by_position(item)]
-            merged = isolate(lambda part: self._store.merge([_increment(item) for item in part]), alerts)
-            for item, known in zip(alerts, merged, strict=True):
-                if isinstance(known, Exception):
-                    item.outcome = _dead_letter(known, "merge_failed")
-                else:
-                    item.light_curve = known.light_curve
-            if len(alerts) < len(items):
-                self._join([item for item in items if _came_by_position(item)])
+            self._merge(self._store.merge, [item for item in items if not came_by_position(item.alert)])
+            self._merge(self._store.join, [item for item in items if came_by_position(item.alert)])
 
-    def _join(self, items: Sequence[Item]) -> None:
-        joined = isolate(lambda part: self._store.join([_increment(item) for item in part]), items)
-        for item, thing in zip(items, joined, strict=True):
-            if isinstance(thing, Exception):
-                item.outcome = _dead_letter(thing, "merge_failed")
+    def _merge(self, step: Callable[[Sequence[Increment]], list[StoredObject]], items: Sequence[Item]) -> None:
+        known = isolate(lambda part: step([increment_of(item.alert) for item in part]), items)
+        for item, stored in zip(items, known, strict=True):
+            if isinstance(stored, Exception):
+                item.outcome = _dead_letter(stored, "merge_failed")
             else:
-                _go_on_as(item, thing)
+                assert item.alert is not None
+                item.light_curve = stored.light_curve
+                item.subject = Subject.of(item.alert, stored)
 
     @property
     def batch_window_s(self) -> float:
@@ -136,34 +147,32 @@ class Pipeline:
             opinions = isolate(_opinion_of(shadow), answered)
             for item, opinion in zip(answered, opinions, strict=True):
                 if isinstance(opinion, Exception):  # nobody waits for a shadow's answer
-                    log.error("shadow %s failed on %s: %s", shadow.bundle.label, item.message.place, opinion)
+                    log.error("shadow %s failed on %s: %s", shadow.bundle.label, item.message.topic_partition, opinion)
                 else:
                     item.shadows += (opinion,)
 
     def encode(self, batch: Batch) -> None:
         """Predictions -> messages to publish."""
-        for item in batch.open():
-            assert item.alert is not None
-            assert item.prediction is not None
-            try:
-                fields = document(item, item.prediction)
-                value = CLASSIFICATION.encode(fields)
-            except Exception as error:
-                item.outcome = _dead_letter(error, "encode_failed")
-                continue
-            item.outcome = Published(item.alert.object_id.encode(), value, item.prediction, fields)
+        with stage("encode"):
+            for item in batch.open():
+                try:
+                    answer = _classification(item, item.prediction)
+                    item.outcome = Published(answer, CLASSIFICATION.encode(answer.document))
+                except Exception as error:
+                    item.outcome = _dead_letter(error, "encode_failed")
 
     def record(self, batch: Batch) -> None:
         """Classifications -> the store, for those who ask later; shadows' answers beside them.
 
-        It comes before publication, so that a crash between the two is mended by the redelivery of the alert.
+        It comes before publication: after a crash between the two, the redelivery of the alert publishes the answer.
         """
-        answers = [stored(outcome.document, outcome.prediction) for _, outcome in batch.published()]
-        for item, _ in batch.published():
-            answers += [stored(document(item, shadow), shadow, active=False) for shadow in item.shadows]
-        for answer, done in zip(answers, isolate(self._record, answers), strict=True):
-            if isinstance(done, Exception):  # it will be published all the same
-                log.error("the store can't keep the classification of %s: %s", answer.object_id, done)
+        with stage("record"):
+            answers = [outcome.classification for _, outcome in batch.published()]
+            for item, _ in batch.published():
+                answers += [_classification(item, shadow, active=False) for shadow in item.shadows]
+            for answer, done in zip(answers, isolate(self._record, answers), strict=True):
+                if isinstance(done, Exception):  # it will be published all the same
+                    log.error("the store can't keep the classification of %s: %s", answer.object_id, done)
 
     def run(self, batch: Batch) -> None:
         """All steps, one after the other. Raises what is in `TEMPORARY`."""
@@ -175,14 +184,19 @@ class Pipeline:
         return [None] * len(answers)
 
 
-def preview(store: Store, item: Item) -> None:
-    """What `Pipeline.merge` does to an item, for one who only asks: nothing is stored. Raises ValueError for what the
-    stream would refuse.
+def build_pipeline(settings: Settings, models: Models, store: Store) -> Pipeline:
+    """The pipeline of the stream, of replays and of the demo, its decoder compiled and warm."""
+    decoder = AlertDecoder(schema_source(settings.kafka))
+    decoder.warm_up()
+    return Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes)
+
+
+def preview(store: Store, alert: Alert) -> tuple[Subject, LightCurve]:
+    """What `Pipeline.merge` would make of an alert; nothing is stored. Raises ValueError for what the stream would
+    refuse.
     """
-    thing = store.preview(_increment(item), _came_by_position(item))
-    item.light_curve = thing.light_curve
-    if _came_by_position(item) and len(thing.light_curve):
-        _go_on_as(item, thing)
+    stored = store.preview(increment_of(alert), came_by_position(alert))
+    return Subject.of(alert, stored), stored.light_curve
 
 
 def isolate(step: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R | Exception]:
@@ -204,22 +218,28 @@ def isolate(step: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> l
         return isolate(step, items[:middle]) + isolate(step, items[middle:])
 
 
-def _came_by_position(item: Item) -> bool:
-    return item.alert is not None and item.alert.survey in SURVEYS_BY_POSITION
+def came_by_position(alert: Alert | None) -> bool:
+    return alert is not None and alert.survey in SURVEYS_BY_POSITION
 
 
-def _go_on_as(item: Item, thing: StoredObject) -> None:
-    assert item.alert is not None
-    item.light_curve = thing.light_curve
-    # The answer is about all that is known by now: else that to an older alert would stay the latest.
-    newest = float(thing.light_curve.mjd[-1])
-    item.alert = replace(item.alert, object_id=thing.object_id, ra=thing.ra, dec=thing.dec, mjd=newest)
-
-
-def _increment(item: Item) -> Increment:
-    alert = item.alert
+def increment_of(alert: Alert | None) -> Increment:
+    """What an alert adds to the store. Raises ValueError for an identifier that no store can keep."""
     assert alert is not None
     return Increment(alert.object_id, alert.ra, alert.dec, alert.light_curve)
+
+
+def _classification(item: Item, prediction: Prediction | None, active: bool = True) -> StoredClassification:
+    assert item.subject is not None
+    assert prediction is not None
+    message = item.message
+    return classification(
+        item.subject,
+        prediction,
+        received=message.received,
+        broker_timestamp=message.timestamp,
+        failed_cuts=item.failed_cuts,
+        active=active,
+    )
 
 
 def _opinion_of(classifier: Classifier) -> Callable[[Sequence[Item]], Sequence[Prediction]]:

@@ -1,22 +1,24 @@
-"""The corridor: source -> pipeline -> sink, its stages side by side in threads with short queues between them.
+"""Source -> pipeline -> sink, in four threads with short queues between them.
 
-    poll thread      source.poll -> batch
-    prepare thread   decode, cut, merge
-    classify thread  the model (which has a pool of its own)
-    publish thread   encode, record, sink.send; on acknowledgement settle the accounts and acknowledge to the source
+    poll      source.poll -> batch
+    prepare   the stages decode, cut, merge
+    classify  the stages tensors, inference (the model has a pool of its own)
+    publish   the stages encode, record, publish: sink.send, and on acknowledgement the accounts are settled and the
+              source may commit
 
-Decoding and inference release the interpreter lock, so the stages overlap. Every stage is one thread and every queue
-first in, first out: batches arrive in the order in which they set out, and offsets can be committed as they arrive.
+Decoding and inference release the interpreter lock, so the threads overlap. Every queue is first in, first out: batches
+arrive in the order in which they set out, and offsets can be committed as they arrive.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, Full, Queue, SimpleQueue
 from time import monotonic, perf_counter, time
-from typing import Final, Protocol
+from typing import Final
 
 from service import metrics
 from service.config import PipelineSettings
@@ -24,6 +26,7 @@ from service.inference.prediction import OUT_OF_DISTRIBUTION
 from service.photometry.time import unix_from_mjd
 from service.stream.accounting import Accounting
 from service.stream.batch import Batch, Message
+from service.stream.interfaces import Sink, Source, StreamError
 from service.stream.pipeline import TEMPORARY, Pipeline
 
 log = logging.getLogger(__name__)
@@ -43,68 +46,11 @@ STUCK_S: Final = 15.0
 AUDIT_S: Final = 10.0
 
 
-class Source(Protocol):
-    """Where messages come from. Called from the poll thread alone, but for `acknowledge`."""
-
-    def poll(self, maximum: int, linger_s: float) -> Sequence[Message]:
-        """Up to `maximum` messages; returns within some 0.1 s when there are none, within `linger_s` of the first."""
-        ...
-
-    @property
-    def exhausted(self) -> bool:
-        """Nothing will come any more."""
-        ...
-
-    def pause(self) -> None:
-        """Bring nothing new until `resume`; `poll` goes on being called."""
-        ...
-
-    def resume(self) -> None: ...
-
-    def acknowledge(self, batch: Batch) -> None:
-        """Everything that came of `batch` is safe. Called in the order of the batches, from the publish thread."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class Sink(Protocol):
-    """Where outcomes go. Called from the publish thread alone."""
-
-    def open(self, given_up: Callable[[], bool]) -> None:
-        """Make ready; waits for an absent broker until `given_up()`. Raises StreamError on what no waiting mends."""
-        ...
-
-    def send(self, batch: Batch) -> None:
-        """Publish classifications and dead letters; may return before they are acknowledged."""
-        ...
-
-    def acknowledged(self, timeout_s: float) -> list[Batch]:
-        """Batches that are safe, in order; waits for one at most `timeout_s`."""
-        ...
-
-    @property
-    def pending(self) -> int:
-        """Batches sent and not yet acknowledged."""
-        ...
-
-    @property
-    def trouble(self) -> str | None:
-        """What keeps the sink from publishing, in words, or None."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class StreamError(RuntimeError):
-    """The stream can't go on and must be started anew; the message says why and what to do."""
-
-
 class _GivenUpError(Exception):
-    """The corridor was told to leave undone what it can't finish."""
+    """The runner was told to leave undone what it can't finish."""
 
 
-class Corridor:
+class StreamRunner:
     """Runs batches from `source` through `pipeline` to `sink` until the source is exhausted or `stop` is called."""
 
     def __init__(
@@ -132,6 +78,7 @@ class Corridor:
         self._taken: SimpleQueue[Batch | None] = SimpleQueue()
         self._prepared: Queue[Batch | None] = Queue(settings.queue_depth)
         self._classified: Queue[Batch | None] = Queue(settings.queue_depth)
+        self._sent: deque[float] = deque()  # when each batch was sent that is not acknowledged yet
         self._deadline = float("inf")
 
     def run(self) -> None:
@@ -172,7 +119,7 @@ class Corridor:
 
     def _take(self, messages: Sequence[Message]) -> None:
         if messages:
-            batch = Batch.of(messages)
+            batch = self._pipeline.take(messages)
             self.accounting.take(batch)
             self._taken.put(batch)
 
@@ -248,11 +195,11 @@ class Corridor:
     def _send(self, batch: Batch) -> None:
         self._pipeline.encode(batch)
         self._patiently(self._pipeline.record, batch)
-        batch.begun = perf_counter()
+        self._sent.append(perf_counter())
         self._sink.send(batch)
 
     def _settle(self, batch: Batch) -> None:
-        metrics.STAGE_SECONDS.labels("publish").observe(perf_counter() - batch.begun)
+        metrics.STAGE_SECONDS.labels("publish").observe(perf_counter() - self._sent.popleft())
         self.accounting.settle(batch)
         self._source.acknowledge(batch)
         _observe(batch)
@@ -335,11 +282,12 @@ class Corridor:
 def _observe(batch: Batch) -> None:
     now = time()
     for item, outcome in batch.published():
-        metrics.CLASSIFIED.labels(outcome.document["top_class"]).inc()
+        answer = outcome.classification
+        metrics.CLASSIFIED.labels(answer.top_class).inc()
         if item.message.timestamp is not None:
             metrics.END_TO_END_SECONDS.observe(now - item.message.timestamp)
-        metrics.OBSERVATION_SECONDS.observe(now - unix_from_mjd(outcome.document["mjd"]))
-        if item.flags:
+        metrics.OBSERVATION_SECONDS.observe(now - unix_from_mjd(answer.mjd))
+        if item.failed_cuts:
             metrics.LOW_QUALITY.inc()
-        if OUT_OF_DISTRIBUTION in outcome.prediction.flags:
+        if OUT_OF_DISTRIBUTION in answer.document["flags"]:
             metrics.OUT_OF_DISTRIBUTION.inc()

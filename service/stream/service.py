@@ -10,18 +10,17 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
-from service.alerts.decode import Decoder
-from service.alerts.schemas import SchemaFolder, SchemaRegistry, SchemaSource
-from service.config import Delivery, KafkaSettings, Settings
+from service.config import Delivery, Settings
 from service.store.interface import Store
 from service.stream.accounting import Accounting
 from service.stream.batch import Batch
+from service.stream.interfaces import Sink, StreamError
 from service.stream.kafka.sink import KafkaSink
 from service.stream.kafka.source import KafkaSource
 from service.stream.kafka.topics import Span
 from service.stream.kafka.transactional_sink import TransactionalSink
-from service.stream.pipeline import Models, Pipeline
-from service.stream.runner import Corridor, Sink, StreamError
+from service.stream.pipeline import Models, build_pipeline
+from service.stream.runner import StreamRunner
 
 log = logging.getLogger(__name__)
 
@@ -67,15 +66,13 @@ class StreamService:
         if not kafka.bootstrap_servers:
             raise StreamError("kafka.bootstrap_servers is empty: there is nothing to stream from")
         self.accounting = Accounting()
-        decoder = Decoder(schema_source(kafka))
-        decoder.warm_up()
-        pipeline = Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes)
+        pipeline = build_pipeline(settings, models, store)
         try:
-            self._source = KafkaSource(kafka, span, exit_at_end)
+            self._source = KafkaSource(kafka, span, exit_at_end, on_skipped=self.accounting.skip)
             self._sink = _sink(settings, self._source)
         except KafkaException as error:
             raise StreamError(f"kafka.librdkafka: {error.args[0].str()}") from error
-        self._corridor = Corridor(self._source, pipeline, self._sink, settings.pipeline, self.accounting, on_settled)
+        self._runner = StreamRunner(self._source, pipeline, self._sink, settings.pipeline, self.accounting, on_settled)
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
         self._ended = threading.Event()
 
@@ -87,7 +84,7 @@ class StreamService:
 
         Without `drain`, what is under way is left to be read again. Nothing is lost either way.
         """
-        self._corridor.stop(drain_s if drain else 0.0)
+        self._runner.stop(drain_s if drain else 0.0)
         if self._thread.is_alive():
             self._thread.join()
 
@@ -97,23 +94,23 @@ class StreamService:
         Raises StreamError, or whatever made a stage fail: the process should then end and be started anew.
         """
         ended = self._ended.wait(timeout_s)
-        if self._corridor.failure is not None:
-            raise self._corridor.failure
+        if self._runner.failure is not None:
+            raise self._runner.failure
         return ended
 
     @property
     def failure(self) -> BaseException | None:
         """What ended the stream, if it did not end as asked."""
-        return self._corridor.failure
+        return self._runner.failure
 
     def health(self) -> StreamHealth:
         reasons = []
-        if self._corridor.failure is not None:
-            reasons.append(f"the stream has failed: {self._corridor.failure}")
+        if self._runner.failure is not None:
+            reasons.append(f"the stream has failed: {self._runner.failure}")
         elif self._ended.is_set():
             reasons.append("the stream has ended")
         else:
-            reasons += [trouble for trouble in (self._source.trouble, self._corridor.trouble) if trouble]
+            reasons += [trouble for trouble in (self._source.trouble, self._runner.trouble) if trouble]
         lag = {} if self._ended.is_set() else self._source.lag()
         return StreamHealth(
             ready=not reasons,
@@ -122,15 +119,15 @@ class StreamService:
             in_flight=self.accounting.in_flight,
             lag_messages=sum(lag.values()),
             lag_seconds=self._source.lag_seconds(lag),
-            last_progress=self._corridor.last_progress,
+            last_progress=self._runner.last_progress,
         )
 
     def _run(self) -> None:
         try:
-            self._corridor.run()
+            self._runner.run()
         except BaseException as error:
-            if self._corridor.failure is None:
-                self._corridor.failure = error
+            if self._runner.failure is None:
+                self._runner.failure = error
         finally:
             self._ended.set()
             total = self.accounting.total()
@@ -148,10 +145,3 @@ def _sink(settings: Settings, source: KafkaSource) -> Sink:
     if settings.kafka.delivery is Delivery.EXACTLY_ONCE:
         return TransactionalSink(settings.kafka, source, settings.pipeline.retry_s)
     return KafkaSink(settings.kafka, settings.pipeline.retry_s)
-
-
-def schema_source(kafka: KafkaSettings) -> SchemaSource | None:
-    """Where the writer schemas of framed messages are, if settings say so."""
-    if kafka.schema_registry_url:
-        return SchemaRegistry(kafka.schema_registry_url)
-    return SchemaFolder(kafka.schema_folder) if kafka.schema_folder is not None else None

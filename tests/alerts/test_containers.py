@@ -1,17 +1,21 @@
 """Container files and framed messages: what surrounds the records."""
 
+import bz2
 import io
 import json
+import lzma
+import random
 import re
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import fastavro
 import pytest
+from cramjam import zstd
 from ztf_packets import an_alert, assert_same, framed, packet, schema
 
 import service.alerts
@@ -22,6 +26,7 @@ from service.alerts import (
     SchemaFolder,
     SchemaRegistry,
     SchemaSourceUnavailableError,
+    container,
     interpreter,
 )
 from service.alerts.decode import MAX_SCHEMAS
@@ -43,14 +48,52 @@ def test_every_code_that_is_raised_is_documented() -> None:
     assert raised == documented
 
 
-@pytest.mark.parametrize("codec", ["null", "deflate", "snappy"])
+@pytest.mark.parametrize("codec", ["null", "deflate", "snappy", "bzip2", "xz"])
 def test_every_codec_gives_the_same_alert(codec: str) -> None:
     assert_same(Decoder().decode(packet(an_alert(), SCHEMA, codec)), an_alert())
 
 
+def zstandard(raw: bytes, pack: Callable[[bytes], bytes] = lambda data: bytes(zstd.compress(data))) -> bytes:
+    """A container file of one block without codec, written again with the codec that fastavro can't write here."""
+    header = container.read_header(raw)
+    (block,) = container.blocks(raw, header)
+    packed, size = pack(raw[block.start : block.end]), io.BytesIO()
+    fastavro.schemaless_writer(size, "long", len(packed))
+    prefix = header.prefix.replace(b"\x08null", b"\x12zstandard", 1)
+    return prefix + raw[-16:] + b"\x02" + size.getvalue() + packed + raw[-16:]
+
+
+def test_zstandard_gives_the_same_alert() -> None:
+    assert_same(Decoder().decode(zstandard(packet(an_alert(), SCHEMA))), an_alert())
+
+
+def test_damage_in_a_compressed_block_is_told() -> None:
+    for codec in ("bzip2", "xz"):
+        raw = packet(an_alert(), SCHEMA, codec)
+        assert refusal(raw[:-60] + bytes(20) + raw[-40:]).code == "bad_compression"
+    whole = packet(an_alert(), SCHEMA)
+    assert refusal(zstandard(whole, lambda data: bytes(zstd.compress(data))[:-3])).code == "bad_compression"
+    for pack in (lambda data: bz2.compress(data)[:-9], lambda data: lzma.compress(data)[:-9]):
+        header = packet(an_alert(), SCHEMA, "bzip2" if pack(b"x")[:2] == b"BZ" else "xz")
+        prefix, sync = container.read_header(header).prefix, header[-16:]
+        data, size = pack(b"x" * 100), io.BytesIO()
+        fastavro.schemaless_writer(size, "long", len(data))
+        assert refusal(prefix + sync + b"\x02" + size.getvalue() + data + sync).code == "bad_compression"
+
+
+def test_a_compressed_block_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container, "MAX_BLOCK", 1000)
+    record = an_alert(pdiffimfilename="x" * 2000)
+    assert refusal(packet(record, SCHEMA, "bzip2")).code == "too_large"
+    assert refusal(packet(record, SCHEMA, "xz")).code == "too_large"
+    error = refusal(zstandard(packet(record, SCHEMA)))
+    assert error.code == "bad_compression"
+    assert "within 1000 bytes" in str(error)
+
+
 def test_an_unknown_codec_is_named() -> None:
     raw = packet(an_alert(), SCHEMA).replace(b"\x08null", b"\x08zest", 1)
-    assert str(refusal(raw)) == "avro.codec is 'zest'; supported are null, deflate, snappy"
+    assert str(refusal(raw)) == "avro.codec is 'zest'; supported are null, deflate, snappy, zstandard, bzip2, xz"
 
 
 def test_a_file_of_many_records_is_refused_by_decode_and_read_by_decode_all() -> None:
@@ -245,3 +288,50 @@ def test_a_registry_that_is_down_is_not_the_message_s_fault(registry: str) -> No
         Decoder(SchemaRegistry(registry)).decode_many([framed(an_alert(), SCHEMA, 500)])
     with pytest.raises(SchemaSourceUnavailableError):
         Decoder(SchemaRegistry("http://127.0.0.1:9")).decode(framed(an_alert(), SCHEMA, 711))
+
+
+def test_a_bare_record_is_read_by_the_schema_of_the_folder_that_it_fits(schema_folder: SchemaFolder) -> None:
+    bare = framed(an_alert(), SCHEMA, 711)[5:]
+    decoder = Decoder(schema_folder)
+    assert_same(decoder.decode(bare), an_alert())
+    (one,) = decoder.decode_all(bare)
+    assert isinstance(one, Alert)
+    assert refusal(bare[:-1], decoder).code == "bad_magic"
+    assert refusal(bare).code == "bad_magic"
+
+
+@pytest.mark.parametrize("codec", ["null", "deflate", "snappy"])
+@pytest.mark.parametrize("sync_interval", [1, 10**6])
+def test_a_container_is_split_into_its_records_whatever_is_damaged(codec: str, sync_interval: int) -> None:
+    """Decoding the pieces one by one gives what `decode_all` gives: the good alerts, and an error where one is."""
+    stream = io.BytesIO()
+    records = [an_alert(), an_alert(fid=7), an_alert(jd=2460501.5), an_alert(jd=2460502.5)]
+    fastavro.writer(stream, SCHEMA, records, codec=codec, sync_interval=sync_interval)
+    whole = stream.getvalue()
+    decoder = Decoder()
+    assert decoder.holds_many(whole)
+    rng = random.Random(5)
+    for damage in range(120):
+        raw = bytearray(whole)
+        if damage % 3 == 1:
+            raw = raw[: rng.randrange(len(raw))]
+        elif damage % 3 == 2:
+            raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
+        together = list(decoder.decode_all(bytes(raw)))
+        apart = decoder.decode_many(list(decoder.split(bytes(raw))))
+        good = [(one.candid, one.light_curve, str(one)) for one in together if isinstance(one, Alert)]
+        assert [(one.candid, one.light_curve, str(one)) for one in apart if isinstance(one, Alert)] == good
+        assert all(not decoder.holds_many(piece) for piece in decoder.split(bytes(raw)) if len(good) == 3)
+        assert any(isinstance(one, AlertError) for one in apart) == any(isinstance(one, AlertError) for one in together)
+
+
+def test_one_record_is_not_taken_for_many() -> None:
+    for raw in (
+        packet(an_alert(), SCHEMA),
+        packet([], SCHEMA),
+        b"",
+        b"Obj\x01",
+        b"text",
+        packet(an_alert(), SCHEMA)[:-9],
+    ):
+        assert not Decoder().holds_many(raw)

@@ -7,6 +7,7 @@ import fastavro
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from prometheus_client import REGISTRY
 from ztf_packets import a_forced_row, a_row, alerts, an_alert, assert_same, packet, schema
 
 from service.alerts import Alert, AlertError, Decoder
@@ -51,7 +52,7 @@ def test_any_history_is_read_as_plain_python_reads_it(case: tuple[dict[str, Any]
 
 
 def test_candidate_and_history_give_the_same_epoch() -> None:
-    jd = 2460500.7523148  # not exactly representable: both must subtract the same way
+    jd = 2460500.7323148  # not exactly representable: both must subtract the same way
     earlier = decode(an_alert(jd=jd, candid=7) | {"candid": 7}).light_curve
     later = with_history(a_row(jd=jd, fid=1, magpsf=18.5, sigmapsf=0.0625, candid=7, isdiffpos="t"))
     assert set(earlier.mjd.tolist()) & set(later.mjd.tolist()) == {jd - 2400000.5}
@@ -131,7 +132,7 @@ def test_forced_photometry_that_failed_is_left_out(damage: dict[str, Any]) -> No
         {"jd": -99999.0},
         {"magpsf": float("nan"), "diffmaglim": None},
         {"magpsf": float("inf")},
-        {"magpsf": -999.0},
+        {"magpsf": -999.0, "diffmaglim": -999.0},
         {"sigmapsf": None},
         {"sigmapsf": -0.25},
         {"sigmapsf": float("nan")},
@@ -142,10 +143,84 @@ def test_a_damaged_row_of_history_is_left_out_and_the_alert_lives(damage: dict[s
     assert len(with_history(a_row(**row))) == 1
 
 
-@pytest.mark.parametrize(("letter", "sign"), [("t", 1), ("1", 1), ("f", -1), ("0", -1), ("", 0), ("x", 0), ("tt", 0)])
-def test_isdiffpos_is_the_sign_of_the_difference(letter: str, sign: int) -> None:
-    assert decode(an_alert(isdiffpos=letter)).light_curve.points["sign"][-1] == sign
-    assert with_history(a_row(magpsf=19.0, sigmapsf=0.25, isdiffpos=letter)).points["sign"].tolist() == [sign, 1]
+@pytest.mark.parametrize("none", [-999.0, -99999.0])
+def test_a_row_without_magnitude_is_an_upper_limit_however_that_is_written(none: float) -> None:
+    curve = with_history(a_row(magpsf=none, sigmapsf=none, diffmaglim=20.25, isdiffpos=None))
+    assert curve.kind.tolist() == [Kind.UPPER_LIMIT, Kind.DETECTION]
+    assert curve.points["limit"].tolist() == [20.25, 20.5]
+
+
+def test_history_newer_than_the_alert_is_left_out_and_counted() -> None:
+    before = REGISTRY.get_sample_value("alert_classifier_newer_history_rows_total") or 0
+    rows = [a_row(jd=2460500.75 + later, magpsf=19.0, sigmapsf=0.25) for later in (-1.0, 0.0, 1e-7, 2e-5, 16.0)]
+    curve = with_history(*rows, forced=[a_forced_row(jd=2460501.5)])
+    assert [round(mjd, 5) for mjd in curve.mjd.tolist()] == [60499.25, 60500.25, 60500.25]
+    assert REGISTRY.get_sample_value("alert_classifier_newer_history_rows_total") == before + 3
+
+
+def test_a_score_of_zero_without_its_version_is_no_score() -> None:
+    written_by = schema()
+    fields = written_by["fields"][3]["type"]["fields"]
+    fields.append({"name": "drbversion", "type": ["null", "string"]})
+    scores = [
+        decode(an_alert(drb=score, drbversion=version), written_by).quality.drb
+        for score, version in [(0.0, ""), (0.0, "d6_m7"), (0.0, None), (0.5, "")]
+    ]
+    np.testing.assert_equal(scores, [np.nan, 0.0, 0.0, 0.5])
+
+
+SPELLINGS = [
+    ("string", "t", "f"), ("string", "T", "F"), ("string", "1", "0"), ("string", "1", "-1"), ("string", "+1", "-1"),
+    ("string", "+", "-"), ("string", "true", "false"), ("string", "True", "FALSE"), ("boolean", True, False),
+    ("int", 1, 0), ("long", 1, -1), (["null", "boolean"], True, False), (["int", "null"], 1, -1),
+    (["null", "boolean", "string"], True, "f"), ("double", 1.0, -1.0), ("float", 1.0, 0.0), ("bytes", b"t", b"f"),
+    ({"type": "enum", "name": "sign", "symbols": ["t", "f"]}, "t", "f"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "positive", "negative"), SPELLINGS)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_isdiffpos_is_the_sign_in_every_spelling(kind: Any, positive: Any, negative: Any, compiled: bool) -> None:
+    written_by = schema()
+    for fields in (written_by["fields"][3]["type"]["fields"], written_by["fields"][4]["type"][1]["items"]["fields"]):
+        next(field for field in fields if field["name"] == "isdiffpos")["type"] = kind
+        kind = kind["name"] if isinstance(kind, dict) else kind  # a name is defined once
+    if not compiled:  # nothing else is changed by a score that is a boolean, which the compiler does not read
+        next(field for field in written_by["fields"][3]["type"]["fields"] if field["name"] == "nbad")["type"] = (
+            "boolean"
+        )
+    for said, sign in ((positive, 1), (negative, -1)):
+        row = a_row(magpsf=19.0, sigmapsf=0.25, isdiffpos=said)
+        record = an_alert(isdiffpos=said, nbad=0 if compiled else False) | {"prv_candidates": [row], "fp_hists": None}
+        alert = decode(record, written_by)
+        assert alert.light_curve.points["sign"].tolist() == [sign, sign]
+        assert alert.flags == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("string", ""), ("string", "x"), ("string", "tt"), ("string", "\r"), ("string", "troe"), ("string", "null"),
+     ("int", 2), ("long", -(2**63)), ("double", 0.5), ("double", float("nan"))],
+)  # fmt: skip
+def test_a_sign_that_means_nothing_is_flagged_and_counted(kind: str, said: Any) -> None:
+    written_by = schema()
+    fields = written_by["fields"][3]["type"]["fields"]
+    next(field for field in fields if field["name"] == "isdiffpos")["type"] = kind
+    before = REGISTRY.get_sample_value("alert_classifier_unknown_signs_total") or 0
+    alert = decode(an_alert(isdiffpos=said), written_by)
+    assert alert.light_curve.points["sign"][-1] == 0
+    assert alert.flags == ("unknown_sign",)
+    assert REGISTRY.get_sample_value("alert_classifier_unknown_signs_total") == before + 1
+
+
+def test_a_sign_that_is_not_there_is_not_flagged_and_one_of_the_history_is() -> None:
+    written_by = schema()
+    fields = written_by["fields"][3]["type"]["fields"]
+    next(field for field in fields if field["name"] == "isdiffpos")["type"] = ["null", "string"]
+    assert decode(an_alert(isdiffpos=None), written_by).flags == ()
+    row = a_row(magpsf=19.0, sigmapsf=0.25, isdiffpos="x")
+    assert decode(an_alert() | {"prv_candidates": [row]}).flags == ("unknown_sign",)
+    assert decode(an_alert() | {"prv_candidates": [row | {"magpsf": None}]}).flags == ()  # an upper limit has no sign
 
 
 @pytest.mark.parametrize("field", ["jd", "fid", "magpsf", "sigmapsf", "ra", "dec"])

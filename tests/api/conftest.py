@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from service.api import create_app
 from service.config import Settings
-from service.inference.bundle import default_bundle
+from service.inference.bundle import load_bundle
 from service.inference.registry import ModelRegistry
 from service.simulate import BALANCED, SimulatedAlert, simulate
 from service.store import Store, open_store
@@ -19,7 +19,7 @@ from tests.api.examples import MakeClient, stream_through
 
 @pytest.fixture(scope="session")
 def models() -> ModelRegistry:
-    return ModelRegistry(default_bundle(), threads=1)
+    return ModelRegistry(load_bundle(), threads=1)
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +46,10 @@ def make_client(models: ModelRegistry, store: Store) -> Iterator[MakeClient]:
     """`make_client(api={...}, stream=..., **groups)` starts the application with these settings."""
     started: list[TestClient] = []
 
-    def make(stream: Any = None, raise_errors: bool = True, **groups: Any) -> TestClient:
-        app = create_app(Settings(**groups), models, store, stream)
+    def make(
+        stream: Any = None, raise_errors: bool = True, registry: ModelRegistry = models, **groups: Any
+    ) -> TestClient:
+        app = create_app(Settings(**groups), registry, store, stream)
         client = TestClient(app, raise_server_exceptions=raise_errors)
         client.__enter__()
         started.append(client)

@@ -40,5 +40,5 @@ def stream_through(night: list[SimulatedAlert], store: Store, models: ModelRegis
     for alert in night:  # one by one, so that each has a time of publication of its own
         batch = Batch.of([Message("night", 0, alert.candid, alert.packet, timestamp=1e9, received=1e9)])
         pipeline.run(batch)
-        published += [outcome.document for _, outcome in batch.published()]
+        published += [outcome.classification.document for _, outcome in batch.published()]
     return published

@@ -41,7 +41,7 @@ def test_stored_history_joins_by_position_as_the_stream_does(
     [(_, outcome)] = later.published()
     clocks = ("received", "published", "broker_timestamp")
     assert {k: v for k, v in joint.items() if k not in clocks} == {
-        k: v for k, v in outcome.document.items() if k not in clocks
+        k: v for k, v in outcome.classification.document.items() if k not in clocks
     }
     assert joint["object_id"] == alert.object_id
     assert joint["n_detections"]["o"] == 1

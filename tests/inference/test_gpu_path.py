@@ -11,7 +11,7 @@ from tiny_bundle import TinyGraph, WriteBundle
 
 from service.config import Device
 from service.inference.batching import CUDA_WINDOW_S, equal_shapes, fill_up, stack
-from service.inference.bundle import Bundle, BundleError, default_bundle, load_bundle
+from service.inference.bundle import Bundle, BundleError, load_bundle
 from service.inference.classifier import Classifier
 from service.inference.manifest import Padding
 from service.inference.session import CUDA, DeviceError, Session
@@ -67,7 +67,7 @@ def test_a_graph_without_the_input_that_the_manifest_names_is_refused(write_bund
 def test_bound_tensors_give_the_same_answer_to_the_last_bit(
     write_bundle: WriteBundle, padded: Bundle, light_curves: list[LightCurve], which: str
 ) -> None:
-    bundle = {"padded": lambda: padded, "shipped": default_bundle, "tiny": lambda: load_bundle(write_bundle())}[which]()
+    bundle = {"padded": lambda: padded, "shipped": load_bundle, "tiny": lambda: load_bundle(write_bundle())}[which]()
     inputs = bundle.tensors(light_curves)
     plain, bound = (Session(bundle, Device.CPU, inputs[0], bound) for bound in (False, True))
     for batch in equal_shapes(inputs, 8):

@@ -7,7 +7,7 @@ import pytest
 from tiny_bundle import draw_light_curve
 
 from service.config import Device
-from service.inference.bundle import Bundle, default_bundle
+from service.inference.bundle import Bundle, load_bundle
 from service.inference.classifier import Classifier
 from service.inference.prediction import NO_DETECTION, TOO_FEW_POINTS, Prediction
 from service.photometry import LightCurve
@@ -17,7 +17,7 @@ TOLERANCE = 1e-6  # of probabilities: float32 sums in another order
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return default_bundle()
+    return load_bundle()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.kafka.broker import Broker, why_absent
-from service.inference.bundle import default_bundle
+from service.inference.bundle import load_bundle
 from service.inference.registry import ModelRegistry
 from tests.integration.streams import Cluster
 
@@ -48,7 +48,7 @@ def killable(local_broker: Broker) -> Iterator[tuple[Broker, Cluster]]:
 
 @pytest.fixture(scope="session")
 def models() -> ModelRegistry:
-    return ModelRegistry(default_bundle(), threads=1)
+    return ModelRegistry(load_bundle(), threads=1)
 
 
 @pytest.fixture

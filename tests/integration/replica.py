@@ -11,10 +11,10 @@ import logging
 import os
 
 from service.config import Settings
-from service.inference.bundle import default_bundle
+from service.inference.bundle import load_bundle
 from service.inference.registry import ModelRegistry
 from service.store import open_store
-from service.stream.runner import StreamError
+from service.stream.interfaces import StreamError
 from service.stream.service import StreamService
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(threadName)s %(name)s %(levelname)s %(message)s")
     settings = Settings.model_validate_json(os.environ["REPLICA_SETTINGS"])
     store = open_store(settings.store.url)
-    service = StreamService(settings, ModelRegistry(default_bundle(), threads=1), store)
+    service = StreamService(settings, ModelRegistry(load_bundle(), threads=1), store)
     service.start()
     try:
         while not asked.is_set():

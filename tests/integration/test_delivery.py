@@ -10,7 +10,7 @@ import pytest
 from service.config import Delivery
 from service.inference.registry import ModelRegistry
 from service.simulate import SimulatedAlert, simulate
-from service.stream.runner import StreamError
+from service.stream.interfaces import StreamError
 from service.stream.service import StreamService
 from tests.integration.streams import Cluster, Replica, eventually, sending, streaming
 

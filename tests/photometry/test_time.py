@@ -2,13 +2,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.photometry.time import JD_MINUS_MJD, mjd_from_unix, unix_from_mjd
+from service.photometry.time import JD_OF_MJD_ZERO, mjd_from_unix, unix_from_mjd
 
 
 def test_epochs_are_those_of_the_calendar() -> None:
     noon = datetime(2000, 1, 1, 12, tzinfo=UTC).timestamp()
     assert mjd_from_unix(noon) == 51544.5  # J2000
-    assert mjd_from_unix(noon) + JD_MINUS_MJD == 2451545.0
+    assert mjd_from_unix(noon) + JD_OF_MJD_ZERO == 2451545.0
     assert unix_from_mjd(51544.5) == noon
 
 

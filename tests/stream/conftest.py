@@ -9,7 +9,7 @@ import pytest
 
 from service.alerts.decode import Decoder
 from service.config import QualitySettings
-from service.inference.bundle import default_bundle
+from service.inference.bundle import load_bundle
 from service.inference.registry import ModelRegistry
 from service.simulate import SimulatedAlert, simulate
 from service.store import SqliteStore
@@ -19,7 +19,7 @@ from service.stream.pipeline import Pipeline
 
 @pytest.fixture(scope="session")
 def models() -> ModelRegistry:
-    return ModelRegistry(default_bundle(), threads=1)
+    return ModelRegistry(load_bundle(), threads=1)
 
 
 @pytest.fixture(scope="session")

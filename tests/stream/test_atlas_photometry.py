@@ -10,7 +10,7 @@ import pytest
 from service.alerts import Decoder
 from service.alerts.atlas import encode
 from service.config import QualitySettings
-from service.output.classification import decode_classification
+from service.output.avro import decode_classification
 from service.simulate import SimulatedAlert
 from service.store import SqliteStore
 from service.store.interface import StoreUnavailableError
@@ -138,5 +138,6 @@ def test_a_join_that_must_wait_is_made_again_whole(
         with pytest.raises(StoreUnavailableError):
             pipeline.merge(batch)
     pipeline.merge(batch)
-    assert batch.items[1].alert.object_id == alerts[0].object_id
+    assert batch.items[1].subject.object_id == alerts[0].object_id
+    assert batch.items[1].alert.object_id != alerts[0].object_id  # what came stays as it came
     assert len(batch.items[1].light_curve) == len(batch.items[0].light_curve) + 1

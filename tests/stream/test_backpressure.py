@@ -19,12 +19,12 @@ from service.stream.accounting import Accounting
 from service.stream.batch import Batch
 from service.stream.files.sinks import FileSink
 from service.stream.pipeline import Pipeline
-from service.stream.runner import Corridor
+from service.stream.runner import StreamRunner
 from tests.stream.source import Source
 
 BATCH, DEPTH, TOGETHER = 4, 2, 32
 STANDSTILLS = 2
-PATIENCE_S = 60.0  # of the test; the corridor's own is far shorter
+PATIENCE_S = 60.0  # of the test; the runner's own is far shorter
 
 
 class Watched(Accounting):
@@ -92,22 +92,22 @@ def test_standstills_pause_the_source_and_end_without_a_loss(
     def stands_still() -> bool:
         """Nothing comes in and nothing gets out; a slow disk may look so too, which only makes a standstill short."""
         held = accounting.in_flight
-        runner.join(0.2)
+        thread.join(0.2)
         return source.paused and accounting.in_flight == held
 
     source.on_resume = stand_still_again
     settings = PipelineSettings(max_batch=BATCH, queue_depth=DEPTH, batch_window_s=window_s)
-    corridor = Corridor(source, pipeline, sink, settings, accounting)
-    runner = threading.Thread(target=corridor.run, daemon=True)
-    runner.start()
+    runner = StreamRunner(source, pipeline, sink, settings, accounting)
+    thread = threading.Thread(target=runner.run, daemon=True)
+    thread.start()
     while to_come:
         eventually(stands_still)
         assert 0 < accounting.in_flight < len(alerts)
         to_come -= 1
         gate.set()
-    runner.join(PATIENCE_S)
-    assert not runner.is_alive()
-    assert corridor.failure is None
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert runner.failure is None
     assert source.resumes == source.pauses > 0
     assert source.acknowledged == list(range(len(alerts)))
     assert accounting.total().published == len(alerts)

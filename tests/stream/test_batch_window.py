@@ -14,7 +14,7 @@ from service.store import SqliteStore
 from service.stream.batch import Batch
 from service.stream.files.sinks import FileSink
 from service.stream.pipeline import Pipeline
-from service.stream.runner import ENOUGH_TOGETHER, Corridor
+from service.stream.runner import ENOUGH_TOGETHER, StreamRunner
 from tests.stream.source import Source
 
 
@@ -32,22 +32,22 @@ def run(
     store: SqliteStore,
     models: ModelRegistry,
     window_s: float | None,
-) -> tuple[Source, Counting, Corridor]:
+) -> tuple[Source, Counting, StreamRunner]:
     source = Source(alerts, size=4)
     pipeline = Counting(decoder, store, models, QualitySettings())
-    corridor = Corridor(source, pipeline, FileSink(), PipelineSettings(batch_window_s=window_s))
-    corridor.run()
-    return source, pipeline, corridor
+    runner = StreamRunner(source, pipeline, FileSink(), PipelineSettings(batch_window_s=window_s))
+    runner.run()
+    return source, pipeline, runner
 
 
 @pytest.mark.parametrize("window_s", [None, 0.1], ids=["no window on a CPU", "100 ms"])
 def test_order_and_accounts_hold_with_and_without_a_window(
     alerts: list[SimulatedAlert], decoder: Decoder, store: SqliteStore, models: ModelRegistry, window_s: float | None
 ) -> None:
-    source, pipeline, corridor = run(alerts, decoder, store, models, window_s)
+    source, pipeline, runner = run(alerts, decoder, store, models, window_s)
     assert source.acknowledged == list(range(len(alerts)))
-    assert corridor.accounting.total().published == len(alerts)
-    assert corridor.accounting.closes()
+    assert runner.accounting.total().published == len(alerts)
+    assert runner.accounting.closes()
     assert sum(pipeline.calls) == len(alerts)
     if window_s is None:
         assert pipeline.calls == [4] * (len(alerts) // 4)

@@ -12,7 +12,7 @@ from service.config import PipelineSettings
 from service.simulate import SimulatedAlert
 from service.stream.files.sinks import FileSink
 from service.stream.pipeline import Pipeline
-from service.stream.runner import Corridor
+from service.stream.runner import StreamRunner
 from tests.stream.source import Source
 
 DRAIN_S = 20.0
@@ -34,36 +34,36 @@ class Endless(Source):
     exhausted = False  # type: ignore[assignment]
 
 
-def running(pipeline: Pipeline, source: Source) -> tuple[Corridor, AbsentSink, threading.Thread]:
+def running(pipeline: Pipeline, source: Source) -> tuple[StreamRunner, AbsentSink, threading.Thread]:
     sink = AbsentSink()
     sink.gate = threading.Event()
-    corridor = Corridor(source, pipeline, sink, PipelineSettings())
-    runner = threading.Thread(target=corridor.run, daemon=True)
-    runner.start()
-    return corridor, sink, runner
+    runner = StreamRunner(source, pipeline, sink, PipelineSettings())
+    thread = threading.Thread(target=runner.run, daemon=True)
+    thread.start()
+    return runner, sink, thread
 
 
 def test_a_stop_does_not_drain_what_is_not_there(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
-    corridor, _, runner = running(pipeline, Endless([], 1))
+    runner, _, thread = running(pipeline, Endless([], 1))
     time.sleep(0.2)
-    corridor.stop(DRAIN_S)
-    runner.join(DRAIN_S / 4)
-    assert not runner.is_alive()
-    assert corridor.failure is None
+    runner.stop(DRAIN_S)
+    thread.join(DRAIN_S / 4)
+    assert not thread.is_alive()
+    assert runner.failure is None
     assert not caplog.records
 
 
 def test_a_stop_waits_for_alerts_under_way(pipeline: Pipeline, alerts: list[SimulatedAlert]) -> None:
     source = Endless(alerts, 8)
-    corridor, sink, runner = running(pipeline, source)
-    while not corridor.accounting.in_flight:
+    runner, sink, thread = running(pipeline, source)
+    while not runner.accounting.in_flight:
         time.sleep(0.01)
-    corridor.stop(DRAIN_S)
-    runner.join(0.5)
-    assert runner.is_alive()
+    runner.stop(DRAIN_S)
+    thread.join(0.5)
+    assert thread.is_alive()
     sink.gate.set()
-    runner.join(DRAIN_S)
-    assert not runner.is_alive()
+    thread.join(DRAIN_S)
+    assert not thread.is_alive()
     assert source.acknowledged
-    assert corridor.accounting.in_flight == 0
-    assert corridor.accounting.closes()
+    assert runner.accounting.in_flight == 0
+    assert runner.accounting.closes()

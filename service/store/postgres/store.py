@@ -9,6 +9,7 @@ from typing import Final, LiteralString
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import MissingExtraError
 from service.store.interface import Increment, Sort, StoredClassification, StoredObject, StoreStatistics, storable
 from service.store.joining import (
     JOIN_RADIUS_ARCSEC,
@@ -28,7 +29,7 @@ try:
     from service.store.postgres.rows import LOCKED, Connection, execute, load_objects, object_columns, write
     from service.store.postgres.sources import PostgresSources, lock_exclusive, lock_shared, try_lock_shared
 except ImportError as error:
-    raise ImportError(
+    raise MissingExtraError(
         "the PostgreSQL store needs the postgres extra: pip install 'alert-classifier[postgres]'"
     ) from error
 

@@ -1,56 +1,88 @@
-"""Alerts at rest: folders of `.avro` files, and a night's `.tar.gz` read as it streams by, never unpacked."""
+"""Alerts at rest: packets, folders of them, and a night's tar archive read as it streams by, never unpacked on disk.
+
+`classify` and `replay` read through `read_archive` alone, so that both read the same things in the same way.
+"""
 
 from __future__ import annotations
 
-import tarfile
+import os
+import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from time import monotonic, time
 from typing import Final
 
+from service.errors import AlertClassifierError
 from service.stream.batch import Batch, Message
+from service.stream.files.tar import Member, members
+from service.stream.files.unpacking import Raw, unpacked
 
+PACKET_SUFFIXES: Final = (".avro", ".avro.gz", ".avro.bz2", ".avro.xz")
 TAR_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+# Tar in tar in tar: deeper is an attack on the stack, not a night.
+_DEEPEST: Final = 8
 
 
-class ArchiveError(ValueError):
-    """A path that is no readable archive; the message names it."""
+class ArchiveError(AlertClassifierError, ValueError):
+    """A path that `replay` can't be asked to read; the message names it."""
 
 
-def read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of every `.avro` file in a folder (sorted, with its subfolders), a tar archive, or `path` itself.
+@dataclass(frozen=True, slots=True)
+class PacketFile:
+    """The bytes of one `.avro` file; `source` names it, as `night.tar.gz:folder/1.avro` where it is in an archive."""
 
-    Raises ArchiveError, for a damaged tar archive after everything before the damage.
+    source: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What could not be read of `source`, and why. The rest was read."""
+
+    source: str
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.message}"
+
+
+def read_archive(path: Path) -> Iterator[PacketFile | Damage]:
+    """Every packet of a folder (sorted, with its subfolders and archives), of a tar archive, or `path` itself.
+
+    What can't be read is told in its place and never ends the reading. Where nothing was found, that is told too.
     """
-    if path.is_dir():
-        for file in sorted(path.rglob("*.avro")):
-            yield str(file.relative_to(path)), _read(file)
-    elif path.name.endswith(TAR_SUFFIXES):
-        yield from _read_tar(path)
-    else:
-        yield path.name, _read(path)
+    found = False
+    for one in _read_folder(path) if path.is_dir() else _read_file(path):
+        found = True
+        yield one
+    if not found:
+        yield Damage(
+            str(path), "no_packets", f"holds no {PACKET_SUFFIXES[0]} file; tables are read where they are named"
+        )
 
 
 def check_archive(path: Path) -> None:
-    """Raise ArchiveError unless `path` is something that `read_archive` may be asked to read."""
+    """Raise ArchiveError unless `path` is something that `replay` may be asked to read."""
     if not path.exists():
         raise ArchiveError(f"{path} does not exist")
-    if path.is_file() and not path.name.endswith((".avro", *TAR_SUFFIXES)):
-        raise ArchiveError(f"{path} is neither a folder, nor .avro, nor {', '.join(TAR_SUFFIXES)}")
+    if path.is_file() and not path.name.lower().endswith(PACKET_SUFFIXES + TAR_SUFFIXES):
+        raise ArchiveError(f"{path} is neither a folder, nor {', '.join(PACKET_SUFFIXES + TAR_SUFFIXES)}")
 
 
 class ArchiveSource:
-    """Archives as a source of the corridor: the topic of a message is its archive's path, the offset its number in it.
+    """Archives as a source of the stream: the topic of a message is its archive's path, the offset its number in it.
 
-    `damaged` lists the archives that could not be read to their end, and why.
+    `damaged` lists what could not be read.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         """Raises ArchiveError for a path that is not there."""
         for path in paths:
             check_archive(path)
-        self.damaged: list[ArchiveError] = []
+        self.damaged: list[Damage] = []
         self._messages = chain.from_iterable(map(self._messages_of, paths))
         self._paused = False
         self._exhausted = False
@@ -86,27 +118,76 @@ class ArchiveSource:
         self._exhausted = True
 
     def _messages_of(self, path: Path) -> Iterator[Message]:
-        try:
-            for offset, (_, value) in enumerate(read_archive(path)):
-                yield Message(topic=str(path), partition=0, offset=offset, value=value, received=time())
-        except ArchiveError as error:
-            self.damaged.append(error)
+        offset = 0
+        for one in read_archive(path):
+            if isinstance(one, Damage):
+                self.damaged.append(one)
+            else:
+                yield Message(topic=str(path), partition=0, offset=offset, value=one.value, received=time())
+                offset += 1
 
 
-def _read(file: Path) -> bytes:
+def _read_folder(folder: Path, seen: frozenset[str] = frozenset()) -> Iterator[PacketFile | Damage]:
+    seen |= {os.path.realpath(folder)}  # links to folders are followed, but not in circles
     try:
-        return file.read_bytes()
+        entries = sorted(folder.iterdir())
     except OSError as error:
-        raise ArchiveError(f"{file} can't be read: {error.strerror}") from error
+        yield _unreadable(folder, error)
+        return
+    for entry in entries:
+        if not entry.is_dir():
+            if entry.name.lower().endswith(PACKET_SUFFIXES + TAR_SUFFIXES):
+                yield from _read_file(entry)
+        elif os.path.realpath(entry) not in seen:
+            found = False
+            for one in _read_folder(entry, seen):
+                found = True
+                yield one
+            if not found and entry.name.lower().endswith(PACKET_SUFFIXES + TAR_SUFFIXES):
+                yield Damage(str(entry), "unreadable_file", "is a folder, and holds no packets")
 
 
-def _read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
+def _read_file(path: Path) -> Iterator[PacketFile | Damage]:
     try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                if member.isfile() and member.name.endswith(".avro"):
-                    file = archive.extractfile(member)
-                    assert file is not None
-                    yield member.name, file.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise ArchiveError(f"{path} is damaged or not a tar archive: {error}") from error
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for somebody who writes to it
+            yield Damage(str(path), "unreadable_file", "is not a file")
+            return
+        with path.open("rb") as file:
+            yield from _read(str(path), path.name, Raw(file.read))
+    except OSError as error:
+        yield _unreadable(path, error)
+
+
+def _read(source: str, name: str, raw: Raw, depth: int = 0) -> Iterator[PacketFile | Damage]:
+    """A packet or an archive, by the ending of its name."""
+    if not name.lower().endswith(TAR_SUFFIXES):
+        yield from _read_packet(source, name, raw)
+        return
+    if depth == _DEEPEST:
+        yield Damage(source, "unreadable_archive", f"more than {_DEEPEST} archives in one another")
+        return
+    if not raw.peek(1):
+        yield Damage(source, "unreadable_archive", "is empty")
+        return
+    for one in members(unpacked(raw, name)):
+        if isinstance(one, Member):
+            if one.name.lower().endswith(PACKET_SUFFIXES + TAR_SUFFIXES):
+                yield from _read(f"{source}:{one.name}", one.name, one.stream, depth + 1)
+        else:
+            yield Damage(source, "unreadable_archive", one)
+
+
+def _read_packet(source: str, name: str, raw: Raw) -> Iterator[PacketFile | Damage]:
+    stream = unpacked(raw, name)
+    parts = []
+    while part := stream.read(1 << 20):
+        parts.append(part)
+    value = b"".join(parts)
+    for fault in stream.faults:
+        yield Damage(source, "unreadable_file", fault)
+    if value or not stream.faults:
+        yield PacketFile(source, value)
+
+
+def _unreadable(path: Path, error: OSError) -> Damage:
+    return Damage(str(path), "unreadable_file", f"can't be read: {error.strerror or error}")

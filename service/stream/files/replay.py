@@ -1,4 +1,4 @@
-"""Archives through the same corridor as the stream, without Kafka: for `replay`, the demo and tests."""
+"""Archives through the same pipeline as the stream, without Kafka: for `replay`, the demo and tests."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pathlib import Path
 from service.config import PipelineSettings
 from service.stream.accounting import Account
 from service.stream.batch import Batch
-from service.stream.files.archives import ArchiveError, ArchiveSource
+from service.stream.files.archives import ArchiveSource, Damage
+from service.stream.interfaces import Sink
 from service.stream.pipeline import Pipeline
-from service.stream.runner import Corridor, Sink
+from service.stream.runner import StreamRunner
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What became of the messages, and the archives that could not be read to their end."""
+    """What became of the messages, and what could not be read of the archives."""
 
     account: Account
-    damaged: tuple[ArchiveError, ...]
+    damaged: tuple[Damage, ...]
 
 
 def replay_archive(
@@ -31,9 +32,9 @@ def replay_archive(
 ) -> Replayed:
     """Play archives through `pipeline` into `sink`, which is closed at the end; `on_settled` hears of every batch.
 
-    Raises ArchiveError for a path that is not there, and what made the corridor fail.
+    Raises ArchiveError for a path that is not there, and what made a stage fail.
     """
     source = ArchiveSource(paths)
-    corridor = Corridor(source, pipeline, sink, settings or PipelineSettings(), on_settled=on_settled)
-    corridor.run()
-    return Replayed(corridor.accounting.total(), tuple(source.damaged))
+    runner = StreamRunner(source, pipeline, sink, settings or PipelineSettings(), on_settled=on_settled)
+    runner.run()
+    return Replayed(runner.accounting.total(), tuple(source.damaged))

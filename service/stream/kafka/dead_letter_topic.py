@@ -12,9 +12,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from service.config import KafkaSettings
 from service.output.avro import SchemaMismatchError
 from service.output.dead_letter import DeadLetter
+from service.stream.interfaces import StreamError
 from service.stream.kafka.client_settings import KAFKA_LOG, client_config
 from service.stream.kafka.producer import publish
-from service.stream.runner import StreamError
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from service.config import KafkaSettings
+from service.errors import AlertClassifierError
 from service.stream.kafka.client_settings import MAX_MESSAGE_BYTES, client_config
 
 FLUSH_S: Final = 60.0
@@ -16,7 +17,7 @@ FLUSH_S: Final = 60.0
 QUEUE_KB: Final = 32_768
 
 
-class PublishError(RuntimeError):
+class PublishError(AlertClassifierError, RuntimeError):
     """Messages that could not be published; the message says how many and why the first failed."""
 
 

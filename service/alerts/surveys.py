@@ -1,0 +1,79 @@
+"""Which survey the records of a writer schema are of. Nothing is taken for a survey because it is nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from service.alerts import atlas, schema, ztf
+from service.alerts.alert import Alert, AlertError
+from service.alerts.projection import Cells, Projection, Type
+
+# What a record without a namespace (Spark names all of them `topLevelRecord`) must have to be one of ZTF's alerts.
+_ZTF_FIELDS: Final = ("objectId", "candidate.jd", "candidate.fid", "candidate.magpsf", "prv_candidates.fid")
+_ZTF_NAME: Final = re.compile("ZTF[0-9]{2}[a-z]{7}")
+_READ: Final = (
+    "not of a survey that is read; these are ZTF (record ztf.alert, or one like it without a namespace) and ATLAS"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is needed of its records, and the function from these cells to an alert."""
+
+    projection: Projection
+    alert: Callable[[Cells], Alert]
+
+
+ZTF: Final = Survey(ztf.PROJECTION, ztf.alert)
+ATLAS: Final = Survey(atlas.PROJECTION, atlas.alert)
+
+
+def survey_of(loaded: Any) -> Survey:
+    """The survey of a writer schema as `schema.load` returns it.
+
+    Raises AlertError: unsupported_survey; bad_schema; unsupported_schema where a type is too narrow for its values.
+    """
+    name = schema.full_name(loaded)
+    namespace, _, own = name.rpartition(".")
+    if name and namespace and name != atlas.RECORD and namespace.partition(".")[0] != "ztf":
+        # before anything else: schemas of other surveys need not be valid to tell what they are
+        raise AlertError("unsupported_survey", f"record {own} of namespace {namespace} is {_READ}")
+    tree = schema.resolve(loaded)
+    if name == atlas.RECORD:
+        survey = ATLAS
+    elif namespace:
+        survey = ZTF
+    else:
+        missing = [field for field in _ZTF_FIELDS if not any(schema.types_at(tree, field))]
+        if missing:
+            what = f"record {own} without namespace" if own else "a writer schema that is not a record"
+            raise AlertError("unsupported_survey", f"{what}, without {missing[0]} too, is {_READ}")
+        survey = Survey(ztf.PROJECTION, lambda cells: _ztf_written_again(cells, own))
+    _check_widths(tree, survey.projection)
+    return survey
+
+
+def _ztf_written_again(cells: Cells, record: str) -> Alert:
+    """An alert of a record that only looks like ZTF's: WINTER's and Gattini's do too, the object's name tells."""
+    object_id = cells.text(ztf.OBJECT_ID)
+    if object_id and not _ZTF_NAME.fullmatch(object_id):
+        publisher = cells.text(ztf.PUBLISHER) or "unknown"
+        said = f"record {record} without namespace, publisher {publisher:.40}, objectId {object_id[:40]!a}"
+        raise AlertError("unsupported_survey", f"{said}, is {_READ}")
+    return ztf.alert(cells)
+
+
+def _check_widths(tree: schema.Node, projection: Projection) -> None:
+    """Refuse types that round what they hold. Raises AlertError: unsupported_schema, naming the field."""
+    places = [("", field) for field in projection.fields]
+    places += [(f"{table}.", field) for table in projection.tables for field in projection.columns]
+    for parent, field in places:
+        narrow = ("float", "double") if field.type is Type.INTEGER else ("float",) if field.precise else ()
+        for kind in schema.types_at(tree, parent + field.path) if narrow else ():
+            if isinstance(kind, schema.Primitive) and kind.name in narrow:
+                needed = "long" if field.type is Type.INTEGER else "double"
+                place = f"writer schema: {parent}{field.path}"
+                raise AlertError("unsupported_schema", f"{place} is {kind.name}, which rounds it: it must be {needed}")

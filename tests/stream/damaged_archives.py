@@ -1,0 +1,40 @@
+"""Archives in every packing, and what must be found in them after damage."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    ".tar": bytes, ".tar.gz": gzip.compress, ".tgz": gzip.compress, ".tar.bz2": bz2.compress, ".tar.xz": lzma.compress,
+}  # fmt: skip
+
+
+def tar(files: Sequence[tuple[str, bytes]], form: int = tarfile.GNU_FORMAT) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+        for name, value in files:
+            member = tarfile.TarInfo(name)
+            member.size = len(value)
+            archive.addfile(member, io.BytesIO(value))
+    return buffer.getvalue()
+
+
+def lenient(path: Path) -> dict[str, bytes]:
+    """What Python's own reader finds when told to go on past end markers and damaged headers."""
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(path, "r:*", ignore_zeros=True) as archive:
+            for member in archive:
+                if member.isfile():
+                    file = archive.extractfile(member)
+                    assert file is not None
+                    found[member.name] = file.read()
+    except Exception:  # it ends at damage of the packing, with what it has
+        pass
+    return found

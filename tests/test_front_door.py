@@ -1,0 +1,63 @@
+"""`alert_classifier`: the promised names work, are quick to reach, and all errors of ours have one ancestor."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import alert_classifier
+import service
+from alert_classifier import AlertClassifierError, Classifier, LightCurve, load_bundle
+
+ROOT = Path(__file__).resolve().parents[1]
+# They never leave the module that raises them.
+INTERNAL = {"NotCompilableError", "OvertakenError", "ProblemError"}
+
+
+def test_a_light_curve_is_classified_through_the_front_door() -> None:
+    classifier = Classifier(load_bundle(), threads=1)
+    light_curve = LightCurve.from_columns([60313.3, 60316.2, 60319.3], [1, 0, 1], mag=[19.8, 19.1, 18.7], magerr=0.1)
+    [prediction] = classifier.classify([light_curve])
+    assert prediction.top_class in load_bundle().manifest.classes
+
+
+def test_every_promised_name_is_there_and_documented() -> None:
+    page = (ROOT / "docs" / "python.md").read_text()
+    for name in alert_classifier.__all__:
+        assert getattr(alert_classifier, name) is not None
+        assert f"`{name}`" in page, f"docs/python.md does not mention {name}"
+    with pytest.raises(AttributeError, match="no attribute 'Classifer'"):
+        alert_classifier.Classifer  # noqa: B018
+
+
+def test_it_is_installed_with_the_service() -> None:
+    """Given the wheel's list of packages, then the front door and its type marker are among them."""
+    settings = (ROOT / "pyproject.toml").read_text()
+    assert '"alert_classifier"' in settings
+    assert (ROOT / "alert_classifier" / "py.typed").exists()
+
+
+def test_a_consumer_waits_for_no_runtime() -> None:
+    program = "import sys, alert_classifier; alert_classifier.decode_classification; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"onnxruntime", "numba", "torch", "pandas"} & set(done.stdout.split())
+
+
+def test_every_error_of_ours_has_one_ancestor() -> None:
+    strangers = []
+    for module in pkgutil.walk_packages(service.__path__, "service."):
+        for name, value in vars(importlib.import_module(module.name)).items():
+            own = isinstance(value, type) and issubclass(value, Exception) and value.__module__ == module.name
+            if (
+                own
+                and not name.startswith("_")
+                and name not in INTERNAL
+                and not issubclass(value, AlertClassifierError)
+            ):
+                strangers.append(f"{module.name}.{name}")
+    assert strangers == []
