@@ -9,8 +9,6 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds
-
 from model_export.bundles.graph import Publication, Served, export_served, parity, write_manifest
 from model_export.bundles.stochastic import Members
 from model_export.data.scores import softmax
@@ -24,6 +22,7 @@ from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier
 from service.inference.manifest import Calibration, Stochastic
 from service.photometry import LightCurve
+from tests.model_export.two_kinds import TINY, two_kinds
 
 WINDOW, PASSES = 24, 5
 PARAMETERS = {"window": WINDOW, "max_windows": 2}

@@ -9,8 +9,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from two_kinds import TINY
-
 from model_export.bundles.graph import Padded, Publication, Served, export_alert_clr, latency, open_graph, parity
 from model_export.bundles.variants import bucket_lengths
 from model_export.data.tables import CLASSES
@@ -19,6 +17,7 @@ from service.inference.batching import equal_shapes, fill_up, stack
 from service.inference.manifest import Padding
 from service.inference.preprocessing.alert_clr import alert_clr_batch
 from service.photometry import LightCurve
+from tests.model_export.two_kinds import TINY
 
 pytestmark = pytest.mark.torch
 OUTPUTS = ["logits", "embedding"]

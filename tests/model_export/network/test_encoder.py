@@ -9,8 +9,6 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds
-
 from model_export.bundles.graph import Publication, Served, export_alert_clr, latency, parity
 from model_export.data.batches import PADDING_BIAS, length_batches, sampling_weights
 from model_export.data.tables import CLASSES, Dataset
@@ -22,6 +20,7 @@ from model_export.training.pretrain import PretrainConfig, pretrain
 from model_export.training.run import FinetuneConfig
 from service.inference.preprocessing.alert_clr import alert_tokens
 from service.photometry import POINT
+from tests.model_export.two_kinds import TINY, two_kinds
 
 
 @pytest.fixture

@@ -331,7 +331,7 @@ def test_the_small_simulation_is_the_one_of_the_comparison(finished: tuple[Path,
 
 
 def test_the_page_shows_the_committed_figures() -> None:
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[4]
     figures = json.loads((root / "model_export/results/two-surveys.json").read_text())
     text = (root / "docs/multi-survey.md").read_text()
     rows = [line for line in page(figures).splitlines() if line.startswith("| ")]

@@ -12,7 +12,6 @@ pytestmark = pytest.mark.torch
 from dataclasses import asdict, replace
 
 from sklearn.metrics import roc_auc_score
-from two_kinds import TINY, two_kinds
 
 from model_export.data.tables import CLASSES, Dataset
 from model_export.judging.calibrate import EDGES
@@ -30,8 +29,9 @@ from model_export.studies.uncertainty.judge import (
 from model_export.studies.uncertainty.report import cost_table, draw_figure, tables
 from model_export.studies.uncertainty.scores import rejection_curve, roc_auc, uncertainty
 from model_export.training.run import FinetuneConfig, load_run
+from tests.model_export.two_kinds import TINY, two_kinds
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def test_scores_by_hand():

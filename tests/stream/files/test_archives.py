@@ -11,10 +11,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from damaged_archives import PACK, lenient, tar
 
 from service.stream.files.archives import Damage, PacketFile, read_archive
 from service.stream.files.unpacking import Raw
+from tests.stream.files.damaged_archives import PACK, lenient, tar
 
 FILES = [(f"night/{number}.avro", bytes([number]) * (700 + 300 * number)) for number in range(10)]
 VALUES = dict(FILES)

@@ -8,9 +8,6 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from conftest import rising_supernova
-from two_kinds import two_kinds
-
 from model_export.bundles.bundle import verify_bundle
 from model_export.bundles.graph import Publication, Served, parity
 from model_export.data.tables import Dataset
@@ -19,17 +16,18 @@ from model_export.judging.evaluate import judge
 from model_export.network.predict import ALL
 from model_export.training.run import load_run
 from service.config import Device
-from service.inference.bundle import default_bundle, default_bundle_folder
+from service.inference.bundle import default_bundle_folder, load_bundle
 from service.inference.classifier import Classifier
 from service.photometry import LightCurve
+from tests.model_export.two_kinds import two_kinds
 
-SHIPPED_RUNS = Path(__file__).resolve().parents[2] / "model_export" / "shipped"
+SHIPPED_RUNS = Path(__file__).resolve().parents[3] / "model_export" / "shipped"
 
 
 @pytest.fixture
-def data(rng: np.random.Generator) -> Dataset:
-    """Rises and declines with upper limits; some are longer than a window."""
-    curves = [rising_supernova(rng, int(n)) for n in (*rng.integers(1, 40, 21), 140, 300)]
+def data(rng: np.random.Generator, supernovae: list[LightCurve]) -> Dataset:
+    """Rises and declines with upper limits, and all of them laid over one another: longer than a window."""
+    curves = [*supernovae, supernovae[0].merge(*supernovae[1:])]
     objects = two_kinds(rng, len(curves)).objects
     objects["n_detections"] = [curve.n_detections for curve in curves]
     return Dataset(np.concatenate([c.points for c in curves]), np.array([len(c) for c in curves]), objects)
@@ -44,7 +42,7 @@ def test_the_judge_says_exactly_what_the_service_says(k: int, data: Dataset):
     judged = judge(default_bundle_folder(), data, (k,))[k]
     curves = curves_of(data)
     shown = [curve.first_detections(k) if k != ALL else curve for curve in curves]
-    served = Classifier(default_bundle(), Device.CPU).classify(shown)
+    served = Classifier(load_bundle(), Device.CPU).classify(shown)
     np.testing.assert_array_equal(judged.probabilities, [p.probabilities for p in served])
     assert [sum(row) for row in judged.sets] == [len(p.conformal_set) for p in served]
     assert judged.flagged.tolist() == ["out_of_distribution" in p.flags for p in served]
@@ -62,7 +60,7 @@ def test_context_that_is_switched_off_is_not_read(data: Dataset):
 
 
 def test_the_committed_weights_give_the_answers_of_the_shipped_graph(data: Dataset):
-    bundle = default_bundle()
+    bundle = load_bundle()
     run = SHIPPED_RUNS / f"alert-clr-{bundle.manifest.version}"
     model, config = load_run(run)
     assert config.parameters == bundle.manifest.preprocessing.parameters
