@@ -83,7 +83,7 @@ def test_the_kernel_says_what_plain_numpy_says(curves: list[LightCurve]) -> None
 @pytest.mark.real_data
 @pytest.mark.parametrize("table", ["alert_objects", "forced_tde", "transients", "variables_dr"])
 def test_the_kernel_says_what_plain_numpy_says_of_real_light_curves(real_data: Path, table: str) -> None:
-    curves = [c for _, c in light_curves(read_points_table(real_data / f"{table}_points.parquet"))]
+    curves = [c for _, c in light_curves(read_points_table(real_data / f"{table}_points.parquet"), table)]
     assert (
         max(differences([c for c in curves if np.isfinite(c.points["mag"][c.is_detection & (c.band < 3)]).any()]))
         < 1e-6
@@ -199,7 +199,7 @@ def test_long_light_curves_are_cut_into_windows_without_padding(n: int, shape: t
 @pytest.mark.real_data
 def test_real_histories_are_fast_alone_and_in_batches(real_data: Path) -> None:
     table = read_points_table(real_data / "alert_objects_points.parquet")
-    curves = [c for _, c in light_curves(table)][:1024]
+    curves = [c for _, c in light_curves(table, "the table")][:1024]
     arrays = alert_clr_batch(*lay_end_to_end(curves), {})
     assert len(arrays) == 1024
     for way in (lambda: alert_clr_batch(*lay_end_to_end(curves), {}), lambda: [alert_clr(c, {}) for c in curves]):

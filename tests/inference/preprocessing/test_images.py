@@ -189,7 +189,7 @@ def test_it_is_a_preprocessing_that_bundles_may_name() -> None:
 @pytest.mark.real_data
 def test_real_light_curves_of_all_lengths_can_be_drawn(real_data: Path) -> None:
     table = read_points_table(real_data / "alert_objects_points.parquet")
-    curves = [c for _, c in light_curves(table) if (c.is_detection & (c.band < 2)).any()][:400]
+    curves = [c for _, c in light_curves(table, "the table") if (c.is_detection & (c.band < 2)).any()][:400]
     images, present = draw_images(end_to_end(curves), np.array([len(c) for c in curves]), {})
     assert present.all()
     ink = (images["image"].min(axis=1) < 255).mean(axis=(1, 2))
