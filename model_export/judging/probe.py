@@ -91,9 +91,8 @@ def label_curve(
     [mean, standard error of the mean] of the differences from draw to draw.
     """
     labelled = (data.labels >= 0) & data.objects["table"].isin(["transients", "alert_objects", "variables_dr"])
-    split = data.objects["split"].to_numpy()
-    train = data.where(labelled.to_numpy() & (split == "train"))
-    test = data.where(labelled.to_numpy() & (split == "test"))
+    train = data.where(labelled.to_numpy() & data.in_split("train"))
+    test = data.where(labelled.to_numpy() & data.in_split("test"))
     torch.manual_seed(0)
     random = AlertEncoder(config.encoder)
     jobs = [(n, seed) for n in LABELS_PER_CLASS for seed in range(1, draws + 1)]

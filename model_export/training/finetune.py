@@ -20,7 +20,7 @@ from model_export.data.prior import published_prior, sampled_shares
 from model_export.data.scores import alert_scores, softmax, supernova_scores
 from model_export.data.tables import Dataset, concatenate
 from model_export.network.encoder import AlertClassifier
-from model_export.network.predict import Predictions, predict
+from model_export.network.predict import Answers, predict
 from model_export.training.centroids import taken_on
 from model_export.training.device import best_device, portable_weights
 from model_export.training.distill import Teachers, classification_loss
@@ -153,7 +153,7 @@ def training_set(data: Dataset, simulated: Dataset | None, unlabelled: bool = Fa
     return concatenate([train, simulated]) if simulated is not None else train
 
 
-def validation_figures(predictions: dict[int, Predictions], prior: np.ndarray) -> dict[str, float]:
+def validation_figures(predictions: dict[int, Answers], prior: np.ndarray) -> dict[str, float]:
     """The figures to tune on: supernova types and alert objects, at all, three and one detections."""
     figures: dict[str, float] = {}
     for k, p in predictions.items():  # a data set may have only one of the two populations

@@ -72,3 +72,13 @@ def test_strangers_are_refused(stranger: bytes) -> None:
 def test_a_cut_message_is_refused() -> None:
     with pytest.raises(SchemaMismatchError, match="damaged"):
         SingleObject("classification").decode(CLASSIFICATION.header + b"\x18ZTF")
+
+
+def test_dead_letters_of_earlier_versions_are_still_read() -> None:
+    letter = DeadLetter("t", 1, 2, 1.5, "bad_magic", "no", b"k", 3, b"abc", "0.1.0", 2.5)
+    fields = DEAD_LETTER.decode(letter.encode())
+    assert fields.pop("record") == 1
+    assert DeadLetter.decode(SingleObject("dead_letter_1").encode(fields)) == letter
+    assert letter.place == "t/1/2"
+    assert replace(letter, record=2).place == "t/1/2#2"
+    assert DeadLetter.decode(replace(letter, record=2).encode()).record == 2

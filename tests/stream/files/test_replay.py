@@ -7,6 +7,7 @@ import tarfile
 import threading
 from pathlib import Path
 
+import fastavro
 import orjson
 import pyarrow.parquet as pq
 import pytest
@@ -75,6 +76,26 @@ def test_a_damaged_archive_gives_what_comes_before_the_damage(
     assert 0 < result.account.published < len(alerts)
     (error,) = result.damaged
     assert "cut.tar.gz" in str(error)
+
+
+def test_every_record_of_a_container_is_an_alert_of_its_own(
+    pipeline: Pipeline, alerts: list[SimulatedAlert], tmp_path: Path
+) -> None:
+    """Given a container of four records, the second of which has no band that is known, then three are answered, and
+    the second is a dead letter with a place and bytes of its own.
+    """
+    readers = [fastavro.reader(io.BytesIO(alert.packet)) for alert in alerts[:4]]
+    records = [next(reader) for reader in readers]
+    records[1]["candidate"]["fid"] = 7
+    with (tmp_path / "four.avro").open("wb") as file:
+        fastavro.writer(file, readers[0].writer_schema, records, codec="deflate")
+    (tmp_path / "z.avro").write_bytes(alerts[5].packet)
+    result = replay_archive([tmp_path], pipeline, FileSink(None, tmp_path / "dead.jsonl"))
+    assert (result.account.consumed, result.account.published) == (5, 4)
+    (letter,) = read_dead_letter_file(tmp_path / "dead.jsonl")
+    assert (letter.code, letter.place) == ("unknown_band", f"{tmp_path}/0/0#2")
+    (alone,) = fastavro.reader(io.BytesIO(letter.value))
+    assert alone["candid"] == alerts[1].candid
 
 
 def test_a_path_that_is_not_there_is_named(pipeline: Pipeline, tmp_path: Path) -> None:

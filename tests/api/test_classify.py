@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -352,6 +353,25 @@ def test_every_real_packet_is_answered_and_every_bad_one_named(client: TestClien
         assert answer.status_code == 200, (row["file"], answer.text)
         light_curve = decoder.decode(packet).light_curve
         assert parse(json.loads(bytes(json_response(of_light_curve(light_curve)).body))) == light_curve
+
+
+def test_a_file_of_several_alerts_gets_an_answer_for_each(client: TestClient, night: list[SimulatedAlert]) -> None:
+    readers = [fastavro.reader(io.BytesIO(alert.packet)) for alert in night[:3]]
+    records: list[Any] = [next(reader) for reader in readers]
+    several = io.BytesIO()
+    fastavro.writer(several, readers[0].writer_schema, records)
+    answers = client.post("/v1/classify/alert", content=several.getvalue()).json()["classifications"]
+    for alert, answer in zip(night[:3], answers, strict=True):
+        alone = client.post("/v1/classify/alert", content=alert.packet).json()
+        probabilities = answer.pop("probabilities")
+        assert probabilities == pytest.approx(alone.pop("probabilities"), abs=1e-6)
+        assert answer["candid"] == alert.candid
+    records[1]["candidate"]["fid"] = 7
+    several = io.BytesIO()
+    fastavro.writer(several, readers[0].writer_schema, records)
+    refused = client.post("/v1/classify/alert", content=several.getvalue())
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "body#2"
 
 
 def test_a_damaged_packet_is_named(client: TestClient, night: list[SimulatedAlert]) -> None:
