@@ -40,7 +40,7 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False)
 def light_curve(points: int) -> bytes:
     """A body with `points` points: a rise and decline in g and r, a limit before it."""
     days = np.arange(points)
-    sent = [{"mjd": 60310.2, "band": "r", "limit": 20.4}] + [
+    sent = [{"mjd": 60310.2, "band": "r", "diffmaglim": 20.4}] + [
         {"mjd": 60311.2 + 1.5 * day, "band": "gr"[day % 2], "mag": round(18 + 0.03 * abs(day - 12), 3), "magerr": 0.06}
         for day in days[1:].tolist()
     ]

@@ -77,7 +77,7 @@ class Classification:
     n_upper_limits: dict[str, int]
     flags: tuple[str, ...]
     variance: dict[str, float] | None = None
-    bald: float | None = None
+    mutual_information: float | None = None
     candid: int | None = None
     mjd: float | None = None
     ra: float | None = None
@@ -88,10 +88,16 @@ class Classification:
     @classmethod
     def of(cls, answer: dict[str, Any]) -> Self:
         known = {name: answer[name] for name in cls.__slots__ if name in answer}
+        known.setdefault("mutual_information", answer.get("bald"))  # of a service of the version before
         for name in ("conformal_set", "flags", "embedding"):
             if known.get(name) is not None:
                 known[name] = tuple(known[name])
         return cls(**known, raw=answer)
+
+    @property
+    def bald(self) -> float | None:
+        """The old name of `mutual_information`."""
+        return self.mutual_information
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +153,21 @@ class _Requests:
 
     @staticmethod
     def _columns(
-        light_curve: LightCurve | None, unit: Unit | None, object_id: str, columns: dict[str, Column]
+        light_curve: LightCurve | None,
+        unit: Unit | Sequence[Unit | None] | None,
+        object_id: str,
+        columns: dict[str, Column],
     ) -> dict[str, Any]:
         if light_curve is not None:
             if columns:
                 raise TypeError(f"give a LightCurve or columns, not both ({', '.join(columns)})")
             return {"object_id": object_id} | _sent(light_curve)
         body = {name: _plain(values) for name, values in columns.items() if values is not None}
-        return {"object_id": object_id} | ({"unit": unit} if unit else {}) | body
+        return (
+            {"object_id": object_id}
+            | ({} if unit is None else {"unit": unit if isinstance(unit, str) else list(unit)})
+            | body
+        )
 
     @staticmethod
     def _query(
@@ -185,12 +198,12 @@ class Client(_Requests):
         self._http = httpx.Client(**self._settings(base_url, api_key, timeout, options))
 
     def classify(
-        self, light_curve: LightCurve | None = None, *, unit: Unit | None = None, object_id: str = "",
-        embedding: bool = False, **columns: Column,
+        self, light_curve: LightCurve | None = None, *, unit: Unit | Sequence[Unit | None] | None = None,
+        object_id: str = "", embedding: bool = False, **columns: Column,
     ) -> Classification:  # fmt: skip
         """Classify one light curve: a `LightCurve`, or columns `mjd`, `band`, `mag` (None or NaN: an upper limit) and
-        where known `magerr`, `limit`, `sign`, `magnr`; with a `unit` of flux, `flux` and `fluxerr`. Of several surveys:
-        `survey` per point, and `flux_ujy`, `flux_error_ujy` where one of them publishes flux.
+        where known `magerr`, `diffmaglim`, `sign`, `magnr`; with a `unit` of flux, `flux` and `fluxerr`. Of several
+        surveys: `survey` per point, and a `unit` per point where one of them publishes flux.
 
         Raises ServiceError, ServiceUnreachableError.
         """
@@ -289,8 +302,8 @@ class AsyncClient(_Requests):
         self._http = httpx.AsyncClient(**self._settings(base_url, api_key, timeout, options))
 
     async def classify(
-        self, light_curve: LightCurve | None = None, *, unit: Unit | None = None, object_id: str = "",
-        embedding: bool = False, **columns: Column,
+        self, light_curve: LightCurve | None = None, *, unit: Unit | Sequence[Unit | None] | None = None,
+        object_id: str = "", embedding: bool = False, **columns: Column,
     ) -> Classification:  # fmt: skip
         """See `Client.classify`."""
         body = self._columns(light_curve, unit, object_id, columns)
@@ -389,7 +402,7 @@ def _plain(values: Column) -> list[Any]:
 
 def _sent(light_curve: LightCurve) -> dict[str, Any]:
     points = light_curve.points
-    floats = {name: _plain(points[name]) for name in ("mag", "magerr", "limit", "magnr")}
+    floats = {name: _plain(points[name]) for name in ("mag", "magerr", "magnr")}
     surveys = [SURVEYS[code] for code in points["survey"].tolist()]
     return {
         "unit": "mag",
@@ -397,6 +410,7 @@ def _sent(light_curve: LightCurve) -> dict[str, Any]:
         "mjd": points["mjd"].tolist(),
         "band": [BANDS[code] for code in points["band"].tolist()],
         **floats,
+        "diffmaglim": _plain(points["limit"]),
         "sign": points["sign"].tolist(),
         "kind": [Kind(code).name.lower() for code in points["kind"].tolist()],
         "candid": points["candid"].tolist(),
@@ -408,8 +422,9 @@ def _stored(answer: dict[str, Any]) -> StoredObject:
     latest = answer["classification"]
     nan = float("nan")
     survey = columns["survey"]
+    called = {"limit": "diffmaglim" if "diffmaglim" in columns else "limit"}
     floats = {
-        name: [nan if value is None else value for value in columns[name]]
+        name: [nan if value is None else value for value in columns[called.get(name, name)]]
         for name in ("mag", "magerr", "limit", "magnr")
     }
     light_curve = LightCurve.from_columns(
@@ -443,7 +458,8 @@ def _parquet(points: Table) -> bytes:
 
 def _like(points: Table, answers: list[dict[str, Any]]) -> Table:
     """A row per object, in the kind of table that was given: the answer's plain fields, and `p_CLASS` per class."""
-    stochastic = any("bald" in each for each in answers)
+    said = [each.get("mutual_information", each.get("bald")) for each in answers]
+    stochastic = any(value is not None for value in said)
     rows = [
         {
             "object_id": each["object_id"],
@@ -457,9 +473,9 @@ def _like(points: Table, answers: list[dict[str, Any]]) -> Table:
             "classifier": each["classifier"],
             "version": each["version"],
         }
-        | ({"bald": each.get("bald", float("nan"))} if stochastic else {})
+        | ({"mutual_information": value, "bald": value} if stochastic else {})
         | {f"p_{name}": probability for name, probability in each["probabilities"].items()}
-        for each in answers
+        for each, value in zip(answers, said, strict=True)
     ]
     table = pa.Table.from_pylist(rows)
     if isinstance(points, pa.Table):

@@ -33,7 +33,8 @@ class LightCurveColumns(BaseModel):
     band: list[str]
     mag: list[float | None]
     magerr: list[float | None]
-    limit: list[float | None]
+    diffmaglim: list[float | None]
+    limit: list[float | None] = Field(description="the old name of diffmaglim", deprecated=True)
     sign: list[int]
     magnr: list[float | None]
     kind: list[str]
@@ -66,7 +67,8 @@ class Classification(BaseModel):
     variance: dict[str, float] | None = Field(
         default=None, description="of each probability over the model's stochastic passes; only where it makes them"
     )
-    bald: float | None = Field(default=None, description="mutual information of class and pass [nats]; as variance")
+    mutual_information: float | None = Field(default=None, description="of class and pass [nats]; as variance")
+    bald: float | None = Field(default=None, description="the old name of mutual_information", deprecated=True)
     n_detections: dict[str, int] = Field(description="per band", examples=[{"g": 3, "r": 4}])
     n_upper_limits: dict[str, int] = Field(description="per band", examples=[{"r": 2}])
     flags: list[str] = Field(description="what to be careful about", examples=[["too_few_points"]])
@@ -146,10 +148,13 @@ def extras(prediction: Prediction, light_curve: LightCurve, embedding: bool, wit
 
 def of_stored(stored: StoredClassification, embedding: bool = False) -> dict[str, Any]:
     """A classification at rest as it was published."""
+    document = stored.document
+    if "bald" in document:  # messages of earlier versions have the old name alone
+        document = document | {"mutual_information": document["bald"]}
     if not embedding:
-        return stored.document
+        return document
     vector = stored.embedding
-    return stored.document | {"embedding": None if vector is None else vector.astype(np.float32)}
+    return document | {"embedding": None if vector is None else vector.astype(np.float32)}
 
 
 def of_light_curve(light_curve: LightCurve) -> dict[str, Any]:
@@ -164,6 +169,7 @@ def of_light_curve(light_curve: LightCurve) -> dict[str, Any]:
     }
     for name in ("mag", "magerr", "limit", "magnr"):
         columns[name] = np.ascontiguousarray(points[name])
+    columns["diffmaglim"] = columns["limit"]
     columns["sign"] = points["sign"].tolist()
     columns["kind"] = [Kind(code).name.lower() for code in points["kind"].tolist()]
     columns["candid"] = points["candid"].tolist()

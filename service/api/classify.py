@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from service.alerts import Alert, AlertError, SchemaSourceUnavailableError
 from service.alerts.quality import failed_cuts
+from service.api import old_names
 from service.api.answers import (
     Classification,
     Classifications,
@@ -25,6 +26,7 @@ from service.api.context import Context, Here, in_thread
 from service.api.light_curves import AnyLightCurve, LightCurveBody, Unit, check_count, parse_light_curves
 from service.api.problems import FieldError, ProblemError, invalid, responses
 from service.api.tables import CSV, PARQUET, TABLE_TYPES, parse_table
+from service.config import ApiSettings
 from service.output.classification import Subject, classification
 from service.photometry import LightCurve
 from service.stream.pipeline import preview
@@ -92,16 +94,15 @@ async def classify(
             [FieldError(field="unit", message="is for tables")],
         )
     if len(body) <= INLINE_BYTES:
-        values = parse_json(body)
-        named = parse_light_curves(values, settings)
+        values, named, headers = _read_json(body, settings)
     else:
-        values = await in_thread(parse_json, body)
-        named = await in_thread(parse_light_curves, values, settings)
+        values, named, headers = await in_thread(_read_json, body, settings)
     if isinstance(values, list) or "light_curves" in values:
-        return await _answer_many(here, named, embedding, light_curve)
+        return await _answer_many(here, named, embedding, light_curve, headers)
     [(object_id, sent)] = named
     [prediction] = await here.classify([sent])
-    return json_response(of_prediction(object_id, prediction) | extras(prediction, sent, embedding, light_curve))
+    answer = of_prediction(object_id, prediction) | extras(prediction, sent, embedding, light_curve)
+    return json_response(answer, headers=headers)
 
 
 @router.post(
@@ -142,14 +143,25 @@ async def classify_alert(
 
 
 async def _answer_many(
-    here: Context, named: list[tuple[str, LightCurve]], embedding: bool, with_light_curve: bool
+    here: Context,
+    named: list[tuple[str, LightCurve]],
+    embedding: bool,
+    with_light_curve: bool,
+    headers: dict[str, str] | None = None,
 ) -> Response:
     predictions = await here.classify([light_curve for _, light_curve in named])
     answers = [
         of_prediction(object_id, prediction) | extras(prediction, light_curve, embedding, with_light_curve)
         for (object_id, light_curve), prediction in zip(named, predictions, strict=True)
     ]
-    return json_response({"classifications": answers})
+    return json_response({"classifications": answers}, headers=headers)
+
+
+def _read_json(body: bytes, settings: ApiSettings) -> tuple[Any, list[tuple[str, LightCurve]], dict[str, str] | None]:
+    """The decoded body, its light curves by their names, and headers that say so where old names of fields stand."""
+    values = parse_json(body)
+    named = parse_light_curves(values, settings)
+    return values, named, old_names.DEPRECATION if old_names.are_used(values) else None
 
 
 def _read_packet(here: Context, raw: bytes) -> tuple[list[Alert], bool]:

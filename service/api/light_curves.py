@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from service.api import old_names
 from service.api.problems import FieldError, ProblemError, invalid, invalid_fields
 from service.config import ApiSettings
 from service.photometry import LightCurve
@@ -37,10 +38,12 @@ Band = Literal["g", "r", "i", "z", "u", "y", "c", "o"]
 Survey = Literal["ztf", "lsst", "atlas"]
 
 _MAG: Final = "AB magnitude of the absolute difference flux; null is an upper limit"
-_LIMIT: Final = "5-sigma limiting AB magnitude of the image"
+_DIFFMAGLIM: Final = "5-sigma limiting AB magnitude of the image"
 _MAGNR: Final = "AB magnitude of the nearest source in the reference image"
-_FLUX_UJY: Final = "difference flux in microjansky, beside magnitudes of other points: for surveys that publish flux"
 _FLUX: Final = f"difference flux in `unit`; below {DETECTION_SIGMA:g} sigma it counts as an upper limit of that height"
+
+
+_UNIT: Final = "of what was measured; may be left out for magnitudes alone"
 
 
 class _Strict(BaseModel):
@@ -56,9 +59,8 @@ class Point(_Strict):
     magerr: MagnitudeError | None = None
     flux: Flux | None = Field(default=None, description=_FLUX)
     fluxerr: FluxError | None = None
-    flux_ujy: Flux | None = Field(default=None, description=_FLUX_UJY)
-    flux_error_ujy: FluxError | None = None
-    limit: Magnitude | None = Field(default=None, description=_LIMIT)
+    unit: Unit | None = Field(default=None, description="by default that of the light curve")
+    diffmaglim: Magnitude | None = Field(default=None, description=_DIFFMAGLIM)
     sign: Sign = 0
     magnr: Magnitude | None = Field(default=None, description=_MAGNR)
     kind: KindName | None = Field(default=None, description="by default what the numbers say")
@@ -68,7 +70,6 @@ class Point(_Strict):
 
 class _Identified(_Strict):
     object_id: str = Field(default="", max_length=200, description="any name; it comes back in the answer")
-    unit: Unit | None = Field(default=None, description="of what was measured; may be left out for magnitudes alone")
 
 
 class PointsLightCurve(_Identified):
@@ -82,23 +83,28 @@ class PointsLightCurve(_Identified):
                     "object_id": "my-supernova",
                     "unit": "mag",
                     "points": [
-                        {"mjd": 60310.2, "band": "r", "limit": 20.4},
+                        {"mjd": 60310.2, "band": "r", "diffmaglim": 20.4},
                         {"mjd": 60313.3, "band": "r", "mag": 19.8, "magerr": 0.12, "sign": 1},
                         {"mjd": 60316.2, "band": "g", "mag": 19.1, "magerr": 0.07, "sign": 1},
                         {"mjd": 60319.3, "band": "r", "mag": 18.7, "magerr": 0.05, "sign": 1},
-                        {"mjd": 60319.6, "band": "o", "survey": "atlas", "flux_ujy": 118.0, "flux_error_ujy": 14.0},
+                        {"mjd": 60319.6, "band": "o", "survey": "atlas", "unit": "uJy", "flux": 118.0, "fluxerr": 14.0},
                     ],
                 }
             ]
         },
     )
 
+    unit: Unit | None = Field(default=None, description=f"{_UNIT}; of the points that do not say their own")
     survey: Survey = Field(default="ztf", description="of the points that do not say their own")
     points: list[Point]
 
     def surveys(self) -> list[Survey]:
         """Of each point."""
         return [point.survey or self.survey for point in self.points]
+
+    def units(self) -> list[Unit | None]:
+        """Of each point; None where nothing is said."""
+        return [point.unit or self.unit for point in self.points]
 
     def column(self, name: str) -> list[Any] | None:
         return [getattr(point, name) for point in self.points]
@@ -109,8 +115,7 @@ class PointsLightCurve(_Identified):
 
 
 _COLUMNS: Final = (
-    "survey", "band", "mag", "magerr", "flux", "fluxerr", "flux_ujy", "flux_error_ujy", "limit", "sign", "magnr",
-    "kind", "candid",
+    "survey", "unit", "band", "mag", "magerr", "flux", "fluxerr", "diffmaglim", "sign", "magnr", "kind", "candid",
 )  # fmt: skip
 
 
@@ -133,6 +138,7 @@ class ColumnsLightCurve(_Identified):
         },
     )
 
+    unit: Unit | list[Unit | None] | None = Field(default=None, description=f"{_UNIT}; of all points, or one per point")
     survey: Survey | list[Survey] = Field(default="ztf", description="of all points, or one per point")
     mjd: list[Mjd]
     band: list[Band]
@@ -140,9 +146,7 @@ class ColumnsLightCurve(_Identified):
     magerr: list[MagnitudeError | None] | None = None
     flux: list[Flux | None] | None = Field(default=None, description=_FLUX)
     fluxerr: list[FluxError | None] | None = None
-    flux_ujy: list[Flux | None] | None = Field(default=None, description=_FLUX_UJY)
-    flux_error_ujy: list[FluxError | None] | None = None
-    limit: list[Magnitude | None] | None = Field(default=None, description=_LIMIT)
+    diffmaglim: list[Magnitude | None] | None = Field(default=None, description=_DIFFMAGLIM)
     sign: list[Sign] | None = None
     magnr: list[Magnitude | None] | None = Field(default=None, description=_MAGNR)
     kind: list[KindName | None] | None = None
@@ -159,6 +163,10 @@ class ColumnsLightCurve(_Identified):
     def surveys(self) -> list[Survey]:
         """Of each point."""
         return self.survey if isinstance(self.survey, list) else [self.survey] * len(self.mjd)
+
+    def units(self) -> list[Unit | None]:
+        """Of each point; None where nothing is said."""
+        return self.unit if isinstance(self.unit, list) else [self.unit] * len(self.mjd)
 
     def column(self, name: str) -> list[Any] | None:
         values: list[Any] | None = getattr(self, name)
@@ -226,32 +234,40 @@ def _parse(value: Any, prefix: str) -> tuple[str, LightCurve]:
     if not isinstance(value, dict):
         place = prefix.rstrip(".") or "body"
         raise invalid(place, "must be a light curve: an object with points, or with mjd, band, mag")
+    named = old_names.renamed(value, prefix)
     try:
-        sent = (_ONE_OF_POINTS if "points" in value else _ONE_OF_COLUMNS).validate_python(value, strict=True)
+        sent = (_ONE_OF_POINTS if "points" in named else _ONE_OF_COLUMNS).validate_python(named, strict=True)
+        return sent.object_id, _light_curve(sent)
     except ValidationError as error:
-        raise _below(prefix, invalid_fields(error.errors(include_url=False, include_input=False))) from error
-    return sent.object_id, _light_curve(sent, prefix)
+        raise _told(invalid_fields(error.errors(include_url=False, include_input=False)), value, prefix) from error
+    except ProblemError as problem:
+        raise _told(problem, value, prefix) from problem
 
 
-def _below(prefix: str, problem: ProblemError) -> ProblemError:
-    """The same problem, its places told from the body's root."""
-    if not prefix:
-        return problem
-    errors = [FieldError(field=prefix + error.field, message=error.message) for error in problem.errors]
-    return ProblemError(problem.status, problem.code, prefix + problem.detail, errors)
+def _told(problem: ProblemError, value: dict[str, Any], prefix: str) -> ProblemError:
+    """The same problem, its places told from the body's root and with the names that were sent."""
+    errors = [
+        FieldError(field=prefix + old_names.as_sent(error.field, value), message=error.message)
+        for error in problem.errors
+    ]
+    detail = problem.detail
+    if errors and detail.startswith(problem.errors[0].field):
+        detail = errors[0].field + detail.removeprefix(problem.errors[0].field)
+    else:
+        detail = prefix + detail
+    return ProblemError(problem.status, problem.code, detail, errors)
 
 
-def _light_curve(sent: AnyLightCurve, prefix: str) -> LightCurve:
+def _light_curve(sent: AnyLightCurve) -> LightCurve:
     mag, flux = _numbers(sent, "mag"), _numbers(sent, "flux")
-    magerr, limit = _numbers(sent, "magerr"), _numbers(sent, "limit")
+    magerr, limit = _numbers(sent, "magerr"), _numbers(sent, "diffmaglim")
     sign = np.asarray(sent.column("sign") or np.zeros(len(mag)), dtype=np.int8)
-    unit = _unit(sent, prefix, mag, flux)
-    if unit != "mag":
-        magerr, sign, mag, limit = from_flux(flux, _numbers(sent, "fluxerr"), sign, limit, MICROJANSKY[unit])
-    measured = _flux_ujy(sent, prefix)
-    if measured is not None:
-        rows, values, errors = measured
-        magerr[rows], sign[rows], mag[rows], limit[rows] = from_flux(values, errors, sign[rows], limit[rows], 1.0)
+    scale = _microjansky(sent, mag, flux)
+    rows = ~np.isnan(scale)
+    if rows.any():
+        magerr[rows], sign[rows], mag[rows], limit[rows] = from_flux(
+            flux[rows], _numbers(sent, "fluxerr")[rows], sign[rows], limit[rows], scale[rows]
+        )
     columns = {
         "mjd": sent.column("mjd"), "band": codes("band", sent.column("band") or ()), "mag": mag, "magerr": magerr,
         "limit": limit, "sign": sign, "kind": sent.column("kind") or (), "candid": sent.column("candid") or 0,
@@ -260,43 +276,32 @@ def _light_curve(sent: AnyLightCurve, prefix: str) -> LightCurve:
     try:
         return LightCurve.from_points(points_from_columns(columns))
     except ColumnError as error:
-        raise invalid(prefix + sent.place(error.column, error.row), error.reason) from error
+        raise invalid(sent.place(error.column, error.row), error.reason) from error
 
 
-def _flux_ujy(
-    sent: AnyLightCurve, prefix: str
-) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]] | None:
-    """Which points (n,) have a flux in microjansky of their own, those fluxes and their errors; None: no point."""
-    flux, error = _numbers(sent, "flux_ujy"), _numbers(sent, "flux_error_ujy")
-    rows = ~np.isnan(flux)
-    for name in ("mag", "flux"):
-        both = rows & ~np.isnan(_numbers(sent, name))
-        if both.any():
-            raise invalid(prefix + sent.place("flux_ujy", int(both.argmax())), f"{name} is given too: send one of them")
-    for place, wrong, message in (
-        ("flux_error_ujy", rows & np.isnan(error), "flux_ujy needs its error: 5 sigma tell a detection from a limit"),
-        ("flux_ujy", ~rows & ~np.isnan(error), "flux_error_ujy is given without flux_ujy"),
-    ):
-        if wrong.any():
-            raise invalid(prefix + sent.place(place, int(wrong.argmax())), message)
-    return (rows, flux[rows], error[rows]) if rows.any() else None
+def _microjansky(sent: AnyLightCurve, mag: NDArray[np.float64], flux: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What one unit of each point's flux is in microjansky, NaN for magnitudes.
 
-
-def _unit(sent: AnyLightCurve, prefix: str, mag: NDArray[np.float64], flux: NDArray[np.float64]) -> Unit:
-    """What the numbers are in. Raises ProblemError where they contradict the unit that is said."""
+    Raises ProblemError where the numbers contradict the unit that is said.
+    """
+    units = sent.units()
+    scale = np.array([MICROJANSKY.get(unit or "mag", np.nan) for unit in units])
     has_mag, has_flux = ~np.isnan(mag), ~np.isnan(flux)
-    if has_flux.any() and sent.unit in (None, "mag"):
-        place = sent.place("flux", int(has_flux.argmax()))
-        message = (
-            "a flux needs a unit of flux: set unit to uJy or nJy"
-            if sent.unit is None
-            else ("flux is given but unit is mag: set unit to uJy or nJy, or send mag")
-        )
-        raise invalid(prefix + (place if sent.unit else "unit"), message)
-    if has_mag.any() and sent.unit not in (None, "mag"):
-        place = sent.place("mag", int(has_mag.argmax()))
-        raise invalid(prefix + place, f"mag is given but unit is {sent.unit}: send flux, or set unit to mag")
-    return sent.unit or "mag"
+    both = has_mag & has_flux
+    if both.any():
+        raise invalid(sent.place("flux", int(both.argmax())), "mag is given too: send one of them")
+    homeless = has_flux & np.isnan(scale)
+    if homeless.any():
+        index = int(homeless.argmax())
+        if units[index] is None:
+            raise invalid("unit", "a flux needs a unit of flux: set unit to uJy or nJy")
+        raise invalid(sent.place("flux", index), "flux is given but unit is mag: set unit to uJy or nJy, or send mag")
+    wrong = has_mag & ~np.isnan(scale)
+    if wrong.any():
+        index = int(wrong.argmax())
+        message = f"mag is given but unit is {units[index]}: send flux, or set unit to mag"
+        raise invalid(sent.place("mag", index), message)
+    return scale
 
 
 def _numbers(sent: AnyLightCurve, name: str) -> NDArray[np.float64]:

@@ -28,6 +28,7 @@ from service.api.oip_tensors import (
     decode_request,
     encode_response,
 )
+from service.api.old_names import DEPRECATION
 from service.api.operations import check_readiness
 from service.api.problems import ProblemError, invalid, responses
 from service.config import ApiSettings
@@ -48,11 +49,12 @@ INPUTS: Final = {
     "band": (BYTES, True, "g, r or i"),
     "mag": ("FP32", True, "AB magnitude of the absolute difference flux; NaN (null) is an upper limit"),
     "magerr": ("FP32", False, "its error"),
-    "limit": ("FP32", False, "5-sigma limiting magnitude"),
+    "diffmaglim": ("FP32", False, "5-sigma limiting magnitude"),
     "sign": ("INT8", False, "1, -1, or 0 for unknown"),
     "magnr": ("FP32", False, "magnitude of the nearest reference source"),
     "light_curve": ("INT32", False, "which light curve each point is of, from 0; all of one unless given"),
 }
+ACCEPTED: Final = INPUTS | {"limit": INPUTS["diffmaglim"]}  # by its old name too
 _FLOATS: Final = ("mjd", "mag", "magerr", "limit", "magnr")
 
 
@@ -199,16 +201,21 @@ async def infer(name: str, request: Request, here: Here, version: str = "") -> R
         answer, answer_length = _answer(asked, classifier, predictions)
     except TensorError as error:
         raise invalid(error.field, str(error)) from error
+    old = "limit" in asked.inputs or any(each.name == "bald" for each in asked.outputs)
+    headers = dict(DEPRECATION) if old else {}
     if answer_length is None:
-        return Response(answer, media_type=JSON)
-    return Response(answer, media_type=OCTETS, headers={HEADER_LENGTH: str(answer_length)})
+        return Response(answer, media_type=JSON, headers=headers)
+    return Response(answer, media_type=OCTETS, headers=headers | {HEADER_LENGTH: str(answer_length)})
 
 
 OUTPUTS: Final = {
     "probabilities": "FP32", "top_class": BYTES, "conformal_set": "BOOL", "ood_score": "FP32", "flags": BYTES,
     "embedding": "FP32",
 }  # fmt: skip
-STOCHASTIC_OUTPUTS: Final = {"variance": "FP32", "bald": "FP32"}  # of models that are asked several times
+STOCHASTIC_OUTPUTS: Final = {  # of models that are asked several times
+    "variance": "FP32", "mutual_information": "FP32",
+    "bald": "FP32",  # the old name of mutual_information
+}  # fmt: skip
 
 
 def _outputs(classifier: Classifier) -> dict[str, str]:
@@ -235,7 +242,7 @@ def _read(
     body: bytes, header_length: str | None, outputs: dict[str, str], settings: ApiSettings
 ) -> tuple[InferRequest, list[LightCurve]]:
     asked = decode_request(body, header_length)
-    unknown = [name for name in asked.inputs if name not in INPUTS]
+    unknown = [name for name in asked.inputs if name not in ACCEPTED]
     if unknown:
         raise TensorError("inputs", f"there is no input {unknown[0]}; there are {', '.join(INPUTS)}")
     missing = [name for name, (_, required, _) in INPUTS.items() if required and name not in asked.inputs]
@@ -244,16 +251,21 @@ def _read(
     unwanted = [each.name for each in asked.outputs if each.name not in outputs]
     if unwanted:
         raise TensorError("outputs", f"there is no output {unwanted[0]}; there are {', '.join(outputs)}")
-    return asked, _light_curves(asked.inputs, settings)
+    inputs = dict(asked.inputs)
+    if {"limit", "diffmaglim"} <= inputs.keys():
+        raise TensorError("limit", "is the old name of diffmaglim, which is given too: send diffmaglim alone")
+    if "diffmaglim" in inputs:
+        inputs["limit"] = inputs.pop("diffmaglim")
+    return asked, _light_curves(inputs, settings)
 
 
 def _light_curves(inputs: dict[str, Tensor], settings: ApiSettings) -> list[LightCurve]:
     count = inputs["mjd"].values.size
     if count > settings.max_points:
         raise too_many_points(settings.max_points)
-    for name, tensor in inputs.items():
+    for tensor in inputs.values():
         if tensor.values.shape != (count,):
-            raise TensorError(name, f"must have the shape [{count}] of mjd, not {list(tensor.values.shape)}")
+            raise TensorError(tensor.name, f"must have the shape [{count}] of mjd, not {list(tensor.values.shape)}")
     columns: dict[str, np.ndarray[Any, Any]] = {name: _numbers(inputs[name], "f") for name in _FLOATS if name in inputs}
     if "sign" in inputs:
         columns["sign"] = _numbers(inputs["sign"], "iu")
@@ -273,7 +285,7 @@ def _light_curves(inputs: dict[str, Tensor], settings: ApiSettings) -> list[Ligh
 
 def _numbers(tensor: Tensor, kinds: str) -> np.ndarray[Any, Any]:
     if tensor.datatype == BYTES or tensor.values.dtype.kind not in kinds:
-        raise TensorError(tensor.name, f"must be of datatype {INPUTS[tensor.name][0]}, not {tensor.datatype}")
+        raise TensorError(tensor.name, f"must be of datatype {ACCEPTED[tensor.name][0]}, not {tensor.datatype}")
     return tensor.values
 
 
@@ -315,7 +327,7 @@ def _output(name: str, classes: tuple[str, ...], predictions: list[Prediction]) 
         case "variance":
             nothing = np.full(len(classes), np.nan, dtype=np.float32)
             values = np.stack([nothing if each.variance is None else each.variance for each in predictions])
-        case "bald":
+        case "mutual_information" | "bald":
             values = np.array([each.bald for each in predictions], dtype=np.float32)
         case _:
             values = np.stack([each.embedding for each in predictions])

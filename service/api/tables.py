@@ -15,7 +15,15 @@ from service.config import ApiSettings
 from service.photometry import LightCurve
 from service.photometry.columns import ColumnError, known
 from service.photometry.flux import from_flux
-from service.photometry.table import TableError, conform_points_table, light_curves, read_csv, refuse_twice
+from service.photometry.table import (
+    TableError,
+    conform_points_table,
+    light_curves,
+    limit_column,
+    read_csv,
+    refuse_missing,
+    refuse_twice,
+)
 
 CSV: Final = "text/csv"
 PARQUET: Final = ("application/vnd.apache.parquet", "application/x-parquet")
@@ -33,6 +41,8 @@ def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings)
     """
     try:
         table = _read(body, media_type, settings.max_points)
+        # before anything is added: what the message lists are the sender's columns
+        refuse_missing(("mjd", "band", "mag") if unit == "mag" else ("mjd", "band"), table, _NAME)
         if "object_id" not in table.column_names:
             table = table.append_column("object_id", pa.array([""] * len(table)))
         if unit != "mag":
@@ -66,20 +76,21 @@ def _magnitudes(table: pa.Table, unit: Unit) -> pa.Table:
         raise invalid(missing[0], f"the table has no column {missing[0]}, and unit is {unit}")
     if "mag" in table.column_names:
         raise invalid("mag", f"the table has a column mag, but unit is {unit}: send flux, or set unit to mag")
-    refuse_twice(("flux", "fluxerr", "limit", "sign"), table, _NAME)
+    limits = limit_column(table, _NAME)
+    refuse_twice(("flux", "fluxerr", limits, "sign"), table, _NAME)
     try:
         flux, fluxerr = (table[name].cast(pa.float64()).to_numpy() for name in ("flux", "fluxerr"))
-        limit = table["limit"].cast(pa.float64()).to_numpy() if "limit" in table.column_names else flux * float("nan")
+        limit = table[limits].cast(pa.float64()).to_numpy() if limits in table.column_names else flux * float("nan")
         sign = pc.fill_null(table["sign"].cast(pa.int8()), 0).to_numpy() if "sign" in table.column_names else flux * 0
     except pa.ArrowException as error:
-        raise invalid("flux", f"flux, fluxerr, limit and sign must be numbers: {error}") from error
+        raise invalid("flux", f"flux, fluxerr, {limits} and sign must be numbers: {error}") from error
     try:
         flux, fluxerr = known("flux", flux), known("fluxerr", fluxerr)
     except ColumnError as error:
         raise TableError(f"column {error.column} of {_NAME} {error.reason}") from error
     magerr, signs, mag, limit = from_flux(flux, fluxerr, sign, limit, MICROJANSKY[unit])
-    table = table.drop_columns([name for name in ("magerr", "sign", "limit") if name in table.column_names])
+    table = table.drop_columns([name for name in ("magerr", "sign", limits) if name in table.column_names])
     # NaN to null: a null magnitude is an upper limit
-    for name, values in (("mag", mag), ("magerr", magerr), ("limit", limit), ("sign", signs)):
+    for name, values in (("mag", mag), ("magerr", magerr), ("diffmaglim", limit), ("sign", signs)):
         table = table.append_column(name, pa.array(values, from_pandas=True))
     return table

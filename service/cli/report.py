@@ -24,7 +24,7 @@ class Report:
     """Writes to standard output as objects come (`jsonl`, `csv`) or at the end (`table`)."""
 
     def __init__(self, form: str, classes: tuple[str, ...], stochastic: bool = False) -> None:
-        """`stochastic`: answers are of several passes, and tables for programs have the column `bald`."""
+        """`stochastic`: answers are of several passes, and tables for programs have the column `mutual_information`."""
         self._form = form
         self._classes = classes
         self._stochastic = stochastic
@@ -35,7 +35,8 @@ class Report:
         if form == "csv":
             self._csv.writerow(
                 ["object_id", "top_class", "top_probability", *(f"p_{name}" for name in classes), "n_detections",
-                 "conformal_set", "ood_score", *(["bald"] if stochastic else []), "flags", "classifier", "version"]
+                 "conformal_set", "ood_score", *(["mutual_information", "bald"] if stochastic else []), "flags",
+                 "classifier", "version"]
             )  # fmt: skip
 
     def add(self, object_id: str, light_curve: LightCurve, prediction: Prediction, flags: tuple[str, ...]) -> None:
@@ -47,7 +48,7 @@ class Report:
             self._csv.writerow(
                 [object_id, record["top_class"], record["top_probability"], *record["probabilities"].values(),
                  record["n_detections"], " ".join(record["conformal_set"]), record["ood_score"],
-                 *([record.get("bald")] if self._stochastic else []), " ".join(record["flags"]),
+                 *([record.get("mutual_information")] * 2 if self._stochastic else []), " ".join(record["flags"]),
                  record["classifier"], record["version"]]
             )  # fmt: skip
         else:

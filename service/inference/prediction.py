@@ -59,7 +59,7 @@ class Prediction:
     def fields(self) -> dict[str, Any]:
         """What a published classification says of the light curve itself, JSON-able, named as in the output schema.
 
-        `variance` and `bald` are there only where there were passes to compare.
+        `variance` and `mutual_information` are there only where there were passes to compare.
         """
         probabilities = self.probabilities.tolist()
         top = max(range(len(probabilities)), key=probabilities.__getitem__)
@@ -77,5 +77,6 @@ class Prediction:
             "flags": list(self.flags),
         }
         if self.variance is not None and not math.isnan(self.bald):
-            fields |= {"variance": dict(zip(self.classes, self.variance.tolist(), strict=True)), "bald": self.bald}
+            fields |= {"variance": dict(zip(self.classes, self.variance.tolist(), strict=True))}
+            fields |= {"mutual_information": self.bald, "bald": self.bald}  # the second is its old name
         return fields

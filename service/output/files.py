@@ -70,7 +70,7 @@ ARROW_SCHEMA = pa.schema(
         "ra": pa.float64(), "dec": pa.float64(), "classifier": pa.string(), "version": pa.string(),
         "top_class": pa.string(), "top_probability": pa.float32(), "probabilities": _PROBABILITIES,
         "superclass_probabilities": _PROBABILITIES, "conformal_set": pa.list_(pa.string()), "ood_score": pa.float32(),
-        "variance": _PROBABILITIES, "bald": pa.float32(),
+        "variance": _PROBABILITIES, "mutual_information": pa.float32(), "bald": pa.float32(),
         "n_detections": _COUNTS, "n_upper_limits": _COUNTS, "flags": pa.list_(pa.string()),
         "observed": _CLOCK, "broker_timestamp": _CLOCK, "received": _CLOCK, "published": _CLOCK,
     }

@@ -41,9 +41,9 @@ def from_flux(
     fluxerr: NDArray[np.float64],
     sign: NDArray[np.int8],
     limit: NDArray[np.float64],
-    microjansky: float,
+    microjansky: float | NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int8], NDArray[np.float64], NDArray[np.float64]]:
-    """(magerr, sign, mag, limit) as an alert stream would have told it.
+    """(magerr, sign, mag, limit) as an alert stream would have told it; `microjansky` is what one unit of flux is.
 
     A flux below `DETECTION_SIGMA` is an upper limit. An explicit sign turns a flux that was sent without one.
     """

@@ -37,8 +37,9 @@ class TableError(AlertClassifierError, ValueError):
 def read_points_table(path: Path) -> pa.Table:
     """The known columns of a `.parquet` or `.csv` points table, cast to their types.
 
-    Columns: object_id, mjd [days], band, mag [AB; null = upper limit], and optionally magerr, limit (5-sigma limiting
-    magnitude), sign (of the difference; 0 = unknown), magnr, candid, survey (default ztf). Others are left unread.
+    Columns: object_id, mjd [days], band, mag [AB; null = upper limit], and optionally magerr, diffmaglim (5-sigma
+    limiting magnitude; also by its old name, limit), sign (of the difference; 0 = unknown), magnr, candid, survey
+    (default ztf). Others are left unread.
     Raises TableError naming the column, and the row where a value can't be.
     """
     try:
@@ -68,19 +69,32 @@ def refuse_twice(columns: Iterable[str], table: pa.Table, name: str) -> None:
             raise TableError(f"{name} has the column {column} twice")
 
 
-def conform_points_table(table: pa.Table, name: str) -> pa.Table:
-    """`table` with the known columns alone, in their types. Raises TableError naming `name` and the column."""
-    refuse_twice(REQUIRED | OPTIONAL, table, name)
-    missing = [column for column in REQUIRED if column not in table.column_names]
+def refuse_missing(columns: Iterable[str], table: pa.Table, name: str) -> None:
+    missing = [column for column in columns if column not in table.column_names]
     if missing:
         raise TableError(f"{name} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
+
+
+def limit_column(table: pa.Table, name: str) -> str:
+    """The column of 5-sigma limiting magnitudes: diffmaglim, or limit as it was called before."""
+    if {"diffmaglim", "limit"} <= set(table.column_names):
+        raise TableError(f"{name} has the column limit, the old name of diffmaglim, beside it: keep diffmaglim alone")
+    return "limit" if "limit" in table.column_names else "diffmaglim"
+
+
+def conform_points_table(table: pa.Table, name: str) -> pa.Table:
+    """`table` with the known columns alone, in their types. Raises TableError naming `name` and the column."""
+    called = {"limit": limit_column(table, name)}
+    refuse_twice([*REQUIRED, *OPTIONAL, "diffmaglim"], table, name)
+    refuse_missing(REQUIRED, table, name)
     columns = {}
     for column, kind in (REQUIRED | OPTIONAL).items():
-        if column in table.column_names:
+        sent = called.get(column, column)
+        if sent in table.column_names:
             try:
-                columns[column] = table[column].cast(kind)
+                columns[column] = table[sent].cast(kind)
             except pa.ArrowException as error:
-                raise TableError(f"column {column} of {name} is not {kind}: {error}") from error
+                raise TableError(f"column {sent} of {name} is not {kind}: {error}") from error
     for column in ("object_id", "mjd", "band"):
         if columns[column].null_count:
             raise TableError(f"column {column} of {name} has {columns[column].null_count} empty values")

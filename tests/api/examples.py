@@ -19,13 +19,13 @@ from service.stream.pipeline import Pipeline
 MakeClient = Callable[..., TestClient]
 
 POINTS: list[dict[str, Any]] = [
-    {"mjd": 60310.2, "band": "r", "limit": 20.4},
+    {"mjd": 60310.2, "band": "r", "diffmaglim": 20.4},
     {"mjd": 60313.3, "band": "r", "mag": 19.8, "magerr": 0.12, "sign": 1},
     {"mjd": 60316.2, "band": "g", "mag": 19.1, "magerr": 0.07, "sign": 1},
     {"mjd": 60317.2, "band": "i", "mag": 19.0, "magerr": 0.07, "sign": -1},
     {"mjd": 60319.3, "band": "r", "mag": 18.7, "magerr": 0.05, "sign": 1},
 ]
-COLUMNS = {name: [point.get(name) for point in POINTS] for name in ("mjd", "band", "mag", "magerr", "limit")} | {
+COLUMNS = {name: [point.get(name) for point in POINTS] for name in ("mjd", "band", "mag", "magerr", "diffmaglim")} | {
     "sign": [point.get("sign", 0) for point in POINTS]
 }
 

@@ -91,9 +91,9 @@ def test_a_flux_below_five_sigma_is_an_upper_limit_of_that_depth() -> None:
 
 
 ATLAS_POINTS = [
-    {"mjd": 60311.4, "band": "o", "survey": "atlas", "flux_ujy": 40.0, "flux_error_ujy": 20.0},
-    {"mjd": 60315.4, "band": "c", "survey": "atlas", "flux_ujy": 150.0, "flux_error_ujy": 15.0},
-    {"mjd": 60317.4, "band": "o", "survey": "atlas", "flux_ujy": -150.0, "flux_error_ujy": 15.0},
+    {"mjd": 60311.4, "band": "o", "survey": "atlas", "unit": "uJy", "flux": 40.0, "fluxerr": 20.0},
+    {"mjd": 60315.4, "band": "c", "survey": "atlas", "unit": "uJy", "flux": 150.0, "fluxerr": 15.0},
+    {"mjd": 60317.4, "band": "o", "survey": "atlas", "unit": "uJy", "flux": -150.0, "fluxerr": 15.0},
 ]
 
 
@@ -110,7 +110,7 @@ def test_points_of_two_surveys_stand_in_one_light_curve(client: TestClient) -> N
     columns = answer["light_curve"]
     assert Counter(zip(columns["survey"], columns["band"], strict=True))["atlas", "o"] == 2
     by_epoch = dict(
-        zip(columns["mjd"], zip(columns["mag"], columns["limit"], columns["sign"], strict=True), strict=True)
+        zip(columns["mjd"], zip(columns["mag"], columns["diffmaglim"], columns["sign"], strict=True), strict=True)
     )
     assert by_epoch[60311.4] == (None, pytest.approx(18.9, abs=1e-5), 0)
     assert by_epoch[60317.4] == (pytest.approx(18.4598, abs=1e-4), pytest.approx(19.2123, abs=1e-4), -1)
@@ -176,7 +176,7 @@ def tables() -> list[tuple[str, str, bytes]]:
     table = pa.table({"object_id": ["a"] * len(POINTS)} | COLUMNS)
     flux = flux_from_magnitude(np.array(COLUMNS["mag"][1:], float), np.array(COLUMNS["sign"][1:]))
     error = flux_error_from_magnitude(np.array(COLUMNS["mag"][1:], float), np.array(COLUMNS["magerr"][1:], float))
-    fluxes = pa.table({"mjd": COLUMNS["mjd"], "band": COLUMNS["band"], "limit": COLUMNS["limit"],
+    fluxes = pa.table({"mjd": COLUMNS["mjd"], "band": COLUMNS["band"], "diffmaglim": COLUMNS["diffmaglim"],
                        "flux": [None, *flux], "fluxerr": [None, *error]})  # fmt: skip
     found = []
     for name, each in (("mag", table), ("uJy", fluxes)):

@@ -19,7 +19,7 @@ from service.store import Increment, Store
 from tests.alerts.atlas_tables import exposures
 from tests.api.examples import COLUMNS, KEYS, POINTS, READ, MakeClient
 
-PLAIN = {name: COLUMNS[name] for name in ("mjd", "band", "mag", "magerr", "limit", "sign")}
+PLAIN = {name: COLUMNS[name] for name in ("mjd", "band", "mag", "magerr", "diffmaglim", "sign")}
 
 
 @pytest.fixture
@@ -46,11 +46,12 @@ def test_columns_arrays_and_light_curves_are_the_same(connect: Callable[..., Cli
     light_curve = LightCurve.from_columns(
         PLAIN["mjd"],
         [BAND_CODES[name] for name in PLAIN["band"]],
-        **{name: np.array(PLAIN[name], float) for name in ("mag", "magerr", "limit")},
+        **{name: np.array(PLAIN[name], float) for name in ("mag", "magerr")},
+        limit=np.array(PLAIN["diffmaglim"], float),
         sign=PLAIN["sign"],
         kind=[1, 0, 0, 0, 0],
     )
-    arrays = PLAIN | {name: np.array(PLAIN[name], float) for name in ("mjd", "mag", "magerr", "limit")}
+    arrays = PLAIN | {name: np.array(PLAIN[name], float) for name in ("mjd", "mag", "magerr", "diffmaglim")}
     for answer in (mine.classify(**PLAIN), mine.classify(**arrays), mine.classify(light_curve, object_id="x")):
         assert answer.probabilities == expected["probabilities"]
         assert answer.flags == tuple(expected["flags"])
@@ -76,7 +77,13 @@ def test_an_object_of_two_surveys_comes_and_goes_whole(
     answer = mine.classify(now.light_curve)
     assert answer.n_detections["o"] == 1
     assert answer.raw["flags"].count("unknown_band") == 1
-    plain = PLAIN | {"mag": [None] * 5, "flux_ujy": [100.0] * 5, "flux_error_ujy": [10.0] * 5, "survey": ["atlas"] * 5}
+    plain = PLAIN | {
+        "mag": [None] * 5,
+        "flux": [100.0] * 5,
+        "fluxerr": [10.0] * 5,
+        "unit": ["uJy"] * 5,
+        "survey": ["atlas"] * 5,
+    }
     assert sum(mine.classify(**plain).n_detections.values()) == 5
 
 

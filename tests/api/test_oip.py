@@ -52,13 +52,13 @@ def columns(binary: bool = True, copies: int = 1) -> list[Any]:
     """POINTS as inputs of the stock client, `copies` times as so many light curves."""
     nan = [np.nan if value is None else value for value in COLUMNS["mag"]]
     errors = [np.nan if value is None else value for value in COLUMNS["magerr"]]
-    limits = [np.nan if value is None else value for value in COLUMNS["limit"]]
+    limits = [np.nan if value is None else value for value in COLUMNS["diffmaglim"]]
     arrays = {
         "mjd": ("FP64", np.array(COLUMNS["mjd"], np.float64)),
         "band": ("BYTES", np.array(COLUMNS["band"], object)),
         "mag": ("FP32", np.array(nan, np.float32)),
         "magerr": ("FP32", np.array(errors, np.float32)),
-        "limit": ("FP32", np.array(limits, np.float32)),
+        "diffmaglim": ("FP32", np.array(limits, np.float32)),
         "sign": ("INT8", np.array(COLUMNS["sign"], np.int8)),
     }
     inputs = []

@@ -108,12 +108,12 @@ def test_the_api_and_its_client_carry_them(client: TestClient) -> None:
     assert first == second  # the passes are the same every time
     assert first["bald"] > 0
     assert first["variance"].keys() == first["probabilities"].keys()
-    assert Classification.of(first).bald == first["bald"]
+    assert Classification.of(first).mutual_information == first["mutual_information"] == first["bald"]
 
 
 def test_the_inference_protocol_names_them_where_there_are_any(client: TestClient) -> None:
     told = client.get("/v2/models/tiny").json()
-    assert {"variance", "bald"} <= {output["name"] for output in told["outputs"]}
+    assert {"variance", "mutual_information", "bald"} <= {output["name"] for output in told["outputs"]}
     inputs = [
         {"name": name, "datatype": kind, "shape": [len(POINTS)], "data": COLUMNS[name]}
         for name, kind in (("mjd", "FP64"), ("band", "BYTES"), ("sign", "INT32"))
@@ -127,10 +127,10 @@ def test_the_inference_protocol_names_them_where_there_are_any(client: TestClien
 
 
 def test_a_table_of_the_command_line_has_a_column_of_it(bundle: Path, tmp_path: Path) -> None:
-    columns = {name: COLUMNS[name] for name in ("mjd", "band", "mag", "magerr", "limit", "sign")}
+    columns = {name: COLUMNS[name] for name in ("mjd", "band", "mag", "magerr", "diffmaglim", "sign")}
     pq.write_table(pa.table({"object_id": ["mine"] * len(POINTS), **columns}), tmp_path / "points.parquet")
     arguments = ["classify", str(tmp_path / "points.parquet"), "--bundle", str(bundle), "--format", "csv"]
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, result.output
     head, row = (line.split(",") for line in result.stdout.splitlines()[:2])
-    assert float(row[head.index("bald")]) > 0
+    assert float(row[head.index("mutual_information")]) == float(row[head.index("bald")]) > 0

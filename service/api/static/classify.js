@@ -44,7 +44,7 @@ export function classifyView() {
         html("div", { class: "zone" },
           html("p", {}, "Drop alert packets (.avro), tables of points (.csv, .parquet) or light curves (.json) here, or choose them:"),
           html("div", { class: "tools" }, html("label", { for: "files" }, "Files"), input, html("label", { for: "unit" }, "Unit of tables"), unit)),
-        html("p", { class: "quiet" }, "A table has a row per point: object_id, mjd, band, mag (empty: an upper limit), and where known magerr, limit, sign; with a unit of flux, flux and fluxerr instead of mag and magerr. Nothing is stored.")),
+        html("p", { class: "quiet" }, "A table has a row per point: object_id, mjd, band, mag (empty: an upper limit), and where known magerr, diffmaglim, sign; with a unit of flux, flux and fluxerr instead of mag and magerr. Nothing is stored.")),
       results),
   };
 }

@@ -59,7 +59,7 @@ export function lightCurvePlot(columns) {
 function rows(columns) {
   const found = columns.mjd.map((mjd, i) => ({
     mjd, band: columns.band[i], survey: Array.isArray(columns.survey) ? columns.survey[i] : columns.survey, kind: columns.kind[i], mag: columns.mag[i], magerr: columns.magerr[i],
-    limit: columns.limit[i], sign: columns.sign[i], y: columns.kind[i] === "upper_limit" ? columns.limit[i] : columns.mag[i],
+    limit: columns.diffmaglim[i], sign: columns.sign[i], y: columns.kind[i] === "upper_limit" ? columns.diffmaglim[i] : columns.mag[i],
   }));
   // forced photometry of an exposure that gave a detection says the same again
   const place = (each) => `${each.survey} ${each.band} ${each.mjd.toFixed(5)}`;
