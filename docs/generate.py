@@ -85,7 +85,8 @@ epoch of the light curve that was classified. The schema of such messages, which
 METRICS: Final = """# Metrics
 
 What `/metrics` shows to Prometheus, besides the process's own (`process_*`, `python_*`). Counters end in `_total`;
-histograms have `_bucket`, `_sum` and `_count`. The [alert rules](prometheus-alerts.md) and the dashboards are made of these.
+histograms have `_bucket`, `_sum` and `_count`. The [alert rules](prometheus-alerts.md) and the dashboards use
+these.
 """
 
 COMMANDS: Final = """# Commands
