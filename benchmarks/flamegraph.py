@@ -90,7 +90,7 @@ def fold(lines: Iterable[str]) -> Frame:
 
 
 def draw(root: Frame) -> str:
-    """An SVG that needs nothing from elsewhere; a box tells its name and share when pointed at."""
+    """An SVG that needs nothing from elsewhere; a box shows its name and share when pointed at."""
     height = (root.depth + 2) * ROW
     boxes = "\n".join(_boxes(root, 0.0, float(WIDTH), height - ROW, root.samples))
     legend = "".join(

@@ -93,7 +93,7 @@ def kept_ratios() -> dict[str, float]:
 
 
 def typical(runs_made: int) -> dict[str, float]:
-    """The median of each ratio: what is kept must be what another run finds again."""
+    """The median of each ratio: a kept figure must be one that another run reproduces."""
     runs = [measure() for _ in range(runs_made)]
     return {name: float(np.median([run[name] for run in runs])) for name in runs[0]}
 

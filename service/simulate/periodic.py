@@ -43,7 +43,7 @@ def cepheid(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
 
 
 def delta_scuti(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
-    """Skewed series, 0.04 to 0.2 d, peak to peak 0.1 to 0.7 mag in g: the high-amplitude ones, which alone alert
+    """Skewed series, 0.04 to 0.2 d, peak to peak 0.1 to 0.7 mag in g: only the high-amplitude ones alert
     (McNamara 2000; Breger 2000). A_r / A_g = 0.72, g - r = 0.15.
     """
     period = 10 ** rng.uniform(np.log10(0.04), np.log10(0.2), n)

@@ -64,3 +64,27 @@ def test_citation_has_what_a_citation_needs() -> None:
     assert {"cff-version", "message", "title", "authors", "version", "license"} <= citation.keys()
     assert f'version = "{citation["version"]}"' in project
     assert f"[{citation['version']}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_path_of_the_repository_named_in_a_page_exists() -> None:
+    """`service/...`, `tests/test_x.py` and the like; `PLACE`, `*` and paths that a user makes are not ours."""
+    named = re.compile(r"(?<![\w./-])(?:service|model_export|alert_classifier|tests|docs|deploy|benchmarks)/[\w./-]*\w")
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
+    missing = [
+        f"{page.name}: {path}"
+        for page in pages
+        for path in named.findall(page.read_text())
+        if not (ROOT / path).exists()
+    ]
+    assert missing == []
+
+
+def test_every_test_named_in_the_table_of_faults_exists() -> None:
+    tests = re.findall(r"`(?:tests/\w+/)?(test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "faults.md").read_text())
+    assert tests
+    sources = {
+        path.name: path.read_text()
+        for folder in ("integration", "stream")
+        for path in (ROOT / "tests" / folder).glob("test_*.py")
+    }
+    assert [(file, test) for file, test in tests if f"def {test}(" not in sources.get(file, "")] == []
