@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from fastavro.validation import validate
 
+from service.photometry.time import JD_OF_MJD_ZERO
 from service.simulate import SimulatedAlert, Sky, simulate
-from service.simulate.packets import HISTORY_DAYS, MJD_TO_JD, read_schema
+from service.simulate.packets import HISTORY_DAYS, read_schema
 
 Record = dict[str, Any]
 FIVE_SIGMA_ERROR = 2.5 / np.log(10) / 5  # mag: the error of a magnitude at a signal-to-noise ratio of 5
@@ -133,7 +134,7 @@ def test_names_numbers_and_places_hold_together(alerts: list[SimulatedAlert], re
         candidate = record["candidate"]
         assert record["objectId"] == alert.object_id
         assert record["candid"] == candidate["candid"] == alert.candid
-        assert candidate["jd"] == pytest.approx(alert.mjd + MJD_TO_JD, abs=1e-7)
+        assert candidate["jd"] == pytest.approx(alert.mjd + JD_OF_MJD_ZERO, abs=1e-7)
         assert candidate["pid"] == alert.candid // 1_000_000
         assert candidate["nid"] == int(candidate["jd"] - 2_457_754.5)
         assert len(alert.object_id) == 12
