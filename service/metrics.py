@@ -40,7 +40,7 @@ OBSERVATION_SECONDS: Final = Histogram(
 BATCH_ALERTS: Final = Histogram(f"{_PREFIX}_batch_alerts", "Alerts per batch", buckets=BATCH_BUCKETS)
 IN_FLIGHT: Final = Gauge(f"{_PREFIX}_in_flight_alerts", "Alerts consumed and not yet accounted for")
 CONSUMER_LAG: Final = Gauge(
-    f"{_PREFIX}_consumer_lag_messages", "Messages between the committed place and the end", ["topic", "partition"]
+    f"{_PREFIX}_consumer_lag_messages", "Offsets between what is settled and the end", ["topic", "partition"]
 )
 CONSUMER_LAG_SECONDS: Final = Gauge(
     f"{_PREFIX}_consumer_lag_seconds", "Age of the newest alert that is accounted for, while messages wait; else 0"
@@ -63,6 +63,15 @@ RETURNED: Final = Counter(
     f"{_PREFIX}_returned",
     "Messages given back unanswered because their partition went to another replica, which reads them again",
     ["topic", "partition"],
+)
+SKIPPED: Final = Counter(
+    f"{_PREFIX}_skipped_offsets",
+    "Offsets passed over: expired, deleted or truncated before they were read, outside_span, or no_message at all",
+    ["topic", "partition", "reason"],
+)
+IMPOSSIBLE_TIMESTAMPS: Final = Counter(
+    f"{_PREFIX}_impossible_timestamps",
+    "Messages whose broker timestamp can't be (1970, the future): they are in no latency",
 )
 ACCOUNTING_GAP: Final = Gauge(
     f"{_PREFIX}_accounting_gap",

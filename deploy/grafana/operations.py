@@ -110,7 +110,7 @@ def _flow() -> Panels:
         graph(
             "Messages that wait",
             "short",
-            "Between the committed place and the end of each topic",
+            "Between what is settled and the end of each topic",
             (f"sum by (topic) (alert_classifier_consumer_lag_messages{JOB})", "{{topic}}"),
         ),
         graph(
@@ -216,14 +216,25 @@ def _trouble() -> Panels:
             "short",
             "consumed less published, filtered, dead-lettered, returned and in flight: anything but 0 is an error",
             (f"alert_classifier_accounting_gap{JOB}", "{{instance}}"),
-            span=12,
+        ),
+        graph(
+            "Offsets passed over",
+            "short",
+            "expired, deleted, truncated: alerts that nobody will answer; no_message: markers of transactions, ...",
+            (
+                f"sum by (reason) (increase(alert_classifier_skipped_offsets_total{JOB}[$__rate_interval]))",
+                "{{reason}}",
+            ),
+            (
+                f"sum(increase(alert_classifier_impossible_timestamps_total{JOB}[$__rate_interval]))",
+                "broker's clock wrong",
+            ),
         ),
         graph(
             "Ready",
             "short",
             "1 when the replica answers and consumes",
             (f"alert_classifier_ready{JOB}", "{{instance}}"),
-            span=12,
         ),
     ]
 

@@ -70,6 +70,10 @@ class Accounts(BaseModel):
     dead_lettered: dict[str, int] = Field(default_factory=dict, description="by reason code")
     returned: int = Field(default=0, description="given back because the partition went to another replica")
     in_flight: int = 0
+    skipped: dict[str, int] = Field(
+        default_factory=dict,
+        description="offsets passed over, by reason; expired, deleted and truncated ones were never read",
+    )
     partitions: list[dict[str, Any]] = Field(default_factory=list)
 
 

@@ -1,4 +1,7 @@
-"""Every message is accounted for: consumed = published + filtered + dead-lettered (+ returned + in flight)."""
+"""Every message is accounted for: consumed = published + filtered + dead-lettered (+ returned + in flight).
+
+Offsets that were passed over without a message are `skipped`, by reason: with them every offset has its account.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ class Account:
     filtered: Counter[str] = field(default_factory=Counter)
     dead_lettered: Counter[str] = field(default_factory=Counter)
     returned: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
 
     @property
     def settled(self) -> int:
@@ -73,6 +77,12 @@ class Accounting:
                     metrics.RETURNED.labels(*labels).inc(count)
         metrics.IN_FLIGHT.dec(len(batch))
 
+    def skip(self, place: Partition, reason: str, count: int) -> None:
+        """`count` offsets were passed over, for a `reason` of `service.stream.kafka.assignment`."""
+        with self._lock:
+            self._accounts.setdefault(place, Account()).skipped[reason] += count
+            metrics.SKIPPED.labels(*_labels(place), reason).inc(count)
+
     def closes(self) -> bool:
         """Whether every consumed message is settled or under way; if not, says loudly which partition has a gap."""
         with self._lock:
@@ -97,6 +107,7 @@ class Accounting:
                 whole.filtered += account.filtered
                 whole.dead_lettered += account.dead_lettered
                 whole.returned += account.returned
+                whole.skipped += account.skipped
         return whole
 
     def view(self) -> dict[str, Any]:
@@ -138,6 +149,7 @@ def _numbers(account: Account, in_flight: int) -> dict[str, Any]:
         "filtered": dict(account.filtered),
         "dead_lettered": dict(account.dead_lettered),
         "returned": account.returned,
+        "skipped": dict(account.skipped),
         "in_flight": in_flight,
     }
 

@@ -68,7 +68,7 @@ class StreamService:
         self.accounting = Accounting()
         pipeline = build_pipeline(settings, models, store)
         try:
-            self._source = KafkaSource(kafka, span, exit_at_end)
+            self._source = KafkaSource(kafka, span, exit_at_end, on_skipped=self.accounting.skip)
             self._sink = _sink(settings, self._source)
         except KafkaException as error:
             raise StreamError(f"kafka.librdkafka: {error.args[0].str()}") from error

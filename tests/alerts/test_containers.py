@@ -16,7 +16,6 @@ from pathlib import Path
 import fastavro
 import pytest
 from cramjam import zstd
-from ztf_packets import an_alert, assert_same, framed, packet, schema
 
 import service.alerts
 from service.alerts import (
@@ -30,6 +29,7 @@ from service.alerts import (
     interpreter,
 )
 from service.alerts.decode import MAX_SCHEMAS
+from tests.alerts.ztf_packets import an_alert, assert_same, framed, packet, schema
 
 SCHEMA = schema()
 

@@ -81,7 +81,7 @@ def test_a_store_that_is_away_makes_503_with_a_time_to_come_back(
 def test_accounting_is_the_streams_own(make_client: MakeClient) -> None:
     assert make_client().get("/v1/accounting").json() == {
         "streaming": False, "closes": True, "consumed": 0, "published": 0, "filtered": {}, "dead_lettered": {},
-        "returned": 0, "in_flight": 0, "partitions": [],
+        "returned": 0, "in_flight": 0, "skipped": {}, "partitions": [],
     }  # fmt: skip
     stream = StillStream()
     stream.accounting.take(Batch.of([Message("night", 0, offset, b"") for offset in range(3)]))

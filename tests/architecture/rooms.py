@@ -23,9 +23,9 @@ OURS = ("alert_classifier", "service", "model_export")
 
 @dataclass(frozen=True)
 class House:
-    """`rooms`: name -> (modules, lines). `arrows`: (from, to) -> imports. `circle`: modules that import one another, of
-    the first circle found. `hidden`: imports of ours inside functions as (module, line, whether a comment on the line or
-    the one above says why).
+    """`rooms`: name -> (modules, lines). `arrows`: (from, to) -> imports. `circle`: modules that import one another,
+    the first that is found. `hidden`: imports of ours inside functions as (module, line, whether a comment on the
+    line or the one above says why).
     """
 
     rooms: dict[str, tuple[int, int]]

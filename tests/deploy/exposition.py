@@ -32,6 +32,8 @@ def count_something() -> None:
     metrics.PUBLISHED.labels(*place).inc()
     metrics.FILTERED.labels(*place, "real_bogus").inc()
     metrics.DEAD_LETTERED.labels(*place, "truncated").inc()
+    metrics.SKIPPED.labels(*place, "expired").inc()
+    metrics.IMPOSSIBLE_TIMESTAMPS.inc()
     metrics.CLASSIFIED.labels("SNIa").inc()
     metrics.CONSUMER_LAG.labels(*place).set(7)
     metrics.CONSUMER_LAG_SECONDS.set(1.5)

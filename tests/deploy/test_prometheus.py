@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from expressions import known_metrics, metrics_in
+
+from tests.deploy.expressions import known_metrics, metrics_in
 
 
 def test_promtool_accepts_the_configuration_and_the_rules(root: Path, tool: Callable[[str], str]) -> None:

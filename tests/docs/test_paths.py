@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").glob("*.md"))
 # A folder of ours, in backticks or a link, up to where the path ends.
-PATH = re.compile(r"(?<![\w/.-])((?:service|model_export|alert_classifier|tests|docs|deploy|benchmarks)/[\w./*-]*[\w*])")
+PATH = re.compile(
+    r"(?<![\w/.-])((?:service|model_export|alert_classifier|tests|docs|deploy|benchmarks)/[\w./*-]*[\w*])"
+)
 MODULE = re.compile(r"(?<![\w/.-])((?:service|model_export)(?:\.[a-z_]+)+)\b(?!/)")
 
 

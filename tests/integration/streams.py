@@ -15,8 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+)
 
 from service.config import KafkaSettings, PipelineSettings, Settings, StoreSettings
 from service.inference.registry import ModelRegistry
@@ -80,6 +88,77 @@ class Cluster:
         for done in admin.delete_topics([name]).values():
             done.result(10)
 
+    def make_topic_again(self, name: str, partitions: int = 4) -> None:
+        """Delete a topic and make it anew as quickly as the brokers allow."""
+        self.delete_topic(name)
+
+        def made() -> bool:
+            try:
+                self.make_topic(name, partitions)
+            except KafkaException:  # the old one still goes
+                return False
+            return True
+
+        eventually(made, every_s=0.02)
+
+    def add_partitions(self, name: str, total: int) -> None:
+        admin = self._admin()  # it must live until the answer is there
+        for done in admin.create_partitions([NewPartitions(name, total)]).values():
+            done.result(10)
+
+    def change_topic(self, name: str, **config: str) -> None:
+        """Set configuration of a topic that is there."""
+        entries = [
+            ConfigEntry(key.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+            for key, value in config.items()
+        ]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
+        admin = self._admin()
+        for done in admin.incremental_alter_configs([resource]).values():
+            done.result(10)
+
+    def expire(self, topic: str, partition: int, before: int) -> None:
+        """Remove everything before an offset, as retention does."""
+        admin = self._admin()
+        for done in admin.delete_records([TopicPartition(topic, partition, before)]).values():
+            done.result()
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Partition -> the offset behind its last message or marker."""
+        admin = self._admin()
+        found = admin.list_topics(topic, timeout=10).topics[topic].partitions
+        asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in found}
+        return {part.partition: done.result().offset for part, done in admin.list_offsets(asked).items()}
+
+    def committed(self, topic: str) -> dict[int, int]:
+        """Partition -> the offset that the group of `kafka()` has committed."""
+        partitions = [TopicPartition(topic, partition) for partition in self.ends(topic)]
+        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": f"group-{self.name}"})
+        try:
+            return {part.partition: part.offset for part in consumer.committed(partitions, timeout=10)}
+        finally:
+            consumer.close()
+
+    def transaction(self, packets: Iterable[bytes], commit: bool = True, partition: int = 0) -> None:
+        """Messages in one transaction, committed or aborted."""
+        producer = Producer({"bootstrap.servers": self.bootstrap_servers, "transactional.id": f"sender-{self.name}"})
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        for packet in packets:
+            producer.produce(self.alerts, packet, partition=partition)
+        producer.flush(30)
+        if commit:
+            producer.commit_transaction(30)
+        else:
+            producer.abort_transaction(30)
+
+    def send_at(self, packets: Iterable[tuple[bytes, int]], partition: int = 0, topic: str | None = None) -> None:
+        """(packet, broker timestamp in milliseconds) in this order to one partition."""
+        producer = Producer({"bootstrap.servers": self.bootstrap_servers})
+        for packet, timestamp in packets:
+            producer.produce(topic or self.alerts, packet, partition=partition, timestamp=timestamp)
+        assert producer.flush(30) == 0
+
     def send(self, packets: Iterable[bytes], topic: str | None = None, rate_per_s: float | None = None) -> int:
         messages = ((None, packet) for packet in packets)
         return publish(messages, self.kafka(), topic or self.alerts, rate_per_s)
@@ -96,6 +175,13 @@ class Cluster:
 
     def read(self, topic: str, isolation: str = "read_committed") -> list[tuple[bytes, bytes]]:
         """(key, value) of everything in a topic up to its present end; nothing where it does not exist."""
+        return [(raw.key(), raw.value()) for raw in self._messages(topic, isolation)]
+
+    def timestamps(self, topic: str) -> list[int]:
+        """The broker timestamps of everything that a topic holds now, in milliseconds."""
+        return [raw.timestamp()[1] for raw in self._messages(topic, "read_committed")]
+
+    def _messages(self, topic: str, isolation: str) -> list[Any]:
         consumer = Consumer(
             {
                 "bootstrap.servers": self.bootstrap_servers,
@@ -104,6 +190,7 @@ class Cluster:
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 50,
                 "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
                 **self.options,
             }
         )
@@ -118,7 +205,7 @@ class Cluster:
                 for raw in consumer.consume(1000, 1.0):
                     error = raw.error()
                     if error is None:
-                        messages.append((raw.key(), raw.value()))
+                        messages.append(raw)
                     elif error.code() == KafkaError._PARTITION_EOF:
                         open_partitions.discard(raw.partition())
                     else:

@@ -20,6 +20,8 @@ SESSION_TIMEOUT_MS: Final = 15_000
 STATIC_SESSION_TIMEOUT_MS: Final = 45_000
 # How long an open transaction of a dead replica may hide what others have written behind it.
 TRANSACTION_TIMEOUT_MS: Final = 20_000
+# Added partitions and a topic with fewer of them are noticed within this time.
+METADATA_REFRESH_MS: Final = 10_000
 # An alert of 70 KB is refused only if its topic's limit is below that; a dead letter may be a message of 10 MB.
 MAX_MESSAGE_BYTES: Final = 24_000_000
 
@@ -45,7 +47,7 @@ class _OnceInAWhile(logging.Filter):
 KAFKA_LOG: Final = logging.getLogger("service.stream.librdkafka")
 KAFKA_LOG.addFilter(_OnceInAWhile())
 
-# What the client's own log tells with the broker's name; its error callback says the same without.
+# librdkafka already logs these with the broker's name; don't log them again from error_cb.
 TOLD_ELSEWHERE: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
 
 
@@ -75,8 +77,8 @@ def consumer_config(settings: KafkaSettings, group_id: str) -> dict[str, Any]:
         # offsets are committed by us, behind acknowledged output
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        # a new group begins with everything the topics still hold: better twice than never
-        "auto.offset.reset": "earliest",
+        # added partitions are read within seconds, not after 5 minutes
+        "topic.metadata.refresh.interval.ms": METADATA_REFRESH_MS,
         # 10 MB per partition and request instead of 1 MB: else a drain gets 14 alerts of 70 KB at a time
         "max.partition.fetch.bytes": 10_000_000,
         # fetch ahead some 900 alerts, no more: they are memory
@@ -93,7 +95,15 @@ def consumer_config(settings: KafkaSettings, group_id: str) -> dict[str, Any]:
         config["session.timeout.ms"] = STATIC_SESSION_TIMEOUT_MS if static else SESSION_TIMEOUT_MS
     if settings.group_instance_id:
         config["group.instance.id"] = settings.group_instance_id
-    return {**config, **own}
+    # the source decides: librdkafka would skip what has expired without a word (see `starts_at_end`)
+    return {**config, **own, "auto.offset.reset": "error"}
+
+
+def starts_at_end(settings: KafkaSettings) -> bool:
+    """Whether the operator wants a new group to begin with what comes from now on; our default is everything that the
+    topics still hold: better twice than never."""
+    own = {**settings.librdkafka, **settings.librdkafka_consumer}
+    return own.get("auto.offset.reset", "earliest").lower() in ("latest", "largest", "end")
 
 
 def is_cooperative(config: dict[str, Any]) -> bool:
@@ -113,6 +123,9 @@ def producer_config(settings: KafkaSettings) -> dict[str, Any]:
         "compression.type": "lz4",
         "linger.ms": 2,
         "message.max.bytes": MAX_MESSAGE_BYTES,
+        # a topic that is deleted, or made again with fewer partitions, is noticed within seconds, not minutes
+        "topic.metadata.refresh.interval.ms": METADATA_REFRESH_MS,
+        "topic.metadata.propagation.max.ms": METADATA_REFRESH_MS // 2,
     }
     if settings.delivery is Delivery.EXACTLY_ONCE:
         config["transactional.id"] = transactional_id(settings)

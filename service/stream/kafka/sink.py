@@ -10,8 +10,8 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
+from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
 from service import metrics
@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 STALLED_S: Final = 5.0
 # What is kept of a refused message that is too large for the dead-letter topic: enough for any header.
 SHORTENED_BYTES: Final = 65_536
+# No classification is larger, with all its shadows and flags.
+LARGEST_ANSWER_BYTES: Final = 10_000
+# What a client is told of a topic that was deleted, or of a partition that it has no more.
+GONE: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 # One look at the topics; the end of the process may have to wait for it.
 ADMIN_TIMEOUT_S: Final = 3.0
 
@@ -62,18 +66,26 @@ def records(items: Iterator[Item] | list[Item], settings: KafkaSettings) -> Iter
             yield Record(settings.output_topic, outcome.key, outcome.value)
         elif isinstance(outcome, DeadLettered):
             letter = dead_letter(item.message, outcome)
-            yield Record(settings.dead_letter_topic, letter.key, letter.encode(), letter)
+            # a compacted topic takes no message without a key
+            yield Record(settings.dead_letter_topic, letter.key or letter.place.encode(), letter.encode(), letter)
 
 
 @dataclass(slots=True)
 class _Sent:
-    """A batch on its way: records not yet acknowledged, and those that must be sent again."""
+    """A batch on its way: records not yet produced, not yet acknowledged, and those that must be sent again."""
 
     batch: Batch
-    since: float
+    letters: list[Record]
+    answers: list[Record]
+    since: float = field(default_factory=monotonic)
     waiting: int = 0
     refused: list[tuple[Record, KafkaError]] = field(default_factory=list)
+    held: bool = False  # something of it was refused and is not acknowledged yet
     again_at: float = 0.0
+
+    @property
+    def arrived(self) -> bool:
+        return not (self.letters or self.answers or self.waiting or self.refused)
 
 
 class KafkaSink:
@@ -87,6 +99,7 @@ class KafkaSink:
         self._given_up: Callable[[], bool] = lambda: False
         self._fatal: KafkaError | None = None
         self._trouble: str | None = "the output topics have not been looked at yet"
+        self._next_look = 0.0
 
     @property
     def pending(self) -> int:
@@ -103,37 +116,66 @@ class KafkaSink:
         while not given_up():
             try:
                 ensure_topics(self._settings)
+                trouble = why_refused(self._settings)
                 # Connect now: a first batch would wait up to half a second for brokers and an id for idempotence.
                 self._producer.list_topics(self._settings.output_topic, timeout=ADMIN_TIMEOUT_S)
             except KafkaException as error:
                 trouble = f"the output topics can't be looked at: {error.args[0]}"
-                if trouble != self._trouble:  # an outage is told once, not every few seconds
-                    log.warning(trouble)
-                self._trouble = trouble
-                self._producer.poll(self._retry_s)
-            else:
-                self._trouble = None
+            if trouble is not None and trouble != self._trouble:  # an outage is told once, not every few seconds
+                log.warning(trouble)
+            self._trouble = trouble
+            if trouble is None:
                 return
+            self._producer.poll(self._retry_s)
 
     def send(self, batch: Batch) -> None:
-        sent = _Sent(batch, monotonic())
-        self._sent.append(sent)
-        for record in records(batch.items, self._settings):
-            self._produce(sent, record)
+        made = list(records(batch.items, self._settings))
+        letters = [record for record in made if record.letter is not None]
+        self._sent.append(_Sent(batch, letters, [record for record in made if record.letter is None]))
+        self._produce_in_turn()
         self._producer.poll(0)
 
     def acknowledged(self, timeout_s: float) -> list[Batch]:
         self._producer.poll(timeout_s)
         if self._fatal is not None:
             raise StreamError(f"the Kafka producer failed for good: {self._fatal}")
-        arrived = []
         for sent in self._sent:
             if not sent.waiting and sent.refused and monotonic() >= sent.again_at:
                 self._send_again(sent)
-        while self._sent and not self._sent[0].waiting and not self._sent[0].refused:
+        arrived = []
+        self._produce_in_turn()
+        while self._sent and self._sent[0].arrived:
             arrived.append(self._sent.popleft().batch)
             self._trouble = None
+        if self._sent and monotonic() > max(self._sent[0].since + STALLED_S, self._next_look):
+            self._look_at_topics()
         return arrived
+
+    def _produce_in_turn(self) -> None:
+        """Dead letters before the answers of their batch, and nothing behind what is refused: where a topic refuses for
+        good, offsets stay where they are, and at each restart what had been produced behind would be produced again.
+        """
+        for sent in self._sent:
+            letters, sent.letters = sent.letters, []
+            for record in letters:
+                self._produce(sent, record)
+            if sent.answers and not sent.waiting and not sent.refused:
+                answers, sent.answers = sent.answers, []
+                for record in answers:
+                    self._produce(sent, record)
+            sent.held = sent.held and bool(sent.waiting or sent.refused)
+            if sent.answers or sent.held:
+                return
+
+    def _look_at_topics(self) -> None:
+        """A topic that was deleted is made again, as at the start."""
+        self._next_look = monotonic() + STALLED_S
+        try:
+            gone = ensure_topics(self._settings)
+        except KafkaException:
+            return  # nothing is acknowledged, and `trouble` says so
+        if gone:
+            self._trouble = f"{', '.join(gone)} is gone, and made again where that is allowed"
 
     def close(self) -> None:
         """What is not acknowledged by now is left: it is read and classified again."""
@@ -161,19 +203,25 @@ class KafkaSink:
         sent.waiting -= 1
         if error is not None:
             sent.refused.append((record, error))
+            sent.held = True
             shorter = is_too_large(error) and record.shortened() is not None
             sent.again_at = monotonic() + (0 if shorter else self._retry_s)
 
     def _send_again(self, sent: _Sent) -> None:
         refused, sent.refused = sent.refused, []
-        for record, error in refused:
-            shorter = record.shortened() if is_too_large(error) else None
-            if shorter is None:
-                self._trouble = f"{record.topic} takes no messages: {error}"
-                log.warning(self._trouble)
+        if any(error.code() in GONE for _, error in refused):
+            self._look_at_topics()
         metrics.PUBLISH_RETRIES.inc()
         for record, error in refused:
-            self._produce(sent, (record.shortened() if is_too_large(error) else None) or record)
+            shorter = record.shortened() if is_too_large(error) else None
+            if shorter is None and not (error.code() in GONE and self._trouble):
+                trouble = f"{record.topic} takes no messages: {error}"
+                if trouble != self._trouble:
+                    log.warning(trouble)
+                self._trouble = trouble
+            self._produce(sent, shorter or record)
+            if is_too_large(error):  # what the topic's limit refuses may be the client's bundle of many: one by one
+                self._producer.flush(self._retry_s)
 
     def _on_error(self, error: KafkaError) -> None:
         if is_fatal(error):
@@ -186,9 +234,10 @@ def is_too_large(error: KafkaError) -> bool:
     return error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
 
 
-def ensure_topics(settings: KafkaSettings) -> None:
+def ensure_topics(settings: KafkaSettings) -> list[str]:
     """Make the output and dead-letter topics where they are not there, with the brokers' own numbers of partitions and
-    replicas. Raises KafkaException while the brokers don't answer; being forbidden to look or make is only logged.
+    replicas, and return which were not. Raises KafkaException while the brokers don't answer; being forbidden to look
+    or make is only logged.
     """
     admin = AdminClient(client_config(settings), logger=KAFKA_LOG)
     there = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
@@ -199,7 +248,7 @@ def ensure_topics(settings: KafkaSettings) -> None:
     }
     new = [NewTopic(name, config=config) for name, config in wanted.items() if name not in there]
     if not new:
-        return
+        return []
     for name, done in admin.create_topics(new, request_timeout=ADMIN_TIMEOUT_S).items():
         try:
             done.result()
@@ -210,3 +259,36 @@ def ensure_topics(settings: KafkaSettings) -> None:
             if error.args[0].retriable():
                 raise
             log.warning("the topic %s is not there and can't be made: %s", name, error.args[0])
+    return [topic.topic for topic in new]
+
+
+def why_refused(settings: KafkaSettings) -> str | None:
+    """Why an output topic would refuse what we produce for good, as far as its settings tell; None: it would not."""
+    admin = AdminClient(client_config(settings), logger=KAFKA_LOG)
+    needed = {settings.output_topic: LARGEST_ANSWER_BYTES, settings.dead_letter_topic: 2 * SHORTENED_BYTES}
+    topics = admin.describe_topics(
+        TopicCollection(list(needed)), include_authorized_operations=True, request_timeout=ADMIN_TIMEOUT_S
+    )
+    for name, description in topics.items():
+        try:
+            allowed = description.result().authorized_operations
+        except KafkaException as error:
+            if error.args[0].retriable():
+                raise
+            return f"{name} can't be written to: {error.args[0]}"
+        if allowed and AclOperation.WRITE not in allowed and AclOperation.ALL not in allowed:
+            return f"{name} can't be written to: the brokers' access control does not allow it"
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in needed]
+    for resource, answer in admin.describe_configs(resources, request_timeout=ADMIN_TIMEOUT_S).items():
+        try:
+            limit = int(answer.result()["max.message.bytes"].value)
+        except KafkaException as error:
+            if error.args[0].retriable():
+                raise
+            log.info("the settings of %s may not be looked at: %s", resource.name, error.args[0])
+        else:
+            if limit < needed[resource.name]:
+                return (
+                    f"{resource.name} takes too little: its max.message.bytes is {limit}, not {needed[resource.name]}"
+                )
+    return None

@@ -1,27 +1,47 @@
 """Alerts from Kafka: batches, offsets committed behind acknowledged output, backpressure by pausing, clean rebalances.
 
-The client is asked from the poll thread alone: a call from another thread would wait for `consume` to let it in, and
-`consume` hardly ever does. What other threads want to know is written down for them.
+Only the poll thread calls the consumer: a call from another thread would wait for `consume`. Other threads read cached
+fields.
+
+Positions are decided here, not by librdkafka's `auto.offset.reset`, which skips without a word. Where a position is not
+in the log any more, what lies between is told as skipped, and a topic that was made again is read from its start.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from time import monotonic, time
 from typing import Any, Final
 
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_INVALID,
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from service import metrics
 from service.config import Delivery, KafkaSettings
-from service.stream.batch import Batch, Message, Partition
+from service.stream.batch import Batch, Item, Message, Partition
 from service.stream.interfaces import StreamError
+from service.stream.kafka.assignment import (
+    DELETED,
+    EXPIRED,
+    LOST,
+    NO_MESSAGE,
+    OUTSIDE_SPAN,
+    TRUNCATED,
+    Assignment,
+    Known,
+)
 from service.stream.kafka.client_settings import (
     KAFKA_LOG,
     TOLD_ELSEWHERE,
@@ -29,8 +49,9 @@ from service.stream.kafka.client_settings import (
     consumer_config,
     is_cooperative,
     is_fatal,
+    starts_at_end,
 )
-from service.stream.kafka.topics import Span, TopicWatch
+from service.stream.kafka.topics import Log, Span, TopicWatch
 
 log = logging.getLogger(__name__)
 
@@ -48,21 +69,16 @@ LAG_INTERVAL_S: Final = 2.0
 MEMBERSHIP_INTERVAL_S: Final = 0.2
 
 
-@dataclass(slots=True)
-class _Assignment:
-    """A partition while it is ours. `polled`, `done` and `committed` are the next offsets of each; None: none yet."""
+# Readiness tells of skipped offsets for this long: a watcher must see it, but a loss of the past is no trouble of now.
+SKIPPED_TOLD_S: Final = 60.0
+# A position that is lost is looked for again this often while the brokers don't answer.
+FIND_AGAIN_S: Final = 1.0
+# Broker timestamps outside of these can't be: seconds taken for milliseconds, a clock that stands at 1970, or is fast.
+EARLIEST_TIMESTAMP_S: Final = datetime(2010, 1, 1, tzinfo=UTC).timestamp()
+LATEST_TIMESTAMP_AHEAD_S: Final = 60.0
 
-    epoch: int
-    start: int | None = None
-    polled: int | None = None
-    done: int | None = None
-    committed: int | None = None
-    newest_done: float | None = None  # broker timestamp up to which messages are settled
-    finished: bool = False  # a bounded read has passed its end here
-
-    @property
-    def drained(self) -> bool:
-        return self.polled is None or self.polled == self.done
+# (topic, partition), reason, how many offsets
+OnSkipped = Callable[[Partition, str, int], None]
 
 
 class KafkaSource:
@@ -78,6 +94,7 @@ class KafkaSource:
         span: Span | None = None,
         exit_at_end: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_skipped: OnSkipped = lambda place, reason, count: None,
     ) -> None:
         self.settings = settings
         self.span = span
@@ -88,12 +105,19 @@ class KafkaSource:
         self._clock = clock
         config = consumer_config(settings, self.group_id)
         self._cooperative = is_cooperative(config)
+        self._starts_at_end = starts_at_end(settings)
+        self._on_skipped = on_skipped
         self._consumer = Consumer(
             {**config, "error_cb": self._on_error, "on_commit": self._on_commit}, logger=KAFKA_LOG
         )
         self._watch = TopicWatch(client_config(settings), settings, span, clock)
         self._subscribed: frozenset[str] = frozenset()
-        self._assigned: dict[Partition, _Assignment] = {}
+        self._assigned: dict[Partition, Assignment] = {}
+        self._known: dict[Partition, Known] = {}  # of partitions that went, for the case that they come back
+        self._ids_compared = 0.0
+        self._find_again = 0.0
+        self._lost: Counter[str] = Counter()  # offsets that nobody will read, by place and reason in words
+        self._lost_at = -SKIPPED_TOLD_S
         self._lag: dict[Partition, int] = {}
         self._membership: Any = None
         self._lock = threading.Condition()
@@ -108,15 +132,12 @@ class KafkaSource:
 
     @property
     def exhausted(self) -> bool:
-        if not self._exit_at_end:
-            return False
-        if self._watch.looked and not self._watch.topics:
-            return True  # a bounded read of topics that are not there
-        return self.joined and all(part.finished for part in self._assigned.values())
+        return self._has_read_all() and not self._incomplete()
 
     def poll(self, maximum: int, linger_s: float) -> list[Message]:
         """Raises StreamError when this member can't go on."""
         self._follow_topics()
+        self._check_complete()
         if not self._subscribed:
             self._consumer.poll(IDLE_POLL_S)
             return []
@@ -126,6 +147,9 @@ class KafkaSource:
             messages += self._accept(self._consume(maximum - 1, linger_s))
         if self._fatal is not None:
             raise StreamError(_explain(self._fatal, self.settings))
+        self._compare_ids()
+        self._find_positions_again()
+        self._bound_readings()
         now = monotonic()
         if now >= self._next_commit:
             self._commit()
@@ -156,6 +180,8 @@ class KafkaSource:
                 assignment = self._assigned.get(place)
                 if assignment is not None and assignment.epoch == epoch:
                     assignment.done = offset
+                    if not self._commits:  # the sink's transaction has
+                        assignment.committed = offset
                     assignment.newest_done = newest.get(place, assignment.newest_done)
             self._lock.notify_all()
 
@@ -176,6 +202,15 @@ class KafkaSource:
             assignment = self._assigned.get(message.topic_partition)
             return assignment is not None and assignment.epoch == message.epoch
 
+    def next_offsets(self, items: Sequence[Item]) -> list[TopicPartition]:
+        """What to commit when `items` are answered."""
+        offsets: dict[Partition, int] = {}
+        for item in items:
+            place = item.message.topic_partition
+            offsets[place] = max(offsets.get(place, 0), item.message.offset + 1)
+        with self._lock:
+            return [self._to_commit(place, offset) for place, offset in offsets.items()]
+
     def group_metadata(self) -> Any:
         """For `send_offsets_to_transaction`: the broker refuses the offsets of a member that is no longer one."""
         return self._membership
@@ -192,8 +227,12 @@ class KafkaSource:
             return f"the brokers {self.settings.bootstrap_servers} do not answer: {self._watch.error}"
         if not self._watch.topics:
             return f"none of the topics {', '.join(sorted(self._watch.wanted))} exists"
+        if missing := self._watch.missing:
+            return f"not there: the topics {', '.join(missing)}"
         if not self.joined:
             return f"the group {self.group_id} has not assigned partitions yet"
+        if monotonic() - self._lost_at < SKIPPED_TOLD_S:
+            return f"offsets were never read: {self._lost_in_words()}"
         return None
 
     def lag(self) -> dict[Partition, int]:
@@ -232,22 +271,32 @@ class KafkaSource:
                 continue
             place = raw.topic(), raw.partition()
             assignment = self._assigned.get(place)
-            if assignment is None or assignment.finished:
+            if assignment is None or assignment.finished or assignment.displaced:
+                continue
+            offset = raw.offset()
+            if assignment.until is not None and offset >= assignment.until:
+                self._go_on_to(place, assignment, assignment.until)
                 continue
             kind, milliseconds = raw.timestamp()
-            timestamp = None if kind == TIMESTAMP_NOT_AVAILABLE else milliseconds / 1000
-            if timestamp is not None and self._is_past_end(milliseconds):
-                self._finish(place)
+            has_timestamp = kind != TIMESTAMP_NOT_AVAILABLE
+            value = raw.value() or b""
+            self._go_on_to(place, assignment, offset)
+            wanted = self.span is None or not has_timestamp or self.span.holds(milliseconds)
+            if not wanted:
+                self._skip(place, OUTSIDE_SPAN, 1)
+            new = wanted and assignment.take(offset, hash((milliseconds, len(value), value[-64:], raw.key())))
+            self._go_on_to(place, assignment, offset + 1, message=True)
+            if not new:
                 continue
-            assignment.polled = raw.offset() + 1
+            timestamp = _possible(milliseconds / 1000, now) if has_timestamp else None
             if assignment.newest_done is None:  # whatever is settled is about as old as the first message taken
                 assignment.newest_done = timestamp
             accepted.append(
                 Message(
                     topic=place[0],
                     partition=place[1],
-                    offset=raw.offset(),
-                    value=raw.value() or b"",
+                    offset=offset,
+                    value=value,
                     key=raw.key(),
                     timestamp=timestamp,
                     received=now,
@@ -256,21 +305,186 @@ class KafkaSource:
             )
         return accepted
 
-    def _is_past_end(self, timestamp_ms: int) -> bool:
-        until_ms = self.span.until_ms if self.span is not None else None
-        return until_ms is not None and timestamp_ms >= until_ms
+    def _go_on_to(self, place: Partition, assignment: Assignment, offset: int, *, message: bool = False) -> None:
+        """Everything before `offset` is read; unless it is a message, there was nothing between."""
+        with self._lock:
+            passed = assignment.pass_to(offset)
+        if not message:
+            self._skip(place, NO_MESSAGE, passed)
+        self._skip(place, DELETED, assignment.unread_of_former(at_end=False))
+        if assignment.until is not None and offset >= assignment.until:
+            assignment.finished = True
+            self._consumer.pause([TopicPartition(*place)])
 
-    def _finish(self, place: Partition) -> None:
-        self._assigned[place].finished = True
-        self._consumer.pause([TopicPartition(*place)])
+    def _skip(self, place: Partition, reason: str, count: int) -> None:
+        if count == 0:
+            return
+        self._on_skipped(place, reason, count)
+        if reason in LOST:
+            log.error("%d offsets of %s/%d were never read: %s", count, *place, reason)
+            self._lost[f"{place[0]}/{place[1]} ({reason})"] += count
+            self._lost_at = monotonic()
+
+    def _lost_in_words(self) -> str:
+        return ", ".join(f"{count} of {where}" for where, count in sorted(self._lost.items()))
+
+    def _has_read_all(self) -> bool:
+        """Whether a bounded reading has come to its end."""
+        if not self._exit_at_end or not self._watch.looked:
+            return False
+        return not self._watch.topics or (self.joined and all(part.finished for part in self._assigned.values()))
+
+    def _incomplete(self) -> str:
+        """What a bounded reading did not read, in words."""
+        missing = self._watch.missing_for_a_complete_reading
+        reasons = [f"not there: the topics {', '.join(missing)}"] if missing else []
+        reasons += [f"offsets were never read: {self._lost_in_words()}"] if self._lost else []
+        return "; ".join(reasons)
+
+    def _check_complete(self) -> None:
+        """Raise StreamError at the end of a bounded reading that lacks anything, when what was read is answered."""
+        if self._has_read_all() and all(part.drained for part in self._assigned.values()) and self._incomplete():
+            self._commit(wait=True)
+            raise StreamError(f"the reading is not complete: {self._incomplete()}")
+
+    def _bound_readings(self) -> None:
+        """End a bounded reading at the end offsets of this moment, or of the moment at which the span ends."""
+        until = self.span.until if self.span is not None else None
+        if not self._exit_at_end or (until is not None and self._clock() < until):
+            return
+        unbounded = {place: part for place, part in self._assigned.items() if part.until is None}
+        logs = self._ask_logs(unbounded)
+        for place in logs:
+            part = unbounded[place]
+            part.until = logs[place].end
+            if part.position is not None and part.position >= part.until:
+                self._go_on_to(place, part, part.position)
+
+    def _ask_logs(self, places: Iterable[Partition]) -> dict[Partition, Log]:
+        """Nothing while the brokers don't answer."""
+        try:
+            return self._watch.ask_logs(places) if places else {}
+        except KafkaException as error:
+            log.warning("where partitions begin and end is not told: %s", error.args[0])
+            return {}
+
+    def _compare_ids(self) -> None:
+        """Whether the logs are still those that were assigned: see `assignment`."""
+        ids = self._watch.ids
+        if ids.asked == self._ids_compared:
+            return
+        self._ids_compared = ids.asked
+        for place, part in self._assigned.items():
+            topic_id = ids.of.get(place[0])
+            if topic_id is None or part.displaced or ids.asked < part.since_monotonic:
+                continue
+            if part.topic_id is None:
+                part.topic_id = topic_id
+            elif topic_id == part.topic_id:
+                part.confirm(ids.asked)
+            else:
+                part.displaced = True
+
+    def _find_positions_again(self) -> None:
+        """Where the position is not in the log any more, or the log is another: begin again where it makes sense."""
+        places = [place for place, part in self._assigned.items() if part.displaced and part.drained]
+        if not places or monotonic() < self._find_again:
+            return
+        self._find_again = monotonic() + FIND_AGAIN_S
+        for place in places:
+            if (known := self._assigned[place].known()) is not None:
+                self._known[place] = known
+        begin = [part for part in self._begin_all(self._partitions(places)) if part.offset >= 0]
+        if not begin:
+            return
+        if self._cooperative:
+            self._consumer.incremental_unassign(begin)
+            self._consumer.incremental_assign(begin)
+        else:
+            others = {place: part for place, part in self._assigned.items() if place not in places}
+            self._consumer.assign(
+                begin
+                + [
+                    TopicPartition(*place, OFFSET_INVALID if part.position is None else part.position)
+                    for place, part in others.items()
+                ]
+            )
+        if self._paused:
+            self._consumer.pause(begin)
+
+    def _begin_all(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """The partitions with the offsets at which to begin; while the brokers don't tell, without: found later."""
+        places = [(part.topic, part.partition) for part in partitions]
+        try:
+            committed = self._consumer.committed(partitions, timeout=QUERY_TIMEOUT_S) if partitions else []
+            logs = self._watch.ask_logs(places)
+            at_span = self._starts_of_span(logs)
+        except KafkaException as error:
+            log.warning("where to begin in %s is not told: %s", _listed(partitions), error.args[0])
+            with self._lock:
+                for place in places:
+                    self._assigned.setdefault(place, Assignment(next(self._epochs))).displaced = True
+            return partitions
+        return [
+            self._begin((part.topic, part.partition), part, logs[part.topic, part.partition], at_span)
+            for part in committed
+        ]
+
+    def _begin(
+        self, place: Partition, committed: TopicPartition, now: Log, at_span: dict[Partition, int]
+    ) -> TopicPartition:
+        """Take the partition up: where this process stopped, else where the group did, else at the start.
+
+        Both only count for the log that they were of.
+        """
+        known = self._known.pop(place, None)
+        former = None
+        made_again = bool(now.topic_id and committed.metadata and committed.metadata != now.topic_id)
+        position = committed.offset if committed.offset >= 0 and not made_again else None
+        if known is not None and known.is_of_another_log(now.topic_id):
+            position, former, made_again = None, known.as_former(), True
+        elif known is not None:
+            position = max(position or 0, known.position)
+        if made_again:
+            log.warning("the topic of %s/%d was made again: it is read from its start", *place)
+        if position is None:
+            at_end = self._starts_at_end and not made_again
+            position = at_span.get(place, now.end if at_end else now.first)
+            self._skip(place, EXPIRED, now.first if made_again and self.span is None else 0)
+        elif position < now.first:
+            self._skip(place, EXPIRED, now.first - position)
+            position = now.first
+        elif position > now.end and place in self._assigned:  # which the broker has said already
+            log.error("the log of %s/%d ends before what was read of it: all of it is read again", *place)
+            self._skip(place, TRUNCATED, max(0, self._assigned[place].end - position))
+            position = now.first
+        assignment = Assignment(next(self._epochs), now.topic_id, position, start=position, end=now.end, former=former)
+        with self._lock:
+            self._assigned[place] = assignment
+        self._skip(place, DELETED, assignment.unread_of_former(at_end=False))
+        return TopicPartition(*place, position)
+
+    def _starts_of_span(self, logs: dict[Partition, Log]) -> dict[Partition, int]:
+        """The first message that is not older than the span's start: none before it is, whatever the order."""
+        if self.span is None or not logs:
+            return {}
+        asked = [TopicPartition(*place, self.span.start_ms) for place in logs]
+        found = self._consumer.offsets_for_times(asked, timeout=QUERY_TIMEOUT_S)
+        places = [(part.topic, part.partition, part.offset) for part in found]
+        return {(topic, number): offset if offset >= 0 else logs[topic, number].end for topic, number, offset in places}
 
     def _on_message_error(self, raw: Any, error: KafkaError) -> None:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
             place = raw.topic(), raw.partition()
-            until = self.span.until if self.span is not None else None
-            if self._exit_at_end and place in self._assigned and (until is None or self._clock() >= until):
-                self._finish(place)
+            assignment = self._assigned.get(place)
+            if assignment is not None and not assignment.displaced:
+                self._go_on_to(place, assignment, max(raw.offset(), assignment.position or 0))
+                self._skip(place, DELETED, assignment.unread_of_former(at_end=True))
+        elif code == KafkaError._AUTO_OFFSET_RESET:  # the position is not in the log; nothing more is fetched
+            assignment = self._assigned.get((raw.topic(), raw.partition()))
+            if assignment is not None:
+                assignment.displaced = True
         elif code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC):
             log.warning("a followed topic is gone: %s", error)
             self._watch.look_again()
@@ -286,12 +500,7 @@ class KafkaSource:
             KAFKA_LOG.warning("consumer: %s", error.str())
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        begin = self._starting_offsets(partitions)
-        with self._lock:
-            for part in begin:
-                known = part.offset if part.offset >= 0 else None
-                self._assigned[part.topic, part.partition] = _Assignment(epoch=next(self._epochs), start=known)
-        # where nothing is committed, the offset stays unset and auto.offset.reset decides
+        begin = self._begin_all(partitions)
         if self._cooperative:
             consumer.incremental_assign(begin)
         else:
@@ -303,26 +512,8 @@ class KafkaSource:
         if partitions:
             log.info("assigned %s", _listed(partitions))
 
-    def _starting_offsets(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Where to begin: the committed place; without one, the start of the span if there is a span."""
-        if not partitions:
-            return []
-        try:
-            begin: list[TopicPartition] = self._consumer.committed(partitions, timeout=QUERY_TIMEOUT_S)
-            if self.span is not None:
-                fresh = [part for part in begin if part.offset < 0]
-                asked = [TopicPartition(part.topic, part.partition, self.span.start_ms) for part in fresh]
-                found = self._consumer.offsets_for_times(asked, timeout=QUERY_TIMEOUT_S) if asked else []
-                begin = [part for part in begin if part.offset >= 0] + found
-        except KafkaException as error:
-            if self.span is not None:  # from the beginning of the topic would be wrong
-                raise StreamError(f"the start of the span can't be found: {error.args[0]}") from error
-            log.warning("the committed offsets can't be read now: %s", error.args[0])
-            return partitions
-        return begin
-
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Let what is under way arrive, commit it, and let go."""
+        """Wait until the alerts under way are answered, commit, release the partitions."""
         places = {(part.topic, part.partition) for part in partitions}
         self._membership = consumer.consumer_group_metadata()  # a transaction under way needs the present generation
         deadline = monotonic() + REVOKE_DRAIN_S
@@ -344,21 +535,25 @@ class KafkaSource:
     def _drop(self, places: set[Partition]) -> None:
         with self._lock:
             for place in places:
-                self._assigned.pop(place, None)
+                assignment = self._assigned.pop(place, None)
+                if assignment is not None and (known := assignment.known()) is not None:
+                    self._known[place] = known
                 with suppress(KeyError):  # never measured
                     metrics.CONSUMER_LAG.remove(place[0], str(place[1]))
 
     def _commit(self, wait: bool = False) -> None:
-        """Commit behind what has arrived; `wait` for the broker's answer."""
+        """Commit behind what is settled; `wait` for the broker's answer.
+
+        In `exactly_once` these are only offsets without a message, behind those that a transaction has committed.
+        """
         with self._lock:
-            ready = {
-                place: part.done
+            offsets = [
+                self._to_commit(place, part.settled)
                 for place, part in self._assigned.items()
-                if part.done is not None and part.done != part.committed
-            }
-        if not ready or not self._commits:
+                if part.settled is not None and part.settled != part.committed and not part.displaced
+            ]
+        if not offsets:
             return
-        offsets = [TopicPartition(*place, offset) for place, offset in ready.items()]
         try:
             if wait:
                 self._consumer.commit(offsets=offsets, asynchronous=False)
@@ -366,6 +561,11 @@ class KafkaSource:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:  # the next one covers it; a crash before that repeats some alerts
             KAFKA_LOG.warning("offsets could not be committed now: %s", error.args[0].str())
+
+    def _to_commit(self, place: Partition, offset: int) -> TopicPartition:
+        """With the topic's id beside it: the offset means nothing in a topic of another id."""
+        assignment = self._assigned.get(place)
+        return TopicPartition(*place, offset, (assignment.topic_id if assignment else None) or "")
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         # a member that has just been replaced may not commit: whoever reads the alerts again merges them again
@@ -381,29 +581,31 @@ class KafkaSource:
     def _measure_lag(self) -> None:
         with self._lock:
             places = {
-                place: part.done if part.done is not None else part.start for place, part in self._assigned.items()
+                place: part.start if part.settled is None else part.settled for place, part in self._assigned.items()
             }
         lag = {}
         for place, position in places.items():
             low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
             if high >= 0:  # else nothing has been fetched yet
                 lag[place] = max(0, high - max(low, position or 0))
+                self._assigned[place].measure_end(high)
         self._lag = lag
         for (topic, partition), behind in lag.items():
             metrics.CONSUMER_LAG.labels(topic, str(partition)).set(behind)
         metrics.CONSUMER_LAG_SECONDS.set(self.lag_seconds(lag))
 
     def lag_seconds(self, lag: dict[Partition, int]) -> float:
-        """Age of the newest settled alert of the partition that is farthest behind, of those where messages wait."""
+        """Age of the newest settled alert of the partition that is farthest behind, of those where messages wait; where
+        nothing is settled, how long the partition has been ours."""
         with self._lock:
             ages = [
-                time() - part.newest_done
+                time() - (part.since if part.newest_done is None else part.newest_done)
                 for place, part in self._assigned.items()
-                if lag.get(place) and part.newest_done is not None
+                if lag.get(place)
             ]
         return max(ages, default=0.0)
 
-    def _partitions(self, places: dict[Partition, _Assignment]) -> list[TopicPartition]:
+    def _partitions(self, places: Iterable[Partition]) -> list[TopicPartition]:
         return [TopicPartition(*place) for place in places]
 
 
@@ -411,6 +613,14 @@ def backfill_group(group_id: str, span: Span) -> str:
     """A group of its own for each span: production is not rebalanced, and an interrupted backfill goes on."""
     until = f"-{span.until.astimezone(UTC):%Y%m%dT%H%M%S}" if span.until is not None else ""
     return f"{group_id}-backfill-{span.start.astimezone(UTC):%Y%m%dT%H%M%S}{until}"
+
+
+def _possible(timestamp: float, now: float) -> float | None:
+    """`timestamp` in seconds since 1970 unless it can't be true: then there is none, and it is counted."""
+    if EARLIEST_TIMESTAMP_S <= timestamp <= now + LATEST_TIMESTAMP_AHEAD_S:
+        return timestamp
+    metrics.IMPOSSIBLE_TIMESTAMPS.inc()
+    return None
 
 
 def _explain(error: KafkaError, settings: KafkaSettings) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from time import monotonic
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from service.config import KafkaSettings
 from service.errors import AlertClassifierError
+from service.stream.batch import Partition
 from service.stream.kafka.client_settings import KAFKA_LOG
 
 log = logging.getLogger(__name__)
@@ -21,6 +23,10 @@ log = logging.getLogger(__name__)
 # Until the first topic is there, and while the cluster does not answer, looking again costs nothing and saves waiting.
 EAGER_REFRESH_S: Final = 2.0
 LIST_TIMEOUT_S: Final = 3.0
+# A topic that is deleted and made again is met within this time. One small request: it costs a broker nothing.
+TOPIC_ID_INTERVAL_S: Final = 5.0
+# What a broker that knows no topic ids (before Kafka 2.8) answers.
+NO_TOPIC_ID: Final = "AAAAAAAAAAAAAAAAAAAAAA"
 
 
 class SpanError(AlertClassifierError, ValueError):
@@ -65,18 +71,35 @@ def wanted_topics(settings: KafkaSettings, now: datetime, span: Span | None = No
     """
     if settings.topics:
         return {*settings.topics, *settings.photometry_topics}
-    last = now.astimezone(UTC).date()
-    first = last - timedelta(days=settings.days_back)
-    if span is not None:
-        # a day's topic takes alerts until the morning after, and may be named for a day that UTC has not reached
-        first = span.start.astimezone(UTC).date() - timedelta(days=1)
-        last = min(last, span.until.astimezone(UTC).date()) if span.until is not None else last
-    daily = {
+    first, last = _window(settings, now, span)
+    # a day's topic takes alerts until the morning after, and may be named for a day that UTC has not reached
+    first -= timedelta(days=1 if span is not None else 0)
+    return _daily(settings, first, last).union(settings.photometry_topics)
+
+
+def needed_topics(settings: KafkaSettings, now: datetime, span: Span | None = None) -> set[str]:
+    """Those of `wanted_topics` without which a bounded reading is not complete: the days of the span themselves."""
+    if settings.topics:
+        return wanted_topics(settings, now, span)
+    if span is not None and span.until is not None:
+        span = Span(span.start, span.until - timedelta(microseconds=1))  # midnight belongs to the day before
+    return _daily(settings, *_window(settings, now, span)).union(settings.photometry_topics)
+
+
+def _window(settings: KafkaSettings, now: datetime, span: Span | None) -> tuple[date, date]:
+    """The first and the last UTC day to read."""
+    today = now.astimezone(UTC).date()
+    if span is None:
+        return today - timedelta(days=settings.days_back), today
+    return span.start.astimezone(UTC).date(), min(today, (span.until or now).astimezone(UTC).date())
+
+
+def _daily(settings: KafkaSettings, first: date, last: date) -> set[str]:
+    return {
         settings.daily_pattern.format(date=day, programid=programid)
         for day in _days(first, last)
         for programid in settings.programids
     }
-    return daily.union(settings.photometry_topics)
 
 
 def live_topics(metadata: Any, wanted: set[str]) -> set[str]:
@@ -92,11 +115,31 @@ def live_topics(metadata: Any, wanted: set[str]) -> set[str]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class TopicIds:
+    """Topic name -> topic id, as the brokers told when asked at `asked` (monotonic time).
+
+    A topic that is deleted and made again gets another id: its offsets begin again and belong to other messages.
+    """
+
+    asked: float = 0.0
+    of: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The log of a partition: its topic's id where brokers have such, its first offset and the one behind its last."""
+
+    topic_id: str | None
+    first: int
+    end: int
+
+
 class TopicWatch:
     """Looks again and again which of the wanted topics are alive, in a thread of its own: the poll loop never waits.
 
     `topics` is the answer of the last look; `reachable` whether the cluster gave one, and if not, `error` says why;
-    `looked` whether any was ever given.
+    `looked` whether any was ever given. `ids` are the ids of `topics`, asked for more often.
     """
 
     def __init__(
@@ -108,6 +151,7 @@ class TopicWatch:
     ) -> None:
         self.topics: frozenset[str] = frozenset()
         self.wanted: frozenset[str] = frozenset()
+        self.ids = TopicIds()
         self.reachable = False
         self.looked = False
         self.error = ""
@@ -133,13 +177,62 @@ class TopicWatch:
         if self._thread.is_alive():
             self._thread.join()
 
+    @property
+    def missing(self) -> list[str]:
+        """Topics that were asked for and are not there. A daily topic may be absent: not every night is observed."""
+        named = {*self._settings.topics, *self._settings.photometry_topics}
+        return sorted((self.wanted & named) - self.topics) if self.looked else []
+
+    @property
+    def missing_for_a_complete_reading(self) -> list[str]:
+        needed = needed_topics(self._settings, self._clock(), self._span)
+        return sorted(needed - self.topics) if self.looked else []
+
+    def ask_ids(self, topics: Iterable[str]) -> TopicIds:
+        """The ids of those of `topics` that exist, from the brokers. Raises KafkaException while they don't answer."""
+        asked, ids = monotonic(), {}
+        for name, answer in self._client.describe_topics(
+            TopicCollection(sorted(topics)), request_timeout=LIST_TIMEOUT_S
+        ).items():
+            try:
+                topic_id = str(answer.result().topic_id)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+            else:
+                if topic_id != NO_TOPIC_ID:
+                    ids[name] = topic_id
+        return TopicIds(asked, ids)
+
+    def ask_logs(self, places: Iterable[Partition]) -> dict[Partition, Log]:
+        """The logs of partitions as they are now. Raises KafkaException where the brokers don't tell one."""
+        places = list(places)
+        ids = self.ask_ids({topic for topic, _ in places}).of
+        first, ends = (
+            self._client.list_offsets(
+                {TopicPartition(*place): which for place in places}, request_timeout=LIST_TIMEOUT_S
+            )
+            for which in (OffsetSpec(OFFSET_BEGINNING), OffsetSpec(OFFSET_END))  # type: ignore[abstract]
+        )
+        ends_at = {(part.topic, part.partition): answer.result().offset for part, answer in ends.items()}
+        return {
+            (part.topic, part.partition): Log(
+                ids.get(part.topic), answer.result().offset, ends_at[part.topic, part.partition]
+            )
+            for part, answer in first.items()
+        }
+
     def _run(self) -> None:
+        next_look = 0.0
         while not self._closing.is_set():
-            self._look()
-            settled = self.reachable and self.topics
-            interval = self._settings.topic_refresh_s
-            self._again.wait(interval if settled else min(interval, EAGER_REFRESH_S))
-            self._again.clear()
+            if self._again.is_set() or monotonic() >= next_look:
+                self._again.clear()
+                self._look()
+                settled = self.reachable and self.topics and not self.missing
+                interval = self._settings.topic_refresh_s
+                next_look = monotonic() + (interval if settled else min(interval, EAGER_REFRESH_S))
+            self._look_at_ids()
+            self._again.wait(max(0.0, min(TOPIC_ID_INTERVAL_S, next_look - monotonic())))
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # that is known; what the single broker said tells more
@@ -166,6 +259,18 @@ class TopicWatch:
             )
         self.topics = topics
         self.looked = True
+
+    def _look_at_ids(self) -> None:
+        if not self.topics or not self.reachable:
+            return
+        try:
+            ids = self.ask_ids(self.topics)
+        except KafkaException as error:
+            KAFKA_LOG.debug("the topics' ids are not told: %s", error.args[0].str())
+            return
+        if any(name not in ids.of and name in self.ids.of for name in self.topics):
+            self._again.set()  # it was there a moment ago
+        self.ids = ids
 
 
 def _milliseconds(time: datetime) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import sleep
 from typing import Any, Final, Protocol
 
@@ -21,7 +21,7 @@ from service.config import KafkaSettings
 from service.stream.batch import Batch, Item, Message, Returned
 from service.stream.interfaces import StreamError
 from service.stream.kafka.client_settings import KAFKA_LOG, TOLD_ELSEWHERE, is_fatal, producer_config, transactional_id
-from service.stream.kafka.sink import Record, ensure_topics, is_too_large, records
+from service.stream.kafka.sink import Record, ensure_topics, is_too_large, records, why_refused
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +34,18 @@ CALL_TIMEOUT_S: Final = 5.0
 STUCK_S: Final = 3.0
 
 
+# What aborting a transaction says of its records: not why it was aborted.
+PURGED: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+
+
 class Owner(Protocol):
     """What the sink asks of the source: which messages are still this replica's to answer, and proof of membership."""
 
     def owns(self, message: Message) -> bool: ...
 
     def group_metadata(self) -> Any: ...
+
+    def next_offsets(self, items: Sequence[Item]) -> list[TopicPartition]: ...
 
 
 class TransactionalSink:
@@ -53,6 +59,7 @@ class TransactionalSink:
         self._given_up: Callable[[], bool] = lambda: False
         self._waiting: list[Batch] = []
         self._shorten = False
+        self._refused: str | None = None
         self.trouble: str | None = "the transactional producer is not registered yet"
 
     @property
@@ -63,7 +70,9 @@ class TransactionalSink:
         """Register the transactional id: what an earlier process of this name left open is ended."""
         self._given_up = given_up
         self._until_done(lambda: ensure_topics(self._settings))
+        self._until_done(self._check_refusal)
         self._until_done(lambda: self._producer.init_transactions(CALL_TIMEOUT_S))
+        self.trouble = None
 
     def send(self, batch: Batch) -> None:
         self._waiting.append(batch)
@@ -88,7 +97,7 @@ class TransactionalSink:
             except _StuckClientError:
                 self._replace_producer()
             else:
-                self.trouble = None
+                self.trouble = self._refused = None
                 arrived, self._waiting = self._waiting, []
                 return arrived
         return []
@@ -99,19 +108,18 @@ class TransactionalSink:
     def _transact(self, ours: list[Item], membership: Any) -> None:
         failed: list[KafkaError] = []
 
-        def report(error: KafkaError | None, _: Any) -> None:
-            if error is not None:
-                failed.append(error)
+        def report(error: KafkaError | None, message: Any) -> None:
+            if error is None:
+                return
+            failed.append(error)
+            if error.code() not in PURGED:
+                self._refused = f"{message.topic()} takes no messages: {error}"
 
         self._producer.begin_transaction()
         for record in records(ours, self._settings):
             self._produce(record, report)
-        offsets: dict[tuple[str, int], int] = {}
-        for message in (item.message for item in ours):
-            partition = message.topic_partition
-            offsets[partition] = max(offsets.get(partition, 0), message.offset + 1)
         producer = self._producer
-        positions = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
+        positions = self._owner.next_offsets(ours)
         self._call(
             lambda: _within(
                 CALL_TIMEOUT_S + STUCK_S,
@@ -142,7 +150,7 @@ class TransactionalSink:
             except KafkaException as error:
                 if not error.args[0].retriable() or self._given_up():
                     raise
-                self.trouble = f"the transaction coordinator does not answer: {error.args[0]}"
+                self._tell(self._why(error.args[0]))
                 metrics.PUBLISH_RETRIES.inc()
 
     def _replace_producer(self) -> None:
@@ -165,14 +173,38 @@ class TransactionalSink:
                 " or start it anew"
             )
         self._shorten = self._shorten or is_too_large(error)
-        self.trouble = f"a transaction was aborted and is tried again: {error}"
-        log.warning(self.trouble)
+        self._tell(self._why(error, aborted=True))
         metrics.PUBLISH_RETRIES.inc()
         self._until_done(lambda: self._producer.abort_transaction(CALL_TIMEOUT_S))
         if not self._shorten and not self._given_up():
             sleep(min(self._retry_s, 0.2))
 
-    def _until_done(self, call: Callable[[], None]) -> None:
+    def _why(self, error: KafkaError, aborted: bool = False) -> str:
+        """What keeps a transaction from being committed. A topic that is gone is made again, as at the start."""
+        try:
+            gone = ensure_topics(self._settings)
+        except KafkaException as unreachable:
+            return f"the output brokers do not answer: {unreachable.args[0]}"
+        if gone:
+            return f"{', '.join(gone)} is gone, and made again where that is allowed"
+        if self._refused is not None:
+            return self._refused
+        if aborted:
+            return f"a transaction was aborted and is tried again: {error}"
+        return f"the transaction coordinator does not answer: {error}"
+
+    def _tell(self, trouble: str) -> None:
+        """It stands until a transaction is committed; an outage is logged once, not every few seconds."""
+        if trouble != self.trouble:
+            log.warning(trouble)
+        self.trouble = trouble
+
+    def _check_refusal(self) -> None:
+        while not self._given_up() and (refusal := why_refused(self._settings)) is not None:
+            self._tell(refusal)
+            sleep(self._retry_s)
+
+    def _until_done(self, call: Callable[[], object]) -> None:
         while not self._given_up():
             try:
                 call()
@@ -181,13 +213,9 @@ class TransactionalSink:
                     return  # there is no transaction to abort
                 if is_fatal(error.args[0]):
                     raise StreamError(f"the transactional producer failed for good: {error.args[0]}") from error
-                trouble = f"the transaction coordinator does not answer: {error.args[0]}"
-                if trouble != self.trouble:  # an outage is told once, not every few seconds
-                    log.warning(trouble)
-                self.trouble = trouble
+                self._tell(f"the transaction coordinator does not answer: {error.args[0]}")
                 sleep(self._retry_s)
             else:
-                self.trouble = None
                 return
 
     def _on_error(self, error: KafkaError) -> None:

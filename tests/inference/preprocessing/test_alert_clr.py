@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from reference_tokens import reference_tokens
 
 from service.inference.preprocessing.alert_clr import (
     CONTEXT_FEATURES,
@@ -23,6 +22,7 @@ from service.inference.preprocessing.alert_clr import (
 from service.inference.preprocessing.registry import PREPROCESSINGS
 from service.photometry import POINT, Kind, LightCurve, end_to_end
 from service.photometry.table import light_curves, read_points_table
+from tests.inference.preprocessing.reference_tokens import reference_tokens
 
 DAYS = POINT_FEATURES.index("days")
 FLUX = POINT_FEATURES.index("flux")

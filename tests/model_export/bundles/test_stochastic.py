@@ -9,10 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds
-
-from model_export.bundles.graph import Publication, write_manifest
-from model_export.bundles.stochastic import Members, Served, export_passes, parity
+from model_export.bundles.graph import Publication, Served, export_served, parity, write_manifest
+from model_export.bundles.stochastic import Members
 from model_export.data.scores import softmax
 from model_export.data.tables import CLASSES
 from model_export.judging.calibrate import fit_temperature, published
@@ -24,6 +22,7 @@ from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier
 from service.inference.manifest import Calibration, Stochastic
 from service.photometry import LightCurve
+from tests.model_export.two_kinds import TINY, two_kinds
 
 WINDOW, PASSES = 24, 5
 PARAMETERS = {"window": WINDOW, "max_windows": 2}
@@ -45,19 +44,23 @@ def network(method: Method) -> AlertClassifier:
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_the_graph_says_what_torch_says_under_the_same_noise(method: Method, rng, tmp_path: Path):
     model = network(method)
-    served = Served(Passes(model, method, WINDOW), Publication(PRIOR, 0.7))
-    export_passes(served, method.draws(model, WINDOW, 3, 0), tmp_path / "model.onnx")
-    inputs = [
-        (rng.standard_normal((b, w, n, 16)).astype(np.float32), rng.standard_normal((b, 12)).astype(np.float32))
+    asked = Passes(model, method, WINDOW)
+    served = Served(asked, Publication(PRIOR, 0.7))
+    export_served(served, tmp_path / "model.onnx", method.draws(model, WINDOW, 3, 0))
+    feeds = [
+        {
+            "points": rng.standard_normal((b, w, n, 16)).astype(np.float32),
+            "context": rng.standard_normal((b, 12)).astype(np.float32),
+        }
         for b, w, n in ((1, 1, 1), (1, 1, 20), (4, 1, 7), (2, 2, WINDOW))
     ]
     for passes in (2, PASSES):  # other numbers of passes than it was exported with
         noise = method.draws(model, WINDOW, passes, 9)
-        assert parity(tmp_path / "model.onnx", served, noise, inputs) < 1e-5
+        assert parity(tmp_path / "model.onnx", served, [feed | noise for feed in feeds]) < 1e-5
         # And each pass is that of the network which has this noise in place of its own.
-        points, context = map(torch.from_numpy, inputs[2])
+        points, context = map(torch.from_numpy, feeds[2].values())
         with torch.no_grad():
-            logits, embedding = served.passes(points, context, *map(torch.from_numpy, noise.values()))
+            logits, embedding = asked.eval()(points, context, *map(torch.from_numpy, noise.values()))
             alone = [under(model, {k: v[t : t + 1] for k, v in noise.items()})(points, context) for t in range(passes)]
         assert torch.allclose(logits, torch.stack([a[0] for a in alone], dim=1), atol=1e-5)
         assert torch.allclose(embedding, torch.stack([a[1] for a in alone]).mean(dim=0), atol=1e-5)
@@ -121,7 +124,7 @@ def test_a_stochastic_bundle_is_served(method: Method, supernovae: list[LightCur
         sampled, noise = Passes(model, method, WINDOW), method.draws(model, WINDOW, PASSES, 3)
         stochastic = Stochastic(method=method.name, passes=PASSES, seed=3, noise=method.noises(model))
     served = Served(sampled, Publication(PRIOR))
-    export_passes(served, noise, tmp_path / "model.onnx")
+    export_served(served, tmp_path / "model.onnx", noise)
     write_manifest(
         tmp_path,
         name="tiny",

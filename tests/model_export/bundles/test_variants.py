@@ -9,9 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from two_kinds import TINY
-
-from model_export.bundles.graph import Publication, export_alert_clr, latency, parity, session
+from model_export.bundles.graph import Padded, Publication, Served, export_alert_clr, latency, open_graph, parity
 from model_export.bundles.variants import bucket_lengths
 from model_export.data.tables import CLASSES
 from model_export.network.encoder import AlertClassifier
@@ -19,6 +17,7 @@ from service.inference.batching import equal_shapes, fill_up, stack
 from service.inference.manifest import Padding
 from service.inference.preprocessing.alert_clr import alert_clr_batch
 from service.photometry import LightCurve
+from tests.model_export.two_kinds import TINY
 
 pytestmark = pytest.mark.torch
 OUTPUTS = ["logits", "embedding"]
@@ -40,7 +39,7 @@ def both_ways(folder: Path, model, publication: Publication, curves: list[LightC
     """Answers (n, C + D) of exact lengths in float32, and of padded ones in batches."""
     export_alert_clr(model, publication, folder / "exact.onnx")
     export_alert_clr(model, publication, folder / "padded.onnx", half=half, padded=True)
-    exact, padded = session(folder / "exact.onnx"), session(folder / "padded.onnx")
+    exact, padded = open_graph(folder / "exact.onnx"), open_graph(folder / "padded.onnx")
     inputs = alert_clr_batch(curves, {"window": 48, "max_windows": 3})
     expected = np.array([np.concatenate(exact.run(OUTPUTS, stack([one])), axis=1)[0] for one in inputs])
     found = np.empty_like(expected)
@@ -66,8 +65,12 @@ def test_float16_changes_little(model, publication, supernovae, tmp_path: Path):
 
 def test_a_padded_graph_is_checked_and_timed_as_any_other(model, publication, rng, tmp_path: Path):
     export_alert_clr(model, publication, tmp_path / "padded.onnx", padded=True)
-    inputs = [(rng.standard_normal((2, 1, 9, 16)).astype(np.float32), rng.standard_normal((2, 12)).astype(np.float32))]
-    assert parity(tmp_path / "padded.onnx", model, publication, inputs) < 1e-5
+    feed = {
+        "points": rng.standard_normal((2, 1, 9, 16)).astype(np.float32),
+        "context": rng.standard_normal((2, 12)).astype(np.float32),
+        "lengths": np.array([9, 4]),
+    }
+    assert parity(tmp_path / "padded.onnx", Served(Padded(model), publication), [feed]) < 1e-5
     assert 0 < latency(tmp_path / "padded.onnx", 20, repeats=20) < 50
 
 

@@ -9,13 +9,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds
-
 from model_export.data.prior import published_prior
 from model_export.judging.choose import MEAN, POPULATIONS, table, validation_losses
 from model_export.network.predict import ALL, predict
 from model_export.training.finetune import finetune
 from model_export.training.run import FinetuneConfig
+from tests.model_export.two_kinds import TINY, two_kinds
 
 
 def test_a_trained_run_beats_an_untrained_one_and_their_mean_lies_between(rng, tmp_path: Path):
@@ -43,7 +42,7 @@ def test_a_trained_run_beats_an_untrained_one_and_their_mean_lies_between(rng, t
 
 
 def test_the_page_shows_the_figures_that_were_measured():
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     found = json.loads((root / "model_export" / "results" / "rounds.json").read_text())
     page = (root / "docs" / "training.md").read_text()
     for population in POPULATIONS:

@@ -6,12 +6,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds
-
 from model_export.data.tables import UNLABELLED
 from model_export.judging import probe
 from model_export.network.encoder import AlertEncoder
 from model_export.training.run import FinetuneConfig
+from tests.model_export.two_kinds import TINY, two_kinds
 
 
 def test_ten_labels_are_part_of_fifty(rng):

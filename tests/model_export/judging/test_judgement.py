@@ -25,9 +25,9 @@ from model_export.judging.calibrate import (
     fit_temperature,
     soften,
 )
-from model_export.judging.examples import EDGES, Examples, bin_of
+from model_export.judging.examples import EDGES, bin_of
 from model_export.judging.out_of_distribution import out_of_distribution, squared_distance
-from model_export.network.predict import Predictions
+from model_export.network.predict import Answers
 
 C = len(CLASSES)
 
@@ -87,7 +87,9 @@ def test_conformal_sets_cover_new_objects_of_every_class_and_bin(rng):
     n_seen = rng.choice([1, 2, 3, 6, 9, 15, 40], len(labels))
     half = np.arange(len(labels)) < 30000
     table = np.full(len(labels), "transients", dtype=object)
-    calibration = calibrate(Examples(2 * logits[half], logits[half], labels[half], n_seen[half], table[half]))
+    calibration = calibrate(
+        Answers(2 * logits[half], logits[half], labels[half], n_seen[half], n_seen[half], table[half])
+    )
     assert np.allclose(calibration.temperature, 2, rtol=0.06)
     p = publish(calibration, 2 * logits[~half], n_seen[~half])
     inside = conformal_sets(calibration, p, n_seen[~half])
@@ -109,7 +111,7 @@ def test_a_rare_class_is_not_ruled_out_by_the_confidence_of_a_common_one(rng):
     every_bin, times = np.repeat(EDGES, 1006), len(EDGES)
     table = np.full(1006 * times, "transients", dtype=object)
     everywhere = np.tile(logits, (times, 1))
-    calibration = calibrate(Examples(everywhere, everywhere, np.tile(labels, times), every_bin, table))
+    calibration = calibrate(Answers(everywhere, everywhere, np.tile(labels, times), every_bin, every_bin, table))
     nine = np.full(1006, 9)
     inside = conformal_sets(calibration, publish(calibration, logits, nine), nine)
     assert inside[1000:, rare].mean() >= 0.8
@@ -125,7 +127,8 @@ def test_softening_finds_overconfidence_that_only_variable_stars_have(rng):
     labels[~sure] = [rng.choice(C, p=p) for p in softmax(logits[~sure])]
     logits[~sure] /= 0.6  # boastful
     table = np.where(sure, "transients", "alert_objects").astype(object)
-    found = Examples(logits, logits, labels, np.full(6000, 9), table)
+    nine = np.full(6000, 9)
+    found = Answers(logits, logits, labels, nine, nine, table)
     assert fit_softening(found) == pytest.approx(0.6, abs=0.04)
     assert np.array_equal(soften(logits, 0.6).argmax(axis=1), logits.argmax(axis=1))
     assert np.allclose(soften(logits[sure], 0.6), logits[sure], atol=1e-4)
@@ -142,13 +145,12 @@ def test_what_lies_far_from_every_class_is_out_of_distribution(rng):
     name = np.full(len(labels), "transients", dtype=object)
     name[::20] = "alert_objects"
     logits = np.zeros((len(labels), C))
-    train = Predictions(logits, embeddings(1.0), labels, n, n, name, name)
+    train = Answers(logits, embeddings(1.0), labels, n, n, name)
     # with three detections all is vaguer, with whole light curves as in training
     early, late = embeddings(3.0), embeddings(1.0)
     n_seen = np.concatenate([np.full(len(labels), k) for k in (1, 2, 3, 5, 8, 12, 50)])
-    found = Examples(
-        np.tile(logits, (7, 1)), np.concatenate([early] * 6 + [late]), np.tile(labels, 7), n_seen, np.tile(name, 7)
-    )
+    embedding = np.concatenate([early] * 6 + [late])
+    found = Answers(np.tile(logits, (7, 1)), embedding, np.tile(labels, 7), n_seen, n_seen, np.tile(name, 7))
     ood = out_of_distribution([train], found, 0.3)
     means, whitening = np.array(ood.means), np.array(ood.whitening)
 
@@ -168,25 +170,27 @@ def test_what_was_learnt_from_simulated_objects_alone_is_not_out_of_distribution
     away = rng.standard_normal(8) * 3  # where long histories lie, of every class
     labels, n = np.repeat(np.arange(C), 60), np.full(C * 60, 50)
 
-    def answers(table: str, at: np.ndarray | float) -> tuple[Predictions, Examples]:
+    def answers(table: str, at: np.ndarray | float) -> tuple[Answers, Answers]:
         name = np.full(len(labels), table, dtype=object)
         embedding = centres[labels] + at + rng.standard_normal((len(labels), 8))
         logits = np.zeros((len(labels), C))
         everywhere = np.repeat(EDGES, len(labels))
         times = len(EDGES)
-        seen = Examples(
+        seen = Answers(
             np.tile(logits, (times, 1)),
             np.tile(embedding, (times, 1)),
             np.tile(labels, times),
             everywhere,
+            everywhere,
             np.tile(name, times),
         )
-        return Predictions(logits, embedding, labels, n, n, name, name), seen
+        return Answers(logits, embedding, labels, n, n, name), seen
 
     (real, seen), (made, seen_made) = answers("transients", 0.0), answers("simulated", away)
     alerts, seen_alerts = answers("alert_objects", 0.0)
-    seen = seen.joined(seen_alerts)
-    alone, both = out_of_distribution([real], seen, 0.3), out_of_distribution([real, made], seen.joined(seen_made), 0.3)
+    seen = Answers.concatenate([seen, seen_alerts])
+    alone = out_of_distribution([real], seen, 0.3)
+    both = out_of_distribution([real, made], Answers.concatenate([seen, seen_made]), 0.3)
 
     def flagged(ood, embedding: np.ndarray) -> float:
         distance = squared_distance(embedding, np.array(ood.means), np.array(ood.whitening)) / ood.scale

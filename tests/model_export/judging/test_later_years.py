@@ -8,12 +8,11 @@ import pytest
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds
-
 from model_export.judging.later_years import later_years
 from model_export.training.finetune import finetune
 from model_export.training.run import FinetuneConfig
 from service.photometry import Kind
+from tests.model_export.two_kinds import TINY, two_kinds
 
 
 def test_objects_of_later_years_are_kept_from_training_and_judged_afterwards(rng, tmp_path: Path):

@@ -9,9 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds
-
-from model_export.bundles.graph import Publication, export_alert_clr, latency, parity
+from model_export.bundles.graph import Publication, Served, export_alert_clr, latency, parity
 from model_export.data.batches import PADDING_BIAS, length_batches, sampling_weights
 from model_export.data.tables import CLASSES, Dataset
 from model_export.network.encoder import AlertClassifier
@@ -22,6 +20,7 @@ from model_export.training.pretrain import PretrainConfig, pretrain
 from model_export.training.run import FinetuneConfig
 from service.inference.preprocessing.alert_clr import alert_tokens
 from service.photometry import POINT
+from tests.model_export.two_kinds import TINY, two_kinds
 
 
 @pytest.fixture
@@ -79,11 +78,14 @@ def test_the_exported_graph_agrees_with_torch_for_every_shape_and_carries_the_pr
     export_alert_clr(model, publication, path)
     shapes = [(1, 1, 1), (1, 1, 50), (5, 1, 17), (2, 4, 128)]
     days = np.array([900.0] + [1.0] * 15)
-    inputs = [
-        ((rng.standard_normal((*s, 16)) * days).astype(np.float32), rng.standard_normal((s[0], 12)).astype(np.float32))
+    feeds = [
+        {
+            "points": (rng.standard_normal((*s, 16)) * days).astype(np.float32),
+            "context": rng.standard_normal((s[0], 12)).astype(np.float32),
+        }
         for s in shapes
     ]
-    assert parity(path, model, publication, inputs) < 1e-5
+    assert parity(path, Served(model, publication), feeds) < 1e-5
     assert 0 < latency(path, 20, repeats=20) < 50
     text = path.read_bytes()
     assert b".py" not in text  # no file names of the machine it was made on

@@ -8,13 +8,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds
-
 from model_export.data.batches import PADDING_BIAS
 from model_export.network.encoder import AlertClassifier
 from model_export.network.predict import ALL, predict
 from model_export.network.stochastic_attention import HierarchicalStochasticAttention
 from model_export.training.centroids import with_centroids
+from tests.model_export.two_kinds import TINY, two_kinds
 
 STOCHASTIC = replace(TINY, centroids=8)
 

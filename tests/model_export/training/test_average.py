@@ -10,14 +10,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds
-
 from model_export.data.views import ViewConfig, augment
 from model_export.judging.card import _training
 from model_export.training.average import average_runs
 from model_export.training.finetune import finetune
 from model_export.training.run import FinetuneConfig, load_run
 from service.photometry import Kind
+from tests.model_export.two_kinds import TINY, two_kinds
 
 QUICK = FinetuneConfig(steps=4, decay_steps=2, batch_size=16, validate_every=4, encoder=TINY)
 

@@ -13,15 +13,14 @@ pytestmark = pytest.mark.torch
 
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
-from two_kinds import TINY, two_kinds
 
 from model_export.data.batches import length_batches
 from model_export.network.encoder import AlertClassifier
-from model_export.training.device import portable_weights
 from model_export.training.finetune import Targets, training_loss
 from model_export.training.pretrain import PretrainConfig, Pretrainer, nt_xent
-from model_export.training.run import FinetuneConfig
+from model_export.training.run import FinetuneConfig, portable_weights
 from service.inference.preprocessing.alert_clr import alert_tokens
+from tests.model_export.two_kinds import TINY, two_kinds
 
 CONFIG = FinetuneConfig(encoder=TINY)
 

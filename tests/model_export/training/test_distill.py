@@ -9,8 +9,6 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from two_kinds import TINY, two_kinds
-
 from model_export.data.batches import length_batches
 from model_export.data.tables import UNLABELLED
 from model_export.network.predict import ALL, predict
@@ -18,6 +16,7 @@ from model_export.training.distill import Teachers, classification_loss, detecti
 from model_export.training.finetune import finetune
 from model_export.training.run import FinetuneConfig
 from service.inference.preprocessing.alert_clr import alert_tokens
+from tests.model_export.two_kinds import TINY, two_kinds
 
 
 def test_without_teachers_the_loss_is_the_cross_entropy_of_what_is_labelled():

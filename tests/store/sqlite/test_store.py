@@ -249,7 +249,7 @@ def test_a_full_disk_loses_nothing_and_heals_by_itself(small_disk: Path) -> None
 WRITER = """
 import sys
 from service.store import open_store
-from tests.store.test_sqlite import batch
+from tests.store.sqlite.test_store import batch
 store = open_store(sys.argv[1])
 for number in range(100_000):
     store.merge(batch(number))

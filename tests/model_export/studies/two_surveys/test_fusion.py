@@ -15,9 +15,23 @@ pytestmark = pytest.mark.torch
 from fastapi.testclient import TestClient
 from sklearn.metrics import f1_score
 
+from model_export.bundles.graph import parity
 from model_export.network.encoder import EncoderConfig
-from model_export.studies.two_surveys.bundle import INPUTS, Served, export_two_surveys, parity, write_bundle
-from model_export.studies.two_surveys.judge import NOBODY, STRATEGIES, judge, judge_seed, resampled, scores_of
+from model_export.studies.two_surveys.bundle import (
+    INPUTS,
+    TwoSurveyGraph,
+    bundle_two_surveys,
+    example_feeds,
+    export_two_surveys,
+)
+from model_export.studies.two_surveys.judge import (
+    NOBODY,
+    STRATEGIES,
+    compare_strategies,
+    judge_seed,
+    resampled,
+    scores_of,
+)
 from model_export.studies.two_surveys.network import SURVEYS, Answers, FusionConfig, MultiSurvey, decide, loss
 from model_export.studies.two_surveys.report import page, write_report
 from model_export.studies.two_surveys.simulate import CLASSES, load_two_surveys, simulate
@@ -64,7 +78,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Task]:
 def bundle(finished: tuple[Path, Task], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle")
     out, task = finished
-    write_bundle(out, task, TINY, 1, folder, "0.0.1")
+    bundle_two_surveys(out, task, TINY, 1, folder, "0.0.1")
     return folder
 
 
@@ -180,9 +194,9 @@ def test_the_baseline_sees_the_raw_columns_alone(rng: np.random.Generator) -> No
 
 def test_the_graph_says_what_torch_says(tmp_path: Path) -> None:
     """With an MLP and both rules at once; the linear head is checked where the bundle is written."""
-    served = Served(model("mlp"), ("own", "joint"))
+    served = TwoSurveyGraph(model("mlp"), ("own", "joint"))
     export_two_surveys(served, tmp_path / "model.onnx")
-    assert parity(tmp_path / "model.onnx", served) <= 1e-5
+    assert parity(tmp_path / "model.onnx", served, example_feeds()) <= 1e-5
 
 
 def test_the_bundle_is_served_with_both_surveys_or_either(bundle: Path, data, finished) -> None:
@@ -195,7 +209,7 @@ def test_the_bundle_is_served_with_both_surveys_or_either(bundle: Path, data, fi
         state = {n.removeprefix("state/"): torch.from_numpy(found[n]) for n in found.files if n.startswith("state/")}
     fused = model()
     fused.load_state_dict(state)
-    served = Served(fused, alone)
+    served = TwoSurveyGraph(fused, alone)
     curves = [c for c, both in zip(curves_of(data), task.present.all(axis=1), strict=True) if both][:20]
     subsets = curves + [c.select(c.band < 2) for c in curves] + [c.select(c.band >= 2) for c in curves]
     predictions = classifier.classify(subsets)
@@ -282,7 +296,7 @@ def test_strategies_are_judged_on_the_same_objects(finished: tuple[Path, Task], 
         (survey,) = [s for s in SURVEYS if name.endswith(s)] or [None]
         silent = np.zeros(len(test), bool) if survey is None else ~task.present[test, SURVEYS.index(survey)]
         assert np.array_equal(decided == NOBODY, silent)
-    figures = judge(out, task, TINY)
+    figures = compare_strategies(out, task, TINY)
     both = task.present[test].all(axis=1)
     expected = f1_score(
         task.labels[test][both],
@@ -317,7 +331,7 @@ def test_the_small_simulation_is_the_one_of_the_comparison(finished: tuple[Path,
 
 
 def test_the_page_shows_the_committed_figures() -> None:
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[4]
     figures = json.loads((root / "model_export/results/two-surveys.json").read_text())
     text = (root / "docs/multi-survey.md").read_text()
     rows = [line for line in page(figures).splitlines() if line.startswith("| ")]

@@ -12,18 +12,26 @@ pytestmark = pytest.mark.torch
 from dataclasses import asdict, replace
 
 from sklearn.metrics import roc_auc_score
-from two_kinds import TINY, two_kinds
 
 from model_export.data.tables import CLASSES, Dataset
 from model_export.judging.calibrate import EDGES
 from model_export.network.encoder import AlertClassifier
 from model_export.studies.uncertainty.cost import costs
-from model_export.studies.uncertainty.judge import SEEN, Bench, Judgement, Published, figures, judge_all, with_rate
+from model_export.studies.uncertainty.judge import (
+    SEEN,
+    Bench,
+    JudgedMethod,
+    PublishedPasses,
+    figures,
+    judge_all,
+    with_rate,
+)
 from model_export.studies.uncertainty.report import cost_table, draw_figure, tables
 from model_export.studies.uncertainty.scores import rejection_curve, roc_auc, uncertainty
 from model_export.training.run import FinetuneConfig, load_run
+from tests.model_export.two_kinds import TINY, two_kinds
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def test_scores_by_hand():
@@ -50,7 +58,7 @@ def test_rejecting_what_a_perfect_score_doubts_leaves_no_mistake(rng):
     assert curve[-1] == pytest.approx(1 - wrong.mean())
 
 
-def judgement(rng, name: str, informed: float) -> Judgement:
+def judgement(rng, name: str, informed: float) -> JudgedMethod:
     """Answers of six passes whose spread tells mistakes as well as `informed` says."""
     told = {}
     labels = rng.integers(0, 3, 300)
@@ -60,8 +68,8 @@ def judgement(rng, name: str, informed: float) -> Judgement:
         sharpness = 2.0 + informed * 2.0 * ~wrong + rng.normal(0, 0.3, 300)
         logits = sharpness[:, None, None] * np.eye(len(CLASSES))[answered][:, None] + rng.normal(0, 0.01, (300, 6, 14))
         passes = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-        told[k] = Published(passes, labels, np.full(300, 2))
-    return Judgement(name, "plain", None, 6, "maximum", told, told)
+        told[k] = PublishedPasses(passes, labels, np.full(300, 2))
+    return JudgedMethod(name, "plain", None, 6, "maximum", told, told)
 
 
 def test_gains_have_intervals_that_hold_zero_only_where_nothing_is_gained(rng, tmp_path: Path, monkeypatch):

@@ -12,11 +12,12 @@ pytest.importorskip("timm")
 
 import torch
 
+from model_export.bundles.graph import parity
 from model_export.studies.two_surveys.network import FusionConfig, MultiSurvey
 from model_export.studies.two_surveys.simulate import CLASSES, load_two_surveys, simulate
 from model_export.studies.two_surveys.training import OneInput
-from model_export.studies.vision.bundle import IMAGES, PARITY, export_vision, parity, publish
-from model_export.studies.vision.compare import Task, VisionCompare, build, judge, run_networks, table
+from model_export.studies.vision.bundle import IMAGES, PARITY, VisionGraph, example_feeds, export_vision, publish
+from model_export.studies.vision.compare import Task, VisionCompare, build, compare_images, run_networks, table
 from model_export.studies.vision.images import Pictures
 from model_export.studies.vision.network import IMAGENET_MEAN, IMAGENET_STD, VisionBranch, VisionConfig
 from model_export.studies.vision.training import VisionTraining, answers, fit
@@ -200,8 +201,8 @@ def test_the_comparison_runs_resumes_and_judges_every_strategy(sky: Path, tmp_pa
     said: list[str] = []
     task = run_networks(tmp_path, sky, TINY_RUN, None, said.append)
     assert len(said) == 4
-    figures = judge(tmp_path, task, TINY_RUN)
-    again = judge(tmp_path, run_networks(tmp_path, sky, TINY_RUN, None, said.append), TINY_RUN)
+    figures = compare_images(tmp_path, task, TINY_RUN)
+    again = compare_images(tmp_path, run_networks(tmp_path, sky, TINY_RUN, None, said.append), TINY_RUN)
     assert len(said) == 4
     assert again == figures
     for population in ("both", "all"):
@@ -254,7 +255,7 @@ def test_a_bundle_of_a_small_model_is_served_and_says_what_torch_says(sky: Path,
 def test_the_graph_of_swinv2_tiny_at_256_pixels_says_what_torch_says(tmp_path: Path) -> None:
     model, config = drawn_multisurvey(VisionConfig()), VisionConfig()
     export_vision(model, config, tmp_path / "model.onnx")
-    assert parity(tmp_path / "model.onnx", model, config) <= PARITY
+    assert parity(tmp_path / "model.onnx", VisionGraph(model), example_feeds(config)) <= PARITY
 
 
 def drawn_multisurvey(config: VisionConfig) -> MultiSurvey:
