@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.machine import machine
+from service.inference.batching import lay_end_to_end
 from service.inference.preprocessing.images import SIZE, light_curve_image, light_curve_images
 from service.photometry import LightCurve
 
@@ -83,7 +84,10 @@ def by_length(length: int, repeats: int) -> dict[str, float]:
     rng = np.random.default_rng(length)
     curves = [draw(rng, length) for _ in range(TOGETHER)]
     found = milliseconds(
-        {"alone_ms": lambda: light_curve_image(curves[0], {}), "together_ms": lambda: light_curve_images(curves, {})},
+        {
+            "alone_ms": lambda: light_curve_image(curves[0], {}),
+            "together_ms": lambda: light_curve_images(*lay_end_to_end(curves), {}),
+        },
         repeats,
     )
     return {"alone_ms": found["alone_ms"], "together_ms": found["together_ms"] / TOGETHER}
@@ -93,7 +97,10 @@ def by_size(size: int, repeats: int) -> float:
     """Per light curve of TYPICAL points, many in one call."""
     rng = np.random.default_rng(size)
     curves = [draw(rng, TYPICAL) for _ in range(TOGETHER)]
-    return milliseconds({"ms": lambda: light_curve_images(curves, {"size": size})}, repeats)["ms"] / TOGETHER
+    return (
+        milliseconds({"ms": lambda: light_curve_images(*lay_end_to_end(curves), {"size": size})}, repeats)["ms"]
+        / TOGETHER
+    )
 
 
 def against_matplotlib(repeats: int) -> dict[str, Any]:

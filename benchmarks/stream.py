@@ -46,6 +46,7 @@ from service.inference.classifier import Classifier
 from service.inference.registry import ModelRegistry
 from service.metrics import STAGE_SECONDS, STAGES
 from service.photometry import Kind, LightCurve
+from service.photometry.time import JD_OF_MJD_ZERO
 from service.simulate import simulate
 from service.store import open_store
 from service.stream.batch import Batch
@@ -264,7 +265,7 @@ def plain_light_curve(record: dict[str, Any]) -> LightCurve:
         return [np.nan if point.get(name) is None else point[name] for point in points]
 
     return LightCurve.from_columns(
-        [point["jd"] - 2400000.5 for point in points],
+        [point["jd"] - JD_OF_MJD_ZERO for point in points],
         [point["fid"] - 1 for point in points],
         mag=column("magpsf"),
         magerr=column("sigmapsf"),

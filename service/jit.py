@@ -1,7 +1,7 @@
 """numba's compiler as this package uses it: without the GIL, kept on disk where there is a place to keep it.
 
-What is kept is thrown away when the file of the compiled function changes, not when a file does that it imports
-constants from: what must agree is kept in one file.
+numba's cache is renewed when the file of the compiled function changes, but not when a file changes from which it
+imports constants. So keep constants in the compiled function's file, or the cache goes stale.
 """
 
 from __future__ import annotations

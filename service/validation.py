@@ -1,4 +1,4 @@
-"""What pydantic found wrong, in the words of whoever said it."""
+"""Pydantic's messages without their prefix."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pydantic_core import ErrorDetails
 
 
 def said(error: ErrorDetails) -> str:
-    """The message, without the "Value error, " that pydantic puts before those of our own validators."""
+    """The message; for our own validators without the "Value error, " that pydantic puts in front."""
     return str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]

@@ -135,7 +135,7 @@ def load_table(path_points: Path, path_objects: Path) -> Dataset:
     objects = pd.read_parquet(path_objects).set_index("object_id")
     table = conform_points_table(_only_ztf_bands(pq.read_table(path_points)), path_points.name)
     ids, curves = [], []
-    for object_id, curve in light_curves(table):
+    for object_id, curve in light_curves(table, path_points.name):
         ids.append(object_id)
         curves.append(curve.points)
     frame = objects.reindex(ids)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from service.alerts.alert import Alert, AlertError, Quality
 from service.alerts.projection import MISSING_NUMBER, Cells, Field, Projection, Type
 from service.photometry import BAND_CODES, SURVEY_CODES, Kind, LightCurve
-from service.photometry.flux import magnitude_from_flux
+from service.photometry.flux import from_flux
 from service.photometry.union import TICKS_PER_DAY
 
 SURVEY: Final = "atlas"
@@ -42,10 +42,6 @@ PROJECTION: Final = Projection(
 )
 SOURCE, RA, DEC = range(len(PROJECTION.fields))
 MJD, FILTER, FLUX, FLUX_ERROR, CHI_N, SKY, ERROR_CODE = range(len(PROJECTION.columns))
-
-# Each exposure has a flux, whatever was there. Only what a survey would have alerted on may count as a detection, or an
-# object would be detected a hundred times before it exists: ATLAS and ZTF both ask for 5 sigma.
-DETECTION_SIGMA: Final = 5.0
 
 # The fit is no point source (or the error no error) outside of this, and the sky too bright for a reliable subtraction
 # at or above these brightnesses [mag per square arcsec].
@@ -84,20 +80,23 @@ class Exposures:
     error_code: NDArray[np.float64]
 
     def light_curve(self) -> LightCurve:
-        """The exposures worth keeping: detections with their sign at 5 sigma and more, else upper limits of 5 sigma."""
+        """The exposures worth keeping: detections with their sign at 5 sigma and more, else upper limits of 5 sigma.
+
+        Each exposure has a flux, whatever was there. Were fainter ones detections too, an object would be detected a
+        hundred times before it exists.
+        """
         kept = self._usable()
         flux, error, band = self.flux[kept], self.error[kept], self.band[kept]
-        detected = np.abs(flux) >= DETECTION_SIGMA * error
-        mag, magerr, sign = magnitude_from_flux(flux, error)
-        limit, _, _ = magnitude_from_flux(DETECTION_SIGMA * error, 0.0)
+        unknown = np.full(len(flux), np.nan)
+        magerr, sign, mag, limit = from_flux(flux, error, np.zeros(len(flux), np.int8), unknown, 1.0)
         return LightCurve.from_columns(
             self.mjd[kept],
             np.array([BAND_CODES[name] for name in band.tolist()], dtype=np.int8),
-            mag=np.where(detected, mag, np.nan),
-            magerr=np.where(detected, magerr, np.nan),
+            mag=mag,
+            magerr=magerr,
             limit=limit,
-            sign=np.where(detected, sign, 0),
-            kind=np.where(detected, Kind.DETECTION, Kind.UPPER_LIMIT),
+            sign=sign,
+            kind=np.where(np.isnan(mag), Kind.UPPER_LIMIT, Kind.DETECTION),
             survey=SURVEY_CODES[SURVEY],
         )
 

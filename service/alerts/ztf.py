@@ -90,9 +90,10 @@ N_COLUMNS: Final = len(PROJECTION.columns)
 # September 2017, just before the camera's first light, to the year 2132: anything else is a damaged number.
 FIRST_JD: Final = 2458000.0
 LAST_JD: Final = 2500000.0
-# The brightest star has -1.5 mag and no survey reaches 40; ZTF's own marks for "none" are -999 and -99999.
+# Those of service.photometry.columns, written out because numba's cache does not notice a change of another file.
+# ZTF's own marks for "none" are -999 and -99999.
 BRIGHTEST: Final = -5.0
-FAINTEST: Final = 40.0
+FAINTEST: Final = 50.0
 LARGEST_MAGERR: Final = 10.0  # mag; a 5-sigma detection has 0.2
 LARGEST_FLUX: Final = 1e9  # DN; ZTF saturates near 1e6
 NO_FLUX: Final = -99999.0

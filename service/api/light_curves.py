@@ -10,31 +10,25 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from service.api.problems import FieldError, ProblemError, invalid, invalid_fields
 from service.config import ApiSettings
-from service.photometry import BAND_CODES, SURVEY_CODES, Kind, LightCurve
-from service.photometry.flux import magnitude_from_flux
-from service.photometry.table import MAGNITUDE_BOUNDS, MAGNITUDE_ERROR_BOUNDS, MJD_BOUNDS
+from service.photometry import LightCurve
+from service.photometry.columns import BOUNDS, ColumnError, codes, points_from_columns
+from service.photometry.flux import DETECTION_SIGMA, from_flux
 
 Unit = Literal["mag", "uJy", "nJy"]
 KindName = Literal["detection", "upper_limit", "forced"]
 
 MICROJANSKY: Final = {"uJy": 1.0, "nJy": 1e-3}
-KIND_NAMES: Final[dict[str, int]] = {kind.name.lower(): int(kind) for kind in Kind}
-
-# An alert is a 5-sigma detection; a fainter flux is what a survey would have reported as an upper limit of 5 sigma.
-DETECTION_SIGMA: Final = 5.0
-
-FLUX_BOUNDS: Final = (-1e15, 1e15)
 
 
 def _between(bounds: tuple[float, float], description: str | None = None) -> Any:
     return Field(ge=bounds[0], le=bounds[1], allow_inf_nan=False, description=description)
 
 
-Mjd = Annotated[float, _between(MJD_BOUNDS, "modified Julian date, UTC [days]")]
-Magnitude = Annotated[float, _between(MAGNITUDE_BOUNDS)]
-MagnitudeError = Annotated[float, _between(MAGNITUDE_ERROR_BOUNDS)]
-Flux = Annotated[float, _between(FLUX_BOUNDS)]
-FluxError = Annotated[float, Field(gt=0, le=FLUX_BOUNDS[1], allow_inf_nan=False)]
+Mjd = Annotated[float, _between(BOUNDS["mjd"], "modified Julian date, UTC [days]")]
+Magnitude = Annotated[float, _between(BOUNDS["mag"])]
+MagnitudeError = Annotated[float, _between(BOUNDS["magerr"])]
+Flux = Annotated[float, _between(BOUNDS["flux"])]
+FluxError = Annotated[float, Field(gt=0, le=BOUNDS["fluxerr"][1], allow_inf_nan=False)]
 Sign = Annotated[
     int, Field(ge=-1, le=1, description="of the difference: 1 brighter than the reference, -1 fainter, 0 unknown")
 ]
@@ -258,26 +252,15 @@ def _light_curve(sent: AnyLightCurve, prefix: str) -> LightCurve:
     if measured is not None:
         rows, values, errors = measured
         magerr[rows], sign[rows], mag[rows], limit[rows] = from_flux(values, errors, sign[rows], limit[rows], 1.0)
-    kind = np.where(np.isnan(mag), Kind.UPPER_LIMIT, Kind.DETECTION).astype(np.int8)
-    for index, name in enumerate(sent.column("kind") or ()):
-        if name is None:
-            continue
-        if (name == "upper_limit") != bool(np.isnan(mag[index])):
-            wrong = "an upper limit has no mag" if name == "upper_limit" else f"a point of kind {name} needs a mag"
-            raise invalid(prefix + sent.place("kind", index), wrong)
-        kind[index] = KIND_NAMES[name]
-    return LightCurve.from_columns(
-        np.asarray(sent.column("mjd"), dtype=np.float64),
-        np.asarray([BAND_CODES[name] for name in sent.column("band") or ()], dtype=np.int8),
-        mag=mag,
-        magerr=magerr,
-        limit=limit,
-        sign=sign,
-        kind=kind,
-        candid=np.asarray(sent.column("candid") or np.zeros(len(mag)), dtype=np.int64),
-        magnr=_numbers(sent, "magnr"),
-        survey=np.asarray([SURVEY_CODES[name] for name in sent.surveys()], dtype=np.int8),
-    )
+    columns = {
+        "mjd": sent.column("mjd"), "band": codes("band", sent.column("band") or ()), "mag": mag, "magerr": magerr,
+        "limit": limit, "sign": sign, "kind": sent.column("kind") or (), "candid": sent.column("candid") or 0,
+        "magnr": _numbers(sent, "magnr"), "survey": codes("survey", sent.surveys()),
+    }  # fmt: skip
+    try:
+        return LightCurve.from_points(points_from_columns(columns))
+    except ColumnError as error:
+        raise invalid(prefix + sent.place(error.column, error.row), error.reason) from error
 
 
 def _flux_ujy(
@@ -314,26 +297,6 @@ def _unit(sent: AnyLightCurve, prefix: str, mag: NDArray[np.float64], flux: NDAr
         place = sent.place("mag", int(has_mag.argmax()))
         raise invalid(prefix + place, f"mag is given but unit is {sent.unit}: send flux, or set unit to mag")
     return sent.unit or "mag"
-
-
-def from_flux(
-    flux: NDArray[np.float64],
-    fluxerr: NDArray[np.float64],
-    sign: NDArray[np.int8],
-    limit: NDArray[np.float64],
-    microjansky: float,
-) -> tuple[NDArray[np.float64], NDArray[np.int8], NDArray[np.float64], NDArray[np.float64]]:
-    """(magerr, sign, mag, limit) as an alert stream would have told it.
-
-    A flux below `DETECTION_SIGMA` is an upper limit. An explicit sign turns a flux that was sent without one.
-    """
-    flux, fluxerr = flux * microjansky, fluxerr * microjansky
-    seen = ~np.isnan(flux) & ~(np.abs(flux) < DETECTION_SIGMA * fluxerr)  # an unknown error rules nothing out
-    flux = np.where((sign != 0) & (flux > 0), sign * flux, flux)
-    mag, magerr, signs = magnitude_from_flux(np.where(seen, flux, 1.0), fluxerr)
-    depth, _, _ = magnitude_from_flux(DETECTION_SIGMA * np.where(np.isnan(fluxerr), 1.0, fluxerr), 0.0)
-    limit = np.where(np.isnan(limit) & ~np.isnan(fluxerr), depth, limit)
-    return np.where(seen, magerr, np.nan), np.where(seen, signs, 0).astype(np.int8), np.where(seen, mag, np.nan), limit
 
 
 def _numbers(sent: AnyLightCurve, name: str) -> NDArray[np.float64]:

@@ -33,8 +33,8 @@ from service.api.problems import ProblemError, invalid, responses
 from service.config import ApiSettings
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
-from service.photometry import BAND_CODES, Kind, LightCurve
-from service.photometry.table import MAGNITUDE_BOUNDS, MAGNITUDE_ERROR_BOUNDS, MJD_BOUNDS
+from service.photometry import LightCurve
+from service.photometry.columns import ColumnError, codes, points_from_columns
 
 router: Final = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
@@ -254,47 +254,21 @@ def _light_curves(inputs: dict[str, Tensor], settings: ApiSettings) -> list[Ligh
     for name, tensor in inputs.items():
         if tensor.values.shape != (count,):
             raise TensorError(name, f"must have the shape [{count}] of mjd, not {list(tensor.values.shape)}")
-    columns: dict[str, np.ndarray[Any, Any]] = {name: np.full(count, np.nan) for name in _FLOATS}
-    for name in _FLOATS:
-        if name in inputs:
-            columns[name] = _numbers(inputs[name], "f").astype(np.float64)
-    mjd, mag = columns["mjd"], columns["mag"]
-    if not np.isfinite(mjd).all() or _outside(mjd, MJD_BOUNDS):
-        raise TensorError("mjd", f"must be modified Julian dates between {MJD_BOUNDS[0]} and {MJD_BOUNDS[1]}")
-    if _outside(mag, MAGNITUDE_BOUNDS):
-        raise TensorError("mag", f"must be magnitudes between {MAGNITUDE_BOUNDS[0]} and {MAGNITUDE_BOUNDS[1]}, or NaN")
-    if _outside(columns["magerr"], MAGNITUDE_ERROR_BOUNDS):
-        raise TensorError("magerr", "must be errors of magnitudes, not negative, or NaN")
-    sign = _numbers(inputs["sign"], "iu") if "sign" in inputs else np.zeros(count, np.int8)
-    if not np.isin(sign, (-1, 0, 1)).all():
-        raise TensorError("sign", "must be 1, -1 or 0")
+    columns: dict[str, np.ndarray[Any, Any]] = {name: _numbers(inputs[name], "f") for name in _FLOATS if name in inputs}
+    if "sign" in inputs:
+        columns["sign"] = _numbers(inputs["sign"], "iu")
     light_curve = _numbers(inputs["light_curve"], "iu") if "light_curve" in inputs else np.zeros(count, np.int64)
     number = int(light_curve.max()) + 1 if count else 1
     if count and int(light_curve.min()) < 0:
         raise TensorError("light_curve", "must count light curves from 0")
     check_count(number, settings)
-    band = _bands(inputs["band"])
-    kind = np.where(np.isnan(mag), Kind.UPPER_LIMIT, Kind.DETECTION)
+    try:
+        points = points_from_columns(columns | {"band": codes("band", _texts(inputs["band"]))})
+    except ColumnError as error:
+        raise TensorError(error.column, error.reason) from error
     order = np.argsort(light_curve, kind="stable")
     edges = np.searchsorted(light_curve[order], np.arange(number + 1))
-    return [
-        LightCurve.from_columns(
-            mjd[rows],
-            band[rows],
-            mag=mag[rows],
-            magerr=columns["magerr"][rows],
-            limit=columns["limit"][rows],
-            magnr=columns["magnr"][rows],
-            sign=sign[rows],
-            kind=kind[rows],
-        )
-        for rows in (order[start:stop] for start, stop in pairwise(edges))
-    ]
-
-
-def _outside(values: np.ndarray[Any, Any], bounds: tuple[float, float]) -> bool:
-    """Whether a known value lies outside; NaN does not."""
-    return bool(((values < bounds[0]) | (values > bounds[1])).any())
+    return [LightCurve.from_points(points[order[start:stop]]) for start, stop in pairwise(edges)]
 
 
 def _numbers(tensor: Tensor, kinds: str) -> np.ndarray[Any, Any]:
@@ -303,14 +277,10 @@ def _numbers(tensor: Tensor, kinds: str) -> np.ndarray[Any, Any]:
     return tensor.values
 
 
-def _bands(tensor: Tensor) -> np.ndarray[Any, Any]:
+def _texts(tensor: Tensor) -> list[str]:
     if tensor.datatype != BYTES:
-        raise TensorError("band", f"must be of datatype {BYTES}, not {tensor.datatype}")
-    names = tensor.values.tolist()
-    unknown = sorted({name for name in names if name not in BAND_CODES})
-    if unknown:
-        raise TensorError("band", f"{unknown[0]!r} is not a band; bands are {', '.join(BAND_CODES)}")
-    return np.array([BAND_CODES[name] for name in names], dtype=np.int8)
+        raise TensorError(tensor.name, f"must be of datatype {BYTES}, not {tensor.datatype}")
+    return list(tensor.values.tolist())
 
 
 def _answer(asked: InferRequest, classifier: Classifier, predictions: list[Prediction]) -> tuple[bytes, int | None]:

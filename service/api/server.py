@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Final
 
 import uvicorn
@@ -18,8 +19,11 @@ KEEP_ALIVE_S: Final = 75
 class Server(uvicorn.Server):
     """`run(sockets=[...])` serves until SIGTERM or SIGINT; `should_exit = True` from another thread ends it too.
 
-    Requests under way may take `drain_s` then.
+    Requests under way may take `drain_s` then. `on_answering` is called once requests are answered: a first start on a
+    machine compiles for some seconds before that.
     """
+
+    on_answering: Callable[[], None] | None = None
 
     def __init__(self, app: FastAPI, drain_s: int) -> None:
         self._pulse: Pulse = app.state.pulse
@@ -33,6 +37,11 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=drain_s,
             )
         )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self.on_answering is not None:
+            self.on_answering()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._pulse.close()  # its followers' endless answers would be waited for

@@ -9,26 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from service.api.light_curves import (
-    FLUX_BOUNDS,
-    MICROJANSKY,
-    Unit,
-    check_count,
-    from_flux,
-    too_many_points,
-)
+from service.api.light_curves import MICROJANSKY, Unit, check_count, too_many_points
 from service.api.problems import ProblemError, invalid
 from service.config import ApiSettings
 from service.photometry import LightCurve
-from service.photometry.table import (
-    TableError,
-    conform_points_table,
-    light_curves,
-    plausible,
-    read_csv,
-    refuse_outside,
-    refuse_twice,
-)
+from service.photometry.columns import ColumnError, known
+from service.photometry.flux import from_flux
+from service.photometry.table import TableError, conform_points_table, light_curves, read_csv, refuse_twice
 
 CSV: Final = "text/csv"
 PARQUET: Final = ("application/vnd.apache.parquet", "application/x-parquet")
@@ -50,9 +37,9 @@ def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings)
             table = table.append_column("object_id", pa.array([""] * len(table)))
         if unit != "mag":
             table = _magnitudes(table, unit)
-        table = plausible(conform_points_table(table, _NAME), _NAME)
+        table = conform_points_table(table, _NAME)
         check_count(pc.count_distinct(table["object_id"]).as_py(), settings)
-        return list(light_curves(table))
+        return list(light_curves(table, _NAME))
     except TableError as error:
         raise invalid("body", str(error)) from error
 
@@ -86,8 +73,10 @@ def _magnitudes(table: pa.Table, unit: Unit) -> pa.Table:
         sign = pc.fill_null(table["sign"].cast(pa.int8()), 0).to_numpy() if "sign" in table.column_names else flux * 0
     except pa.ArrowException as error:
         raise invalid("flux", f"flux, fluxerr, limit and sign must be numbers: {error}") from error
-    refuse_outside(FLUX_BOUNDS, flux, "flux", _NAME)
-    refuse_outside((0.0, FLUX_BOUNDS[1]), fluxerr, "fluxerr", _NAME)
+    try:
+        flux, fluxerr = known("flux", flux), known("fluxerr", fluxerr)
+    except ColumnError as error:
+        raise TableError(f"column {error.column} of {_NAME} {error.reason}") from error
     magerr, signs, mag, limit = from_flux(flux, fluxerr, sign, limit, MICROJANSKY[unit])
     table = table.drop_columns([name for name in ("magerr", "sign", "limit") if name in table.column_names])
     # NaN to null: a null magnitude is an upper limit

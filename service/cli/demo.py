@@ -67,14 +67,17 @@ def demo(config: Path | None, count: int, rate: float, seed: int, port: int) -> 
         night = threading.Thread(target=runner.run, name="night", daemon=True)
         progress = threading.Thread(target=_report, args=(console, runner, night, count), daemon=True)
         port = listening.getsockname()[1]
-        console.print(f"page     http://localhost:{port}\nAPI      http://localhost:{port}/docs")
-        console.print(f"metrics  http://localhost:{port}/metrics\nCtrl-C ends it")
+
+        def announce() -> None:
+            console.print(f"page     http://localhost:{port}\nAPI      http://localhost:{port}/docs")
+            console.print(f"metrics  http://localhost:{port}/metrics\nCtrl-C ends it")
+            progress.start()
+
         spare_collector()
         try:
             with slow_gauges(app, models, store):
                 night.start()
-                progress.start()
-                server.serve_until_stopped()
+                server.serve_until_stopped(announce)
         finally:
             runner.stop(drain_s=5.0)
             night.join()

@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -94,8 +94,12 @@ class HttpServer(Server):
         if settings.host not in LOOPBACK and not settings.api_keys:
             log.warning("the API is open to whoever reaches %s: set api.api_keys to close it", settings.host)
 
-    def serve_until_stopped(self) -> None:
-        """Blocks. uvicorn re-raises the signal that ended it; our handlers let the caller shut down in order."""
+    def serve_until_stopped(self, on_answering: Callable[[], None]) -> None:
+        """Blocks; calls `on_answering` once requests are answered.
+
+        uvicorn re-raises the signal that ended it; our handlers let the caller shut down in order.
+        """
+        self.on_answering = on_answering
         with _quiet_signals():
             self.run(sockets=[self._socket])
 

@@ -17,7 +17,7 @@ from service.config import QualitySettings
 from service.photometry import SURVEYS_BY_POSITION, LightCurve
 from service.photometry.table import TableError, light_curves, read_points_table
 from service.store import JOIN_RADIUS_ARCSEC
-from service.store.sky import separation_arcsec
+from service.store.sky import NamedPosition, Positions
 from service.stream.files.archives import PACKET_SUFFIXES, TAR_SUFFIXES, Damage, read_archive
 
 TABLE_SUFFIXES: Final = (".parquet", ".csv")
@@ -56,8 +56,11 @@ class Intake:
                 self._read_packets(path)
             yield path
         # at the end, because it does not matter in which order files are given
+        positions = Positions(NamedPosition(name, *place) for name, place in self._places.items())
         for photometry in self._photometry:
-            self._add(self._object_of(photometry), photometry.light_curve)
+            nearest = positions.nearest(photometry.ra, photometry.dec, self.join_radius_arcsec)
+            # else the one that its file or source is named after
+            self._add(nearest or photometry.object_id, photometry.light_curve)
         self._photometry.clear()
 
     def light_curves(self, max_detections: int | None) -> list[tuple[str, LightCurve]]:
@@ -94,7 +97,7 @@ class Intake:
 
     def _read_table(self, path: Path) -> None:
         try:
-            for object_id, light_curve in light_curves(read_points_table(path)):
+            for object_id, light_curve in light_curves(read_points_table(path), path.name):
                 self._add(object_id, light_curve)
             self.tables += 1
         except TableError as error:
@@ -106,14 +109,6 @@ class Intake:
             self.tables += 1
         except TableError as error:
             self._refuse(str(path), "unreadable_table", str(error))
-
-    def _object_of(self, photometry: Alert) -> str:
-        """The nearest object within the radius; else the one that its file or source is named after, if any."""
-        distances = [
-            (separation_arcsec(photometry.ra, photometry.dec, *place), name) for name, place in self._places.items()
-        ]
-        distance, nearest = min(distances, default=(float("inf"), ""))
-        return nearest if distance <= self.join_radius_arcsec else photometry.object_id
 
     def _add_alert(self, alert: Alert) -> None:
         self.packets += 1

@@ -104,9 +104,11 @@ def serve(
             if stream is not None:
                 stream.start()
                 threading.Thread(target=_end_with, args=(stream, server), daemon=True).start()
-            log.info("serving %s on http://%s:%d", models.active.bundle.label, *listening.getsockname()[:2])
+            address = listening.getsockname()[:2]
             try:
-                server.serve_until_stopped()
+                server.serve_until_stopped(
+                    lambda: log.info("serving %s on http://%s:%d", models.active.bundle.label, *address)
+                )
             finally:
                 if stream is not None:
                     stream.stop()

@@ -54,7 +54,7 @@ def import_atlas(config: Path | None, paths: tuple[Path, ...], url: str | None) 
     classified with its next alert; to have it classified at once, send it by a topic of kafka.photometry_topics. Doing
     it again changes nothing. The exit status is 0 unless nothing could be read.
     """
-    opened = _open(config, url)
+    opened = _open(config, url, create=True)
     measured = kept = joined = waiting = 0
     try:
         for start in range(0, len(paths), IMPORT_CHUNK):
@@ -107,6 +107,6 @@ def prune(config: Path | None, days: float, yes: bool, url: str | None) -> None:
     click.echo(f"{gone:,} objects forgotten")
 
 
-def _open(config: Path | None, url: str | None) -> Store:
+def _open(config: Path | None, url: str | None, create: bool = False) -> Store:
     settings = load_settings(config).store
-    return open_store(url or settings.url, settings.join_radius_arcsec)
+    return open_store(url or settings.url, settings.join_radius_arcsec, create=create)

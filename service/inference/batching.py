@@ -1,4 +1,4 @@
-"""Which light curves run together: those whose arrays have equal shapes.
+"""Light curves put together: their points end to end, and in one run those whose arrays have equal shapes.
 
 On CPU that is all: an exact length is cheaper than any padding. A GPU wants many rows at once, so a bundle made for
 one says how its graph takes padding, and near lengths are made equal by filling up.
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.inference.manifest import Padding
+from service.photometry import LightCurve, end_to_end
 
 Inputs = Mapping[str, NDArray[Any]]
 
@@ -23,6 +24,12 @@ CUDA_BATCH: Final = 256
 
 # A GPU takes about as long for ten rows as for a hundred: it is worth a few milliseconds to wait for more of them.
 CUDA_WINDOW_S: Final = 0.004
+
+
+def lay_end_to_end(light_curves: Sequence[LightCurve]) -> tuple[NDArray[np.void], NDArray[np.int64]]:
+    """The points of all light curves, one light curve after the other (N,), and how many each has (B,)."""
+    points = light_curves[0].points if len(light_curves) == 1 else end_to_end(light_curves)
+    return points, np.array([len(light_curve) for light_curve in light_curves], dtype=np.int64)
 
 
 def fill_up(inputs: Inputs, padding: Padding) -> dict[str, NDArray[Any]]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import orjson
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from service.errors import AlertClassifierError
-from service.inference.batching import fill_up
+from service.inference.batching import fill_up, lay_end_to_end
 from service.inference.manifest import Manifest
-from service.inference.preprocessing.registry import BATCHED, PREPROCESSINGS, READS
+from service.inference.preprocessing.registry import PREPROCESSINGS
 from service.photometry import LightCurve
 from service.validation import said
 
@@ -49,20 +50,19 @@ class Bundle:
 
     def tensors(self, light_curves: Sequence[LightCurve]) -> list[dict[str, NDArray[Any]]]:
         """The graph's inputs for each light curve, without a batch axis. Raises ValueError where one has none."""
+        return self.inputs(*lay_end_to_end(light_curves))
+
+    def inputs(self, points: NDArray[np.void], counts: NDArray[np.int64]) -> list[dict[str, NDArray[Any]]]:
+        """`tensors` of light curves that already lie end to end."""
         preprocessing = self.manifest.preprocessing
-        exact: Sequence[Mapping[str, NDArray[Any]]]
-        if preprocessing.id in BATCHED:
-            exact = BATCHED[preprocessing.id](light_curves, preprocessing.parameters)
-        else:
-            prepare = PREPROCESSINGS[preprocessing.id]
-            exact = [prepare(light_curve, preprocessing.parameters) for light_curve in light_curves]
+        exact = PREPROCESSINGS[preprocessing.id].inputs(points, counts, preprocessing.parameters)
         padding = self.manifest.padding
         return [dict(inputs) if padding is None else fill_up(inputs, padding) for inputs in exact]
 
     def reads(self) -> list[tuple[str, str]]:
         """(survey, band) of the points that the model looks at. Raises ValueError where it would look at none."""
         preprocessing, bands = self.manifest.preprocessing, self.manifest.bands
-        read = READS[preprocessing.id](preprocessing.parameters)
+        read = PREPROCESSINGS[preprocessing.id].reads(preprocessing.parameters)
         known = [(survey, band) for survey, band in read if band in bands]
         if not known:
             wanted = ", ".join(dict.fromkeys(band for _, band in read)) or "nothing"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.config import Device
-from service.inference.batching import CPU_BATCH, CUDA_BATCH, CUDA_WINDOW_S, equal_shapes, stack
+from service.inference.batching import CPU_BATCH, CUDA_BATCH, CUDA_WINDOW_S, equal_shapes, lay_end_to_end, stack
 from service.inference.bundle import Bundle, BundleError
 from service.inference.calibration import Calibrator, Judgement
 from service.inference.prediction import (
@@ -27,7 +27,7 @@ from service.inference.prediction import (
 )
 from service.inference.session import CUDA, Session
 from service.metrics import stage
-from service.photometry import BAND_CODES, BANDS, SURVEY_CODES, Kind, LightCurve, end_to_end
+from service.photometry import BAND_CODES, BANDS, SURVEY_CODES, Kind, LightCurve
 
 # Light curves prepared at a time: their tensors and embeddings are in memory together, some 10 kB each. Images
 # have 200 kB each, so there are fewer at a time: no call should need more than some tens of megabytes.
@@ -101,35 +101,34 @@ class Classifier:
 
     def _classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
         with stage("tensors"):
-            census = _Census(light_curves, self._band_is_known)
-            rows = np.flatnonzero(census.n_usable)
-            curves = [
-                light_curves[row] if not census.has_unknown_band[row] else self._known_bands(light_curves[row])
-                for row in rows.tolist()
-            ]
-            inputs, prepared = self._tensors(curves)
-            rows = rows[prepared]
+            points, counts = lay_end_to_end(light_curves)
+            census = _Census(points, counts, self._band_is_known)
+            usable = census.n_usable > 0
+            if not usable.all() or census.has_unknown_band.any():
+                kept = np.repeat(usable, counts) & self._band_is_known[points["band"]]
+                points, counts = points[kept], (counts - census.n_unknown_band)[usable]
+            inputs, prepared = self._inputs(points, counts)
+            rows = np.flatnonzero(usable)[prepared]
         with stage("inference"):
             logits, embedding = self._run(inputs)
             finite = np.isfinite(logits).all(axis=tuple(range(1, logits.ndim))) & np.isfinite(embedding).all(axis=1)
             judged = self._spread(len(light_curves), rows[finite], logits[finite], embedding[finite], census.n_usable)
             return self._predictions(census, *judged)
 
-    def _known_bands(self, light_curve: LightCurve) -> LightCurve:
-        return light_curve.select(self._band_is_known[light_curve.band])
-
-    def _tensors(self, light_curves: list[LightCurve]) -> tuple[list[dict[str, NDArray[Any]]], NDArray[np.bool_]]:
+    def _inputs(
+        self, points: NDArray[np.void], counts: NDArray[np.int64]
+    ) -> tuple[list[dict[str, NDArray[Any]]], NDArray[np.bool_]]:
         """Inputs of those light curves that have any, and which ones (n,)."""
-        prepared = np.ones(len(light_curves), dtype=np.bool_)
-        if not light_curves:
+        prepared = np.ones(len(counts), dtype=np.bool_)
+        if not len(counts):
             return [], prepared
         try:
-            return self.bundle.tensors(light_curves), prepared
-        except ValueError:  # one of them: find out which, the others must not suffer
+            return self.bundle.inputs(points, counts), prepared
+        except ValueError:  # one of them has none: prepare each by itself, so that only that one is left out
             inputs = []
-            for row, light_curve in enumerate(light_curves):
+            for row, stop in enumerate(np.cumsum(counts)):
                 try:
-                    inputs += self.bundle.tensors([light_curve])
+                    inputs += self.bundle.inputs(points[stop - counts[row] : stop], counts[row : row + 1])
                 except ValueError:
                     prepared[row] = False
             return inputs, prepared
@@ -246,13 +245,12 @@ class Classifier:
 class _Census:
     """What n light curves hold, counted at once: numpy's cost is per call.
 
-    n_usable (n,): detections with a magnitude in bands that the model knows. has_unknown_band (n,).
+    n_usable (n,): detections with a magnitude in bands that the model knows. n_unknown_band (n,): points in others.
     """
 
-    def __init__(self, light_curves: Sequence[LightCurve], band_is_known: NDArray[np.bool_]) -> None:
-        count = len(light_curves)
-        curve = np.repeat(np.arange(count), [len(light_curve) for light_curve in light_curves])
-        points = end_to_end(light_curves)
+    def __init__(self, points: NDArray[np.void], counts: NDArray[np.int64], band_is_known: NDArray[np.bool_]) -> None:
+        count = len(counts)
+        curve = np.repeat(np.arange(count), counts)
         band, kind = points["band"].astype(np.int64), points["kind"].astype(np.int64)
         cells = (curve * len(BANDS) + band) * len(Kind) + kind
         shape = (count, len(BANDS), len(Kind))
@@ -260,7 +258,8 @@ class _Census:
         known = band_is_known[band]
         usable = known & (kind == Kind.DETECTION) & ~np.isnan(points["mag"])
         self.n_usable = np.bincount(curve[usable], minlength=count)
-        self.has_unknown_band = np.bincount(curve[~known], minlength=count) > 0
+        self.n_unknown_band = np.bincount(curve[~known], minlength=count)
+        self.has_unknown_band = self.n_unknown_band > 0
 
     def per_band(self, kind: Kind) -> list[dict[str, int]]:
         """Per light curve: points of a kind in each band that has any."""

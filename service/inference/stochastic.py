@@ -1,4 +1,4 @@
-"""Noise for stochastic passes: a bundle asked the same light curve several times answers with how much it wavers.
+"""Noise for stochastic passes: asked the same light curve several times, a bundle gives answers that differ.
 
 A pass is one network drawn at random: its dropout masks, or the Gumbel noise of its attention, are drawn once from the
 bundle's seed and the number of the pass, and are the same for all light curves. So an answer depends on the light curve

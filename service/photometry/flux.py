@@ -12,6 +12,9 @@ MAG_PER_RELATIVE_FLUX: Final = 2.5 / float(np.log(10.0))  # 1.0857: d(mag) = 1.0
 # for zero and keeps the magnitude finite.
 SMALLEST_FLUX_UJY: Final = 1e-9
 
+# An alert is a 5-sigma detection; a fainter flux is what a survey would have reported as an upper limit of 5 sigma.
+DETECTION_SIGMA: Final = 5.0
+
 
 def flux_from_magnitude(mag: ArrayLike, sign: ArrayLike = 1) -> NDArray[np.float64]:
     """Signed difference flux [uJy] from the AB magnitude of its absolute value; NaN stays NaN."""
@@ -31,3 +34,23 @@ def magnitude_from_flux(
     size = np.maximum(np.abs(flux), SMALLEST_FLUX_UJY)
     magerr = MAG_PER_RELATIVE_FLUX * np.asarray(fluxerr, dtype=np.float64) / size
     return AB_ZERO_POINT_UJY - 2.5 * np.log10(size), magerr, np.where(flux < 0, -1, 1).astype(np.int8)
+
+
+def from_flux(
+    flux: NDArray[np.float64],
+    fluxerr: NDArray[np.float64],
+    sign: NDArray[np.int8],
+    limit: NDArray[np.float64],
+    microjansky: float,
+) -> tuple[NDArray[np.float64], NDArray[np.int8], NDArray[np.float64], NDArray[np.float64]]:
+    """(magerr, sign, mag, limit) as an alert stream would have told it.
+
+    A flux below `DETECTION_SIGMA` is an upper limit. An explicit sign turns a flux that was sent without one.
+    """
+    flux, fluxerr = flux * microjansky, fluxerr * microjansky
+    seen = ~np.isnan(flux) & ~(np.abs(flux) < DETECTION_SIGMA * fluxerr)  # an unknown error rules nothing out
+    flux = np.where((sign != 0) & (flux > 0), sign * flux, flux)
+    mag, magerr, signs = magnitude_from_flux(np.where(seen, flux, 1.0), fluxerr)
+    depth, _, _ = magnitude_from_flux(DETECTION_SIGMA * np.where(np.isnan(fluxerr), 1.0, fluxerr), 0.0)
+    limit = np.where(np.isnan(limit) & ~np.isnan(fluxerr), depth, limit)
+    return np.where(seen, magerr, np.nan), np.where(seen, signs, 0).astype(np.int8), np.where(seen, mag, np.nan), limit

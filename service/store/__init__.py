@@ -39,24 +39,24 @@ class StoreUrlError(AlertClassifierError, ValueError):
     """A store.url that names no store."""
 
 
-def open_store(url: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC) -> Store:
+def open_store(url: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True) -> Store:
     """The store at `url`: `sqlite:///PATH`, `sqlite://` (temporary, for trials and tests) or `postgresql://...`.
 
     `sqlite:///var/x.db` is relative to the working directory, `sqlite:////var/x.db` absolute. Photometry by position
-    joins objects within `join_radius_arcsec` (0: none). Raises StoreUrlError on any
-    other url, StoreUnavailableError where SQLite's file can't be opened (PostgreSQL may come up later), and
-    MissingExtraError where PostgreSQL's is not installed.
+    joins objects within `join_radius_arcsec` (0: none). Without `create` a store that is not there is not made either.
+    Raises StoreUrlError on any other url, StoreUnavailableError where SQLite's file can't be opened (PostgreSQL may
+    come up later), and MissingExtraError where PostgreSQL's is not installed.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite":
         if rest in ("", "/", "/:memory:"):
             return SqliteStore(None, join_radius_arcsec)
         if rest.startswith("/"):
-            return SqliteStore(Path(rest[1:]), join_radius_arcsec)
+            return SqliteStore(Path(rest[1:]), join_radius_arcsec, create=create)
     if separator and scheme in ("postgresql", "postgres"):
         from service.store.postgres.store import PostgresStore  # an optional extra
 
-        return PostgresStore(url, join_radius_arcsec)
+        return PostgresStore(url, join_radius_arcsec, create=create)
     raise StoreUrlError(f"store url {_without_password(url)!r} is neither sqlite:///PATH nor postgresql://...")
 
 

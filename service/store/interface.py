@@ -71,7 +71,7 @@ class StoredClassification:
     `mjd` is the alert's epoch [days]; `published_at` seconds since 1970; `document` the published message as JSON-able
     values: the output schema's fields, of which the store itself reads only `probabilities` (class -> probability).
     `active` is False for the answer of a shadow bundle: it is kept in the history and is never the latest. `embedding`
-    (D,) is kept as float16, with the latest classification alone.
+    (D,) is kept as float16, for the latest classification only.
     """
 
     object_id: str
@@ -185,10 +185,10 @@ class Store(Protocol):
         ...
 
     def prune(self, older_than_mjd: float) -> int:
-        """Forget objects whose last detection is older, and such sources; their classifications go too. Returns how
-        many objects and sources went.
+        """Delete objects and sources last detected before `older_than_mjd`, with their classifications; returns how
+        many objects and sources.
 
-        In small transactions, so that the stream goes on beside it.
+        In small transactions, so that the stream can go on meanwhile.
         """
         ...
 

@@ -8,7 +8,6 @@ of them changes, so that it does not matter which came first.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -20,10 +19,9 @@ from numpy.typing import NDArray
 from service.photometry import SURVEY_CODES, SURVEYS_BY_POSITION, LightCurve, merge
 from service.store.interface import Increment, StoredObject
 from service.store.merging import merge_batch
-from service.store.sky import Cone, separation_arcsec
+from service.store.sky import ARCSEC, Cone, NamedPosition, Positions, separation_arcsec
 
 JOIN_RADIUS_ARCSEC: Final = 1.5  # within it ZTF itself takes two detections for one object (Masci et al. 2019)
-ARCSEC: Final = 1.0 / 3600.0
 
 # One name, one position: photometry of two places under one name would be mixed for good.
 LARGEST_SHIFT_ARCSEC: Final = 10.0
@@ -32,20 +30,11 @@ _BY_POSITION: Final = np.array([SURVEY_CODES[name] for name in SURVEYS_BY_POSITI
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PositionSource:
     """A position with photometry; `stored` is it under its own name, `host` the object that it has joined, if any."""
 
     stored: StoredObject
     host: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A name and where it is [deg]."""
-
-    name: str
-    ra: float
-    dec: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +51,15 @@ class JoinTables(Protocol):
 
     def any_sources(self) -> bool: ...
 
-    def sources(self, source_ids: Sequence[str]) -> dict[str, Source]:
+    def sources(self, source_ids: Sequence[str]) -> dict[str, PositionSource]:
         """Those of the names that are known."""
         ...
 
-    def sources_in(self, boxes: Sequence[Box]) -> dict[str, Source]:
+    def sources_in(self, boxes: Sequence[Box]) -> dict[str, PositionSource]:
         """Those that lie in a box; they stay as they are until the transaction ends."""
         ...
 
-    def sources_of(self, object_ids: Sequence[str]) -> list[Source]:
+    def sources_of(self, object_ids: Sequence[str]) -> list[PositionSource]:
         """Those that have joined one of these objects."""
         ...
 
@@ -78,11 +67,11 @@ class JoinTables(Protocol):
         """Those that are known; they stay as they are until the transaction ends."""
         ...
 
-    def object_places(self, boxes: Sequence[Box], object_ids: Sequence[str]) -> list[Place]:
+    def object_positions(self, boxes: Sequence[Box], object_ids: Sequence[str]) -> list[NamedPosition]:
         """Objects that lie in a box or have one of these names."""
         ...
 
-    def write_sources(self, sources: Sequence[Source]) -> None:
+    def write_sources(self, sources: Sequence[PositionSource]) -> None:
         """Insert or replace, ordered by name."""
         ...
 
@@ -105,9 +94,9 @@ def join_batch(tables: JoinTables, increments: Sequence[Increment], radius_arcse
     sources = dict(known)
     for thing in changed:
         former = known.get(thing.object_id)
-        sources[thing.object_id] = Source(thing, former.host if former else None)
+        sources[thing.object_id] = PositionSource(thing, former.host if former else None)
     tables.write_sources([sources[thing.object_id] for thing in changed])
-    sources, objects = _settle(tables, sources, {thing.object_id for thing in changed}, radius_arcsec)
+    sources, objects = _rejoin(tables, sources, {thing.object_id for thing in changed}, radius_arcsec)
     hosts = {source.host for source in sources.values() if source.host is not None}
     objects |= tables.objects(sorted(hosts - objects.keys()))
     answers = []
@@ -117,25 +106,29 @@ def join_batch(tables: JoinTables, increments: Sequence[Increment], radius_arcse
     return answers
 
 
-def adopt(tables: JoinTables, new: Sequence[StoredObject], radius_arcsec: float) -> dict[str, LightCurve]:
+def join_waiting_sources(
+    tables: JoinTables, new: Sequence[StoredObject], radius_arcsec: float
+) -> dict[str, LightCurve]:
     """Let sources join objects that have just been stored for the first time: object_id -> what joined it."""
     if radius_arcsec <= 0 or not tables.any_sources():
         return {}
     near = tables.sources_in(_boxes([(o.ra, o.dec) for o in new], radius_arcsec))
     if not near:
         return {}
-    _, objects = _settle(tables, near, set(), radius_arcsec)
+    _, objects = _rejoin(tables, near, set(), radius_arcsec)
     joined = {o.object_id: objects[o.object_id].light_curve for o in new if o.object_id in objects}
     return {name: light_curve.select(_came_by_position(light_curve)) for name, light_curve in joined.items()}
 
 
-def with_adopted(known: list[StoredObject], adopted: Mapping[str, LightCurve]) -> list[StoredObject]:
-    """The objects as they were `known` at each increment, with what joined them by position."""
-    if not adopted:
+def with_waiting_sources(known: list[StoredObject], joined: Mapping[str, LightCurve]) -> list[StoredObject]:
+    """The objects as they were `known`, with what joined them."""
+    if not joined:
         return known
     return [
-        replace(one, light_curve=merge([one.light_curve, adopted[one.object_id]])) if one.object_id in adopted else one
-        for one in known
+        replace(each, light_curve=merge([each.light_curve, joined[each.object_id]]))
+        if each.object_id in joined
+        else each
+        for each in known
     ]
 
 
@@ -153,10 +146,10 @@ def preview(tables: JoinTables, increment: Increment, by_position: bool, radius_
         known = tables.sources([name])
         _check_places(known, [increment])
         former = known.get(name)
-        source = Source(_merged(former.stored if former else None, increment), former.host if former else None)
+        source = PositionSource(_merged(former.stored if former else None, increment), former.host if former else None)
         boxes = _boxes([(source.stored.ra, source.stored.dec)], radius_arcsec)
-        places = _Places(tables.object_places(boxes, [] if source.host is None else [source.host]))
-        host = tables.objects([places.host_of(source, radius_arcsec) or ""])
+        positions = Positions(tables.object_positions(boxes, [] if source.host is None else [source.host]))
+        host = tables.objects([_host(positions, source, radius_arcsec) or ""])
         curves = [thing.light_curve for thing in (*host.values(), source.stored)]
         return replace(next(iter(host.values()), source.stored), light_curve=merge(curves))
     stored = tables.objects([name]).get(name)
@@ -166,8 +159,8 @@ def preview(tables: JoinTables, increment: Increment, by_position: bool, radius_
         return thing
     boxes = _boxes([(source.stored.ra, source.stored.dec) for source in near.values()], radius_arcsec)
     hosts = sorted({source.host for source in near.values() if source.host is not None})
-    places = _Places([*tables.object_places(boxes, hosts), Place(name, thing.ra, thing.dec)])
-    joined = [s.stored.light_curve for s in near.values() if places.host_of(s, radius_arcsec) == name]
+    positions = Positions([*tables.object_positions(boxes, hosts), NamedPosition(name, thing.ra, thing.dec)])
+    joined = [s.stored.light_curve for s in near.values() if _host(positions, s, radius_arcsec) == name]
     return replace(thing, light_curve=merge([thing.light_curve, *joined]))
 
 
@@ -177,50 +170,33 @@ def _merged(before: StoredObject | None, increment: Increment) -> StoredObject:
     return changed[0] if changed else stored[increment.object_id]
 
 
-def _settle(
-    tables: JoinTables, sources: Mapping[str, Source], changed: set[str], radius_arcsec: float
-) -> tuple[dict[str, Source], dict[str, StoredObject]]:
+def _rejoin(
+    tables: JoinTables, sources: Mapping[str, PositionSource], changed: set[str], radius_arcsec: float
+) -> tuple[dict[str, PositionSource], dict[str, StoredObject]]:
     """Let each source join what is nearest, and make the light curves of all objects that this changes.
 
     Returns the sources as they are now, and those objects. `changed` are sources with new photometry.
     """
     hosts = sorted({source.host for source in sources.values() if source.host is not None})
     boxes = _boxes([(source.stored.ra, source.stored.dec) for source in sources.values()], radius_arcsec)
-    places = _Places(tables.object_places(boxes, hosts))
-    settled = {name: replace(source, host=places.host_of(source, radius_arcsec)) for name, source in sources.items()}
-    moved = [name for name in sorted(settled) if settled[name].host != sources[name].host]
-    tables.write_sources([settled[name] for name in moved])
-    touched = {settled[name].host for name in changed.union(moved)} | {sources[name].host for name in moved}
+    positions = Positions(tables.object_positions(boxes, hosts))
+    rejoined = {name: replace(source, host=_host(positions, source, radius_arcsec)) for name, source in sources.items()}
+    moved = [name for name in sorted(rejoined) if rejoined[name].host != sources[name].host]
+    tables.write_sources([rejoined[name] for name in moved])
+    touched = {rejoined[name].host for name in changed.union(moved)} | {sources[name].host for name in moved}
     stored = tables.objects(sorted(name for name in touched if name is not None))
     joined: dict[str, list[LightCurve]] = {name: [] for name in stored}
     for source in tables.sources_of(sorted(stored)) if stored else ():
         joined[source.host or ""].append(source.stored.light_curve)
     objects = {name: _with_joined(thing, joined[name]) for name, thing in stored.items()}
     tables.write_objects([objects[name] for name in sorted(objects) if objects[name] != stored[name]])
-    tables.forget_latest([name for name in moved if settled[name].host not in (None, name)])
-    return settled, objects
+    tables.forget_latest([name for name in moved if rejoined[name].host not in (None, name)])
+    return rejoined, objects
 
 
-class _Places:
-    """Places by declination: a search for the few around a source among the thousands around a batch."""
-
-    def __init__(self, places: Iterable[Place]) -> None:
-        self._sorted = sorted((place for place in places if isfinite(place.dec)), key=lambda place: place.dec)
-        self._dec = [place.dec for place in self._sorted]
-        self._by_name = {place.name: place for place in self._sorted}
-
-    def host_of(self, source: Source, radius_arcsec: float) -> str | None:
-        """The nearest within the radius. Of two at the same distance the first by name."""
-        here = source.stored
-        low, high = here.dec - radius_arcsec * ARCSEC, here.dec + radius_arcsec * ARCSEC
-        near = self._sorted[bisect_left(self._dec, low) : bisect_right(self._dec, high)]
-        distances = [(separation_arcsec(here.ra, here.dec, place.ra, place.dec), place.name) for place in near]
-        found = [each for each in distances if each[0] <= radius_arcsec]
-        if source.host is not None and source.host in self._by_name:
-            # it may have moved a little beyond the radius since they joined: they stay together until one is nearer
-            place = self._by_name[source.host]
-            found.append((separation_arcsec(here.ra, here.dec, place.ra, place.dec), place.name))
-        return min(found)[1] if found else None
+def _host(positions: Positions, source: PositionSource, radius_arcsec: float) -> str | None:
+    """The nearest object; the one that the source has joined stays a candidate where it has moved out of the radius."""
+    return positions.nearest(source.stored.ra, source.stored.dec, radius_arcsec, or_still=source.host)
 
 
 def _with_joined(thing: StoredObject, joined: Sequence[LightCurve]) -> StoredObject:
@@ -244,7 +220,7 @@ def _boxes(positions: Iterable[tuple[float, float]], radius_arcsec: float) -> li
     return sorted(boxes, key=lambda box: (box.cell, box.low))
 
 
-def _check_places(known: Mapping[str, Source], increments: Sequence[Increment]) -> None:
+def _check_places(known: Mapping[str, PositionSource], increments: Sequence[Increment]) -> None:
     """Raises ValueError where photometry of another place comes under the name of a known one."""
     places = {name: (source.stored.ra, source.stored.dec) for name, source in known.items()}
     for increment in increments:

@@ -19,7 +19,7 @@ ClassifierKey = tuple[str, str, tuple[str, ...]]
 def merge_batch(
     stored: Mapping[str, StoredObject], increments: Sequence[Increment]
 ) -> tuple[list[StoredObject], list[StoredObject]]:
-    """(object as known at each increment, objects as they are to be written).
+    """(the object as known at each increment, objects as they are to be written).
 
     The second holds only objects that are new or changed, each once, ordered by object_id. An object's position is
     that of its alert of the greatest epoch (then the greatest coordinates), so that the order in which alerts arrive

@@ -7,7 +7,8 @@ every alert; its cell nearly never does, so the index is hardly ever written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import asin, cos, degrees, floor, isfinite, radians, sin, sqrt
 from typing import Final
@@ -21,6 +22,8 @@ CELLS_PER_ZONE: Final = 1 << 11  # room in the number for the 1440 cells at the 
 
 # A cone of 10 degrees touches some 5,000 cells: above that a whole-sky query serves better.
 LARGEST_RADIUS_DEG: Final = 10.0
+
+ARCSEC: Final = 1.0 / 3600.0  # in degrees
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,40 @@ def separation_arcsec(ra: float, dec: float, other_ra: float, other_dec: float) 
         sin((other_dec - dec) / 2) ** 2 + cos(dec) * cos(other_dec) * sin(radians(other_ra - ra) / 2) ** 2
     )
     return degrees(2 * asin(min(sqrt(squared_half_chord), 1.0))) * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPosition:
+    """A name and where it is [deg]."""
+
+    name: str
+    ra: float
+    dec: float
+
+
+class Positions:
+    """Named positions ordered by declination, to find the nearest among thousands by looking at a few."""
+
+    def __init__(self, positions: Iterable[NamedPosition]) -> None:
+        self._sorted = sorted((each for each in positions if isfinite(each.dec)), key=lambda each: each.dec)
+        self._dec = [each.dec for each in self._sorted]
+        self._by_name = {each.name: each for each in self._sorted}
+
+    def nearest(self, ra: float, dec: float, radius_arcsec: float, or_still: str | None = None) -> str | None:
+        """The name of the nearest position within the radius (0: none); of two at one distance the first by name.
+
+        `or_still` is one of the candidates even if it lies beyond the radius.
+        """
+        found = []
+        if radius_arcsec > 0:
+            reach = radius_arcsec * ARCSEC
+            near = self._sorted[bisect_left(self._dec, dec - reach) : bisect_right(self._dec, dec + reach)]
+            distances = [(separation_arcsec(ra, dec, each.ra, each.dec), each.name) for each in near]
+            found = [each for each in distances if each[0] <= radius_arcsec]
+        still = self._by_name.get(or_still) if or_still is not None else None
+        if still is not None:
+            found.append((separation_arcsec(ra, dec, still.ra, still.dec), still.name))
+        return min(found)[1] if found else None
 
 
 def cell_of(ra: float, dec: float) -> int | None:

@@ -185,7 +185,7 @@ def _history_point(row: dict[str, Any]) -> dict[str, Any] | None:
     mag = row.get("magpsf")
     if mag is None or np.isnan(mag) or mag in (-999.0, -99999.0):
         return _point(row, "limit") if _plausible(row.get("diffmaglim")) == row.get("diffmaglim") else None
-    if not -5 <= mag <= 40 or row.get("sigmapsf") is None or not 0 <= row.get("sigmapsf") <= 10:
+    if not -5 <= mag <= 50 or row.get("sigmapsf") is None or not 0 <= row.get("sigmapsf") <= 10:
         return None
     return _point(row, "detection")
 
@@ -211,7 +211,7 @@ def _sign(isdiffpos: object) -> int:
 
 
 def _plausible(mag: float | None) -> float:
-    return mag if mag is not None and -5 <= mag <= 40 else np.nan
+    return mag if mag is not None and -5 <= mag <= 50 else np.nan
 
 
 def _usable(procstatus: str | None) -> bool:

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 
 from service.inference.bundle import default_bundle_folder
+from service.simulate import simulate
 
 
 def free_port() -> int:
@@ -56,6 +57,28 @@ def test_serve_without_a_broker_answers_http_and_ends_in_order(command, environm
         process.send_signal(number)
         assert process.wait(15) == 0
         assert "Traceback" not in process.stdout.read()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "announced"), [(("serve",), "serving "), (("demo", "--alerts", "5"), "page ")], ids=["serve", "demo"]
+)
+def test_a_first_start_announces_the_page_when_it_answers(command, environment, tmp_path, arguments, announced):
+    """Given no compiled kernels, when the page is announced, then it answers at once and nothing is compiled later."""
+    port, cache = free_port(), tmp_path / "kernels"
+    with running(command, environment | {"NUMBA_CACHE_DIR": str(cache)}, *arguments, "--port", str(port)) as process:
+        assert any(announced in line for line in process.stdout), "it ended before it announced anything"
+        compiled = set(cache.rglob("*.nbc"))
+        begun = time.monotonic()
+        assert httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=30.0).json()["ready"] is True
+        assert time.monotonic() - begun < 2.0
+        packet = next(iter(simulate(1, seed=3))).packet
+        answer = httpx.post(
+            f"http://127.0.0.1:{port}/v1/classify/alert", content=packet, timeout=30.0,
+            headers={"content-type": "application/octet-stream"},
+        )  # fmt: skip
+        assert answer.status_code == 200
+        assert compiled
+        assert set(cache.rglob("*.nbc")) == compiled
 
 
 def test_serve_does_not_start_on_a_device_that_is_not_there(command, environment):

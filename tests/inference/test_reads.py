@@ -10,9 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from service.config import Device
+from service.inference.batching import lay_end_to_end
 from service.inference.bundle import BundleError, load_bundle
 from service.inference.classifier import Classifier
-from service.inference.preprocessing.registry import PREPROCESSINGS, READS
+from service.inference.preprocessing.registry import PREPROCESSINGS
 from service.inference.registry import ModelRegistry
 from service.photometry import BAND_CODES, SURVEY_CODES, LightCurve
 from tests.inference.tiny_bundle import TAXONOMY, WriteBundle
@@ -107,8 +108,8 @@ def test_a_bundle_that_could_answer_nothing_is_refused(write_bundle: WriteBundle
 
 @pytest.mark.parametrize("preprocessing", PREPROCESSINGS)
 def test_every_preprocessing_makes_something_of_each_band_that_it_is_said_to_read(preprocessing: str) -> None:
-    read = READS[preprocessing]({})
+    read = PREPROCESSINGS[preprocessing].reads({})
     assert read
     for survey, band in read:
-        inputs = PREPROCESSINGS[preprocessing](seen(survey, band), {})
+        (inputs,) = PREPROCESSINGS[preprocessing].inputs(*lay_end_to_end([seen(survey, band)]), {})
         assert any(array.any() for array in inputs.values())

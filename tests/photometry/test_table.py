@@ -23,7 +23,7 @@ def test_rows_become_one_light_curve_per_object_and_nulls_upper_limits(tmp_path)
         limit=[None, None, 20.5],
         sign=pa.array([1, None, 0], pa.int8()),
     )
-    curves = dict(light_curves(read_points_table(path)))
+    curves = dict(light_curves(read_points_table(path), path.name))
     assert list(curves) == ["a", "b"]
     assert curves["b"].mjd.tolist() == [1.0, 2.0]
     assert curves["b"].kind.tolist() == [Kind.UPPER_LIMIT, Kind.DETECTION]
@@ -34,7 +34,7 @@ def test_rows_become_one_light_curve_per_object_and_nulls_upper_limits(tmp_path)
 def test_csv_gives_the_same(tmp_path):
     path = tmp_path / "points.csv"
     path.write_text("object_id,mjd,band,mag,limit,sign\nx,1.5,g,,20.5,0\nx,2.5,r,19.25,,1\n")
-    ((name, curve),) = light_curves(read_points_table(path))
+    ((name, curve),) = light_curves(read_points_table(path), path.name)
     assert name == "x"
     assert curve.kind.tolist() == [Kind.UPPER_LIMIT, Kind.DETECTION]
 
@@ -43,21 +43,21 @@ def test_csv_gives_the_same(tmp_path):
 def test_a_name_in_a_csv_stays_as_it_is_written(tmp_path, name):
     path = tmp_path / "points.csv"
     path.write_text(f"object_id,mjd,band,mag\n{name},1.5,g,19\n")
-    ((found, _),) = light_curves(read_points_table(path))
+    ((found, _),) = light_curves(read_points_table(path), path.name)
     assert found == name
 
 
 def test_an_upper_limit_has_no_sign_as_in_packets(tmp_path):
     sign = pa.array([1, -1], pa.int8())
     path = write(tmp_path, object_id=["a", "a"], mjd=[1.0, 2.0], band=["g", "g"], mag=[None, 19.0], sign=sign)
-    ((_, curve),) = light_curves(read_points_table(path))
+    ((_, curve),) = light_curves(read_points_table(path), path.name)
     assert curve.points["sign"].tolist() == [0, -1]
 
 
 def test_a_depth_or_reference_that_cannot_be_is_unknown_as_in_packets(tmp_path):
     path = write(tmp_path, object_id=["a", "a"], mjd=[1.0, 2.0], band=["g", "r"], mag=[None, 19.0],
                  limit=[57.8, 20.5], magnr=[17.0, -999.0])  # fmt: skip
-    ((_, curve),) = light_curves(read_points_table(path))
+    ((_, curve),) = light_curves(read_points_table(path), path.name)
     assert np.isnan(curve.points["limit"]).tolist() == [True, False]
     assert np.isnan(curve.points["magnr"]).tolist() == [False, True]
 
@@ -65,7 +65,7 @@ def test_a_depth_or_reference_that_cannot_be_is_unknown_as_in_packets(tmp_path):
 def test_a_point_of_no_survey_is_of_the_default_one(tmp_path):
     path = write(tmp_path, object_id=["a", "a"], mjd=[1.0, 2.0], band=["g", "o"], mag=[19.0, 19.0],
                  survey=[None, "atlas"])  # fmt: skip
-    ((_, curve),) = light_curves(read_points_table(path))
+    ((_, curve),) = light_curves(read_points_table(path), path.name)
     assert curve.points["survey"].tolist() == [SURVEY_CODES["ztf"], SURVEY_CODES["atlas"]]
 
 
@@ -94,7 +94,7 @@ def test_a_column_that_stands_twice_is_refused(tmp_path):
 def test_a_value_that_cannot_be_is_refused_by_column_and_row(tmp_path, columns, message):
     plain = {"object_id": ["a", "b"], "mjd": [60000.0, 60001.0], "band": ["g", "r"], "mag": [19.0, 20.0]}
     with pytest.raises(TableError, match=message):
-        read_points_table(write(tmp_path, **(plain | columns)))
+        list(light_curves(read_points_table(write(tmp_path, **(plain | columns))), "points.parquet"))
 
 
 @pytest.mark.parametrize(
@@ -110,4 +110,4 @@ def test_a_value_that_cannot_be_is_refused_by_column_and_row(tmp_path, columns, 
 )
 def test_a_bad_table_is_refused_by_the_name_of_its_column(tmp_path, columns, message):
     with pytest.raises(TableError, match=message):
-        list(light_curves(read_points_table(write(tmp_path, **columns))))
+        list(light_curves(read_points_table(write(tmp_path, **columns)), "points.parquet"))

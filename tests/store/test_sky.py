@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.store.sky import CELLS_PER_ZONE, Cone, cell_of
+from service.store.sky import ARCSEC, CELLS_PER_ZONE, Cone, NamedPosition, Positions, cell_of
 
 positions = st.tuples(st.floats(0, 360), st.floats(-90, 90))
 
@@ -61,3 +63,16 @@ def offset(ra: float, dec: float, distance: float, angle: float) -> tuple[float,
     return float(np.degrees(np.arctan2(there[1], there[0])) % 360), float(
         np.degrees(np.arcsin(np.clip(there[2], -1, 1)))
     )
+
+
+def test_the_nearest_position_is_found_within_the_radius() -> None:
+    positions = Positions(
+        [NamedPosition("near", 10.0, 20.0 + 1.0 * ARCSEC), NamedPosition("far", 10.0, 20.0 - 3.0 * ARCSEC),
+         NamedPosition("b", 50.0, 0.0), NamedPosition("a", 50.0, 0.0), NamedPosition("nowhere", math.nan, math.nan)]
+    )  # fmt: skip
+    assert positions.nearest(10.0, 20.0, 1.5) == "near"
+    assert positions.nearest(10.0, 20.0, 0.5) is None
+    assert positions.nearest(10.0, 20.0, 0.5, or_still="far") == "far"  # it has moved out of the radius
+    assert positions.nearest(10.0, 20.0, 1.5, or_still="far") == "near"  # until another is nearer
+    assert positions.nearest(50.0, 0.0, 1.5) == "a"  # of two at one place the first by name
+    assert positions.nearest(50.0, 0.0, 0.0) is None  # a radius of 0 joins nothing

@@ -224,7 +224,7 @@ def load_two_surveys(folder: Path) -> Dataset:
         raise ValueError(f"{POINTS} has no column survey: two surveys can't be told apart")
     labels = pd.read_parquet(folder / OBJECTS).set_index("object_id")["label"]
     ids, curves = [], []
-    for object_id, curve in light_curves(table):
+    for object_id, curve in light_curves(table, POINTS):
         if labels.get(object_id) in TAXONOMY and curve.n_detections:
             ids.append(object_id)
             curves.append(curve.points)

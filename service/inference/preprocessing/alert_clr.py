@@ -1,20 +1,19 @@
 """Light curve -> the arrays a graph takes: the one preprocessing, used in training and in serving alike.
 
-The functions `(light_curve, parameters) -> {input name: array}` give float32 arrays without a batch axis. A light curve
-without a detection in the bands g, r, i raises ValueError: there is nothing to classify. `preprocessings` lists them by
-the id that stands in a bundle's manifest.
+All functions give float32 arrays {input name: array} without a batch axis, and raise ValueError for a light curve
+without a detection in the bands g, r, i. `preprocessing.registry` lists them by the id in a bundle's manifest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.photometry import BAND_CODES, ZTF_WAVELENGTHS, Kind, LightCurve, end_to_end
+from service.photometry import BAND_CODES, ZTF_WAVELENGTHS, Kind, LightCurve
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -64,13 +63,12 @@ def alert_clr(light_curve: LightCurve, parameters: Mapping[str, Any]) -> Arrays:
     Up to `window` points are one window of their exact length; more are `ceil(n / window)` windows of `window` points,
     at most `max_windows`, spread evenly from start to end (they overlap, so none needs padding).
     """
-    return alert_clr_batch([light_curve], parameters)[0]
+    return alert_clr_batch(light_curve.points, np.array([len(light_curve)]), parameters)[0]
 
 
-def alert_clr_batch(light_curves: Sequence[LightCurve], parameters: Mapping[str, Any]) -> list[Arrays]:
-    """`alert_clr` of many light curves at once; the answers are equal to the last bit."""
-    points = light_curves[0].points if len(light_curves) == 1 else end_to_end(light_curves)
-    tokens = alert_tokens(points, np.array([len(curve) for curve in light_curves]), parameters)
+def alert_clr_batch(points: NDArray[np.void], counts: NDArray[np.int64], parameters: Mapping[str, Any]) -> list[Arrays]:
+    """`alert_clr` of many light curves laid end to end; the answers are equal to the last bit."""
+    tokens = alert_tokens(points, counts, parameters)
     stops = np.cumsum(tokens.counts)
     return [
         {"points": windows(tokens.points[stop - count : stop], parameters), "context": context}
@@ -144,6 +142,15 @@ def astra_clr(light_curve: LightCurve, parameters: Mapping[str, Any]) -> Arrays:
         rows = np.concatenate(chosen)
         fused.append(astra_sequence(points["mjd"][rows], magnitude[rows], points["band"][rows]))
     return {name: np.stack([sequence[name] for sequence in fused]) for name in fused[0]}
+
+
+def astra_clr_batch(points: NDArray[np.void], counts: NDArray[np.int64], parameters: Mapping[str, Any]) -> list[Arrays]:
+    """`astra_clr` of many light curves laid end to end."""
+    stops = np.cumsum(counts)
+    return [
+        astra_clr(LightCurve(points[stop - count : stop]), parameters)
+        for stop, count in zip(stops, counts, strict=True)
+    ]
 
 
 def astra_sequence(mjd: NDArray[np.float64], magnitude: NDArray[np.float64], band: NDArray[np.integer[Any]]) -> Arrays:

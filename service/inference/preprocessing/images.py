@@ -8,13 +8,13 @@ here on purpose: error bars have the scale of the flux, there they were normalis
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.photometry import BAND_CODES, BANDS, SURVEY_CODES, SURVEYS, LightCurve, end_to_end
+from service.photometry import BAND_CODES, BANDS, SURVEY_CODES, SURVEYS, LightCurve
 
 SIZE: Final = 256  # pixels
 # 1 pt lines and 2 pt points with their 1 pt edges, at the 100 dots per inch of a figure of 2.56 inches
@@ -41,18 +41,19 @@ def light_curve_image(light_curve: LightCurve, parameters: Mapping[str, Any]) ->
     Detections with a magnitude are drawn; upper limits and forced photometry are left out. Flux is the signed
     difference flux. Raises ValueError where there is nothing to draw.
     """
-    return light_curve_images([light_curve], parameters)[0]
+    return light_curve_images(light_curve.points, np.array([len(light_curve)]), parameters)[0]
 
 
-def light_curve_images(light_curves: Sequence[LightCurve], parameters: Mapping[str, Any]) -> list[Images]:
-    """`light_curve_image` of many light curves at once."""
-    points = light_curves[0].points if len(light_curves) == 1 else end_to_end(light_curves)
-    drawn, present = draw_images(points, np.array([len(curve) for curve in light_curves]), parameters)
+def light_curve_images(
+    points: NDArray[np.void], counts: NDArray[np.int64], parameters: Mapping[str, Any]
+) -> list[Images]:
+    """`light_curve_image` of many light curves laid end to end."""
+    drawn, present = draw_images(points, counts, parameters)
     if not present.any(axis=1).all():
         wanted = parameters.get("images", IMAGES).values()
         bands = " or by ".join(f"{survey} in {', '.join(of)}" for image in wanted for survey, of in image.items())
         raise ValueError(f"a light curve has no detection with a magnitude by {bands}")
-    inputs: list[Images] = [{name: images[row] for name, images in drawn.items()} for row in range(len(light_curves))]
+    inputs: list[Images] = [{name: images[row] for name, images in drawn.items()} for row in range(len(counts))]
     if len(drawn) > 1:
         for arrays, flags in zip(inputs, present, strict=True):
             arrays["present"] = flags

@@ -21,7 +21,7 @@ from service.inference.preprocessing.alert_clr import (
     alert_tokens,
     windows,
 )
-from service.photometry import BAND_CODES, SURVEY_CODES, Kind, LightCurve, end_to_end
+from service.photometry import BAND_CODES, SURVEY_CODES, Kind, LightCurve
 from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitude, magnitude_from_flux
 
 # survey -> its blue and its red band, in the order of the graph's inputs
@@ -38,15 +38,15 @@ def two_survey(light_curve: LightCurve, parameters: Mapping[str, Any]) -> Arrays
     """For each survey S of `ztf`, `atlas`: `S_points` (W, L, 19) and `S_context` (12,); and `present` (2,), 1 where the
     survey detected the object. Raises ValueError where none did.
     """
-    return two_survey_batch([light_curve], parameters)[0]
+    return two_survey_batch(light_curve.points, np.array([len(light_curve)]), parameters)[0]
 
 
-def two_survey_batch(light_curves: Sequence[LightCurve], parameters: Mapping[str, Any]) -> list[Arrays]:
-    """`two_survey` of many light curves at once."""
-    points = end_to_end(light_curves)
-    counts = np.array([len(curve) for curve in light_curves])
-    inputs: list[Arrays] = [{} for _ in light_curves]
-    present = np.zeros((len(light_curves), len(TWO_SURVEYS)), dtype=np.float32)
+def two_survey_batch(
+    points: NDArray[np.void], counts: NDArray[np.int64], parameters: Mapping[str, Any]
+) -> list[Arrays]:
+    """`two_survey` of many light curves laid end to end."""
+    inputs: list[Arrays] = [{} for _ in counts]
+    present = np.zeros((len(counts), len(TWO_SURVEYS)), dtype=np.float32)
     for number, survey in enumerate(TWO_SURVEYS):
         tokens = survey_tokens(points, counts, (survey,), parameters)
         present[:, number] = tokens.counts > 0

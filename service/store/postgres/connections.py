@@ -53,9 +53,13 @@ class OvertakenError(Exception):
 
 
 class Connections:
-    """A pool of connections to `dsn`, a URL or a libpq connection string. Any thread may call any method."""
+    """A pool of connections to `dsn`, a URL or a libpq connection string. Any thread may call any method.
 
-    def __init__(self, dsn: str) -> None:
+    Without `create` calls raise StoreUnavailableError where no service has ever made its tables.
+    """
+
+    def __init__(self, dsn: str, create: bool = True) -> None:
+        self._create = create
         settings = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
         self._place = f"{settings.get('host', 'localhost')}/{settings.get('dbname', '')}"
         self._conninfo = make_conninfo(**(CONNECTION_DEFAULTS | settings))
@@ -116,7 +120,7 @@ class Connections:
             return
         with self._ready_lock:
             if not self._ready:
-                _migrate(connection, self._place)
+                _migrate(connection, self._place, self._create)
                 self._ready = True
 
 
@@ -124,8 +128,10 @@ def _configure(connection: Connection) -> None:
     connection.execute(SESSION)
 
 
-def _migrate(connection: Connection, place: str) -> None:
+def _migrate(connection: Connection, place: str, create: bool) -> None:
     known = migrations("postgres")
+    if not create and connection.execute("SELECT to_regclass('alert_classifier.schema_version')").fetchone() == (None,):
+        raise StoreUnavailableError(f"store {place} is not there: the database has no tables of this service")
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
         connection.execute("CREATE SCHEMA IF NOT EXISTS alert_classifier")

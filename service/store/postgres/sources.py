@@ -1,8 +1,9 @@
 """Sources of photometry in PostgreSQL: what `service.store.joining` asks for.
 
-A source and the object that it should join may come to two replicas in the same moment, each of which would see none of
-the other. So transactions in which sources come or change keep out those in which objects come (`keep_still`), and are
-kept out by them (`may_move`). Two that bring objects go on side by side: a source that both want has a row to lock.
+A source and the object that it should join may come to two replicas in the same moment, and neither would see the
+other. So a transaction that adds or changes sources takes an advisory lock exclusively (`lock_exclusive`), and one that
+adds objects takes it shared (`lock_shared`). Two that add objects run side by side: a source that both want has a row
+to lock.
 """
 
 from __future__ import annotations
@@ -14,27 +15,28 @@ import psycopg
 
 from service.store import encoding
 from service.store.interface import StoredObject
-from service.store.joining import Box, Place, Source
+from service.store.joining import Box, PositionSource
 from service.store.postgres.rows import LOCKED, Connection, execute, load_objects, object_columns, transposed, write
+from service.store.sky import NamedPosition
 
 _LOCK: Final = 0x736B79  # any constant that no one else locks; this one spells "sky"
 
 _COLUMNS: Final[LiteralString] = "source_id, ra, dec, last_mjd, light_curve, object_id"
 
 
-def may_move(connection: Connection) -> None:
-    """For a transaction that brings objects; to be called before any row is locked."""
+def lock_shared(connection: Connection) -> None:
+    """For a transaction that adds objects; call it before any row is locked."""
     execute(connection, "SELECT pg_advisory_xact_lock_shared(%s)", [_LOCK])
 
 
-def may_move_now(connection: Connection) -> bool:
-    """The same without waiting, and so at any time; False: not now."""
+def try_lock_shared(connection: Connection) -> bool:
+    """The same without waiting, so that it may be called at any time; False where another holds the lock."""
     row = execute(connection, "SELECT pg_try_advisory_xact_lock_shared(%s)", [_LOCK]).fetchone()
     return row is not None and bool(row[0])
 
 
-def keep_still(connection: Connection) -> None:
-    """For a transaction in which no other may bring objects or sources; to be called before any row is locked."""
+def lock_exclusive(connection: Connection) -> None:
+    """For a transaction beside which no other may add objects or sources; call it before any row is locked."""
     execute(connection, "SELECT pg_advisory_xact_lock(%s)", [_LOCK])
 
 
@@ -47,11 +49,11 @@ class PostgresSources:
     def any_sources(self) -> bool:
         return execute(self._connection, "SELECT 1 FROM alert_classifier.sources LIMIT 1").fetchone() is not None
 
-    def sources(self, source_ids: Sequence[str]) -> dict[str, Source]:
+    def sources(self, source_ids: Sequence[str]) -> dict[str, PositionSource]:
         sql: LiteralString = f"SELECT {_COLUMNS} FROM alert_classifier.sources WHERE source_id = ANY(%s)"
         return _sources(execute(self._connection, sql, [list(source_ids)]))
 
-    def sources_in(self, boxes: Sequence[Box]) -> dict[str, Source]:
+    def sources_in(self, boxes: Sequence[Box]) -> dict[str, PositionSource]:
         sql: LiteralString = f"""
             SELECT {_COLUMNS} FROM alert_classifier.sources WHERE source_id IN (
                 SELECT source_id FROM unnest(%s::int4[], %s::float8[], %s::float8[]) AS box (cell, low, high)
@@ -61,14 +63,14 @@ class PostgresSources:
         columns = [[box.cell for box in boxes], [box.low for box in boxes], [box.high for box in boxes]]
         return _sources(execute(self._connection, sql, columns))
 
-    def sources_of(self, object_ids: Sequence[str]) -> list[Source]:
+    def sources_of(self, object_ids: Sequence[str]) -> list[PositionSource]:
         sql: LiteralString = f"SELECT {_COLUMNS} FROM alert_classifier.sources WHERE object_id = ANY(%s)"
         return list(_sources(execute(self._connection, sql, [list(object_ids)])).values())
 
     def objects(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
         return load_objects(self._connection, object_ids, LOCKED)
 
-    def object_places(self, boxes: Sequence[Box], object_ids: Sequence[str]) -> list[Place]:
+    def object_positions(self, boxes: Sequence[Box], object_ids: Sequence[str]) -> list[NamedPosition]:
         rows = execute(
             self._connection,
             """
@@ -77,9 +79,9 @@ class PostgresSources:
             """,
             [sorted({box.cell for box in boxes}), list(object_ids)],
         )
-        return [Place(*row) for row in rows]
+        return [NamedPosition(*row) for row in rows]
 
-    def write_sources(self, sources: Sequence[Source]) -> None:
+    def write_sources(self, sources: Sequence[PositionSource]) -> None:
         if sources:
             *columns, curves = object_columns([source.stored for source in sources])
             write(self._connection, _UPSERT, [*columns, [source.host for source in sources], curves])
@@ -113,8 +115,8 @@ _UPDATE_OBJECTS: Final[LiteralString] = """
 """
 
 
-def _sources(rows: psycopg.Cursor[tuple[Any, ...]]) -> dict[str, Source]:
+def _sources(rows: psycopg.Cursor[tuple[Any, ...]]) -> dict[str, PositionSource]:
     return {
-        name: Source(StoredObject(name, ra, dec, last_mjd, encoding.decode_light_curve(light_curve)), host)
+        name: PositionSource(StoredObject(name, ra, dec, last_mjd, encoding.decode_light_curve(light_curve)), host)
         for name, ra, dec, last_mjd, light_curve, host in rows
     }

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from service.errors import MissingExtraError
 from service.store.interface import Increment, Sort, StoredClassification, StoredObject, StoreStatistics, storable
-from service.store.joining import JOIN_RADIUS_ARCSEC, adopt, join_batch, preview, sources_as_objects, with_adopted
+from service.store.joining import (
+    JOIN_RADIUS_ARCSEC,
+    join_batch,
+    join_waiting_sources,
+    preview,
+    sources_as_objects,
+    with_waiting_sources,
+)
 from service.store.merging import merge_batch
 from service.store.paging import Page
 from service.store.sky import Cone
@@ -20,7 +27,7 @@ try:
     from service.store.postgres import classifications as postgres_classifications
     from service.store.postgres.connections import Connections, OvertakenError
     from service.store.postgres.rows import LOCKED, Connection, execute, load_objects, object_columns, write
-    from service.store.postgres.sources import PostgresSources, keep_still, may_move, may_move_now
+    from service.store.postgres.sources import PostgresSources, lock_exclusive, lock_shared, try_lock_shared
 except ImportError as error:
     raise MissingExtraError(
         "the PostgreSQL store needs the postgres extra: pip install 'alert-classifier[postgres]'"
@@ -37,9 +44,9 @@ class PostgresStore:
     position joins objects within `join_radius_arcsec`; 0: none.
     """
 
-    def __init__(self, dsn: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC) -> None:
+    def __init__(self, dsn: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True) -> None:
         self._join_radius = join_radius_arcsec
-        self._connections = Connections(dsn)
+        self._connections = Connections(dsn, create)
 
     def merge(self, increments: Sequence[Increment]) -> list[StoredObject]:
         if not increments:
@@ -53,11 +60,11 @@ class PostgresStore:
             # ours in between makes us start again: waiting for it here could close a circle of waits.
             nonlocal patient
             if patient:
-                may_move(connection)
+                lock_shared(connection)
             stored = load_objects(connection, ids, LOCKED)
             known, changed = merge_batch(stored, increments)
             new = [o for o in changed if o.object_id not in stored]
-            if new and not patient and not may_move_now(connection):
+            if new and not patient and not try_lock_shared(connection):
                 patient = True
                 raise OvertakenError
             if new and write(connection, _INSERT_OBJECTS, object_columns(new)) < len(new):
@@ -66,7 +73,9 @@ class PostgresStore:
                 write(connection, _UPDATE_OBJECTS, object_columns([o for o in changed if o.object_id in stored]))
             if not new:
                 return known
-            return with_adopted(known, adopt(PostgresSources(connection), new, self._join_radius))
+            return with_waiting_sources(
+                known, join_waiting_sources(PostgresSources(connection), new, self._join_radius)
+            )
 
         return self._connections.transact(transaction)
 
@@ -75,7 +84,7 @@ class PostgresStore:
             return []
 
         def transaction(connection: Connection) -> list[StoredObject]:
-            keep_still(connection)
+            lock_exclusive(connection)
             return join_batch(PostgresSources(connection), increments, self._join_radius)
 
         return self._connections.transact(transaction)
@@ -193,7 +202,7 @@ _UPDATE_OBJECTS: Final[LiteralString] = """
 
 
 def _prune(connection: Connection, names: list[str], older_than_mjd: float) -> int:
-    keep_still(connection)  # what goes is no longer there to be joined
+    lock_exclusive(connection)  # what goes is no longer there to be joined
     # those that an alert has reached since they were chosen stay
     objects, sources = (
         {name for (name,) in execute(connection, delete, [names, older_than_mjd]).fetchall()}

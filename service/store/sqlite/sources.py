@@ -10,8 +10,8 @@ import orjson
 
 from service.store import encoding
 from service.store.interface import StoredObject
-from service.store.joining import Box, Place, Source
-from service.store.sky import cell_of
+from service.store.joining import Box, PositionSource
+from service.store.sky import NamedPosition, cell_of
 from service.store.sqlite.rows import load_objects, nan_for_null
 
 _COLUMNS = "source_id, ra, dec, last_mjd, light_curve, object_id"
@@ -26,13 +26,13 @@ class SqliteSources:
     def any_sources(self) -> bool:
         return self._connection.execute("SELECT 1 FROM sources LIMIT 1").fetchone() is not None
 
-    def sources(self, source_ids: Sequence[str]) -> dict[str, Source]:
+    def sources(self, source_ids: Sequence[str]) -> dict[str, PositionSource]:
         rows = self._connection.execute(
             f"SELECT {_COLUMNS} FROM sources WHERE source_id IN (SELECT value FROM json_each(?))", (_json(source_ids),)
         )
         return _sources(rows)
 
-    def sources_in(self, boxes: Sequence[Box]) -> dict[str, Source]:
+    def sources_in(self, boxes: Sequence[Box]) -> dict[str, PositionSource]:
         rows = self._connection.execute(
             f"""
             SELECT {_COLUMNS} FROM json_each(?) AS box CROSS JOIN sources
@@ -43,7 +43,7 @@ class SqliteSources:
         )
         return _sources(rows)
 
-    def sources_of(self, object_ids: Sequence[str]) -> list[Source]:
+    def sources_of(self, object_ids: Sequence[str]) -> list[PositionSource]:
         rows = self._connection.execute(
             f"SELECT {_COLUMNS} FROM sources WHERE object_id IN (SELECT value FROM json_each(?))", (_json(object_ids),)
         )
@@ -52,7 +52,7 @@ class SqliteSources:
     def objects(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
         return load_objects(self._connection, object_ids)
 
-    def object_places(self, boxes: Sequence[Box], object_ids: Sequence[str]) -> list[Place]:
+    def object_positions(self, boxes: Sequence[Box], object_ids: Sequence[str]) -> list[NamedPosition]:
         rows = self._connection.execute(
             """
             SELECT object_id, ra, dec FROM objects WHERE cell IN (SELECT value FROM json_each(?))
@@ -60,9 +60,9 @@ class SqliteSources:
             """,
             (_json(sorted({box.cell for box in boxes})), _json(object_ids)),
         )
-        return [Place(name, nan_for_null(ra), nan_for_null(dec)) for name, ra, dec in rows]
+        return [NamedPosition(name, nan_for_null(ra), nan_for_null(dec)) for name, ra, dec in rows]
 
-    def write_sources(self, sources: Sequence[Source]) -> None:
+    def write_sources(self, sources: Sequence[PositionSource]) -> None:
         self._connection.executemany(
             """
             INSERT INTO sources (source_id, ra, dec, cell, last_mjd, object_id, light_curve)
@@ -96,9 +96,9 @@ class SqliteSources:
             )
 
 
-def _sources(rows: sqlite3.Cursor) -> dict[str, Source]:
+def _sources(rows: sqlite3.Cursor) -> dict[str, PositionSource]:
     return {
-        name: Source(
+        name: PositionSource(
             StoredObject(name, nan_for_null(ra), nan_for_null(dec), last_mjd, encoding.decode_light_curve(light_curve)),
             host,
         )

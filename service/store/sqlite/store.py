@@ -26,7 +26,14 @@ from service.store.interface import (
     StoreVersionError,
     storable,
 )
-from service.store.joining import JOIN_RADIUS_ARCSEC, adopt, join_batch, preview, sources_as_objects, with_adopted
+from service.store.joining import (
+    JOIN_RADIUS_ARCSEC,
+    join_batch,
+    join_waiting_sources,
+    preview,
+    sources_as_objects,
+    with_waiting_sources,
+)
 from service.store.merging import merge_batch
 from service.store.migrations import migrations
 from service.store.paging import Page
@@ -71,7 +78,11 @@ class SqliteStore:
     Raises StoreUnavailableError where the file can't be made or opened, StoreVersionError where it is too new.
     """
 
-    def __init__(self, path: Path | None = None, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC) -> None:
+    def __init__(
+        self, path: Path | None = None, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True
+    ) -> None:
+        if path is not None and not create and not path.exists():
+            raise StoreUnavailableError(f"store {path} is not there")
         self._join_radius = join_radius_arcsec
         self._temporary = tempfile.TemporaryDirectory(prefix="alert-classifier-") if path is None else None
         self.path = path if path is not None else Path(self._temporary.name) / "store.db"  # type: ignore[union-attr]
@@ -117,7 +128,9 @@ class SqliteStore:
             if len(ids) > len(stored):
                 connection.execute("UPDATE totals SET objects = objects + ?", (len(ids) - len(stored),))
                 new = [o for o in changed if o.object_id not in stored]
-                known = with_adopted(known, adopt(SqliteSources(connection), new, self._join_radius))
+                known = with_waiting_sources(
+                    known, join_waiting_sources(SqliteSources(connection), new, self._join_radius)
+                )
         return known
 
     def join(self, increments: Sequence[Increment]) -> list[StoredObject]:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from service.inference.batching import lay_end_to_end
 from service.inference.preprocessing.alert_clr import (
     CONTEXT_FEATURES,
     POINT_FEATURES,
@@ -56,7 +57,7 @@ def any_curve(draw: st.DrawFn) -> LightCurve:
 @given(curves=st.lists(any_curve(), min_size=1, max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_many_at_once_are_the_same_as_one_by_one_and_always_finite(curves: list[LightCurve]) -> None:
-    together = alert_clr_batch(curves, {})
+    together = alert_clr_batch(*lay_end_to_end(curves), {})
     for alone, other in zip((alert_clr(c, {}) for c in curves), together, strict=True):
         for name in ("points", "context"):
             assert np.array_equal(alone[name], other[name])
@@ -82,7 +83,7 @@ def test_the_kernel_says_what_plain_numpy_says(curves: list[LightCurve]) -> None
 @pytest.mark.real_data
 @pytest.mark.parametrize("table", ["alert_objects", "forced_tde", "transients", "variables_dr"])
 def test_the_kernel_says_what_plain_numpy_says_of_real_light_curves(real_data: Path, table: str) -> None:
-    curves = [c for _, c in light_curves(read_points_table(real_data / f"{table}_points.parquet"))]
+    curves = [c for _, c in light_curves(read_points_table(real_data / f"{table}_points.parquet"), table)]
     assert (
         max(differences([c for c in curves if np.isfinite(c.points["mag"][c.is_detection & (c.band < 3)]).any()]))
         < 1e-6
@@ -183,7 +184,7 @@ def test_a_manifest_can_switch_context_off(name: str, columns: slice) -> None:
 @pytest.mark.parametrize("preprocessing", PREPROCESSINGS)
 def test_nothing_seen_is_refused(light_curve: LightCurve, preprocessing: str) -> None:
     with pytest.raises(ValueError, match="no detection"):
-        PREPROCESSINGS[preprocessing](light_curve, {})
+        PREPROCESSINGS[preprocessing].inputs(*lay_end_to_end([light_curve]), {})
 
 
 @pytest.mark.parametrize(("n", "shape"), [(1, (1, 1)), (128, (1, 128)), (129, (2, 128)), (3000, (4, 128))])
@@ -198,10 +199,10 @@ def test_long_light_curves_are_cut_into_windows_without_padding(n: int, shape: t
 @pytest.mark.real_data
 def test_real_histories_are_fast_alone_and_in_batches(real_data: Path) -> None:
     table = read_points_table(real_data / "alert_objects_points.parquet")
-    curves = [c for _, c in light_curves(table)][:1024]
-    arrays = alert_clr_batch(curves, {})
+    curves = [c for _, c in light_curves(table, "the table")][:1024]
+    arrays = alert_clr_batch(*lay_end_to_end(curves), {})
     assert len(arrays) == 1024
-    for way in (lambda: alert_clr_batch(curves, {}), lambda: [alert_clr(c, {}) for c in curves]):
+    for way in (lambda: alert_clr_batch(*lay_end_to_end(curves), {}), lambda: [alert_clr(c, {}) for c in curves]):
         start = time.perf_counter()
         way()
         assert (time.perf_counter() - start) / len(curves) < 50e-6 * 2  # twice the budget: other tests run beside

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from service.inference.batching import lay_end_to_end
 from service.inference.preprocessing.images import COLOURS, draw_images, light_curve_image, light_curve_images
-from service.inference.preprocessing.registry import BATCHED, PREPROCESSINGS
+from service.inference.preprocessing.registry import PREPROCESSINGS
 from service.photometry import BAND_CODES, BANDS, SURVEY_CODES, Kind, LightCurve, end_to_end
 from service.photometry.table import light_curves, read_points_table
 
@@ -51,7 +52,7 @@ def any_curve(draw: st.DrawFn) -> LightCurve:
 @settings(max_examples=60, deadline=None)
 def test_whatever_a_light_curve_holds_many_at_once_are_the_same_as_one_by_one(curves, size) -> None:
     parameters = {"size": size, "images": {"image": {"ztf": "gr", "atlas": "co"}}}
-    together = light_curve_images(curves, parameters)
+    together = light_curve_images(*lay_end_to_end(curves), parameters)
     for alone, other in zip((light_curve_image(c, parameters) for c in curves), together, strict=True):
         assert alone["image"].shape == (3, size, size)
         assert alone["image"].dtype == np.uint8
@@ -109,7 +110,7 @@ def test_upper_limits_forced_photometry_and_other_bands_change_nothing() -> None
 def test_each_survey_has_its_own_image_and_one_that_saw_nothing_is_black_and_absent() -> None:
     ztf = curve([1, 2, 3], "grg", [18, 19, 18.5])
     atlas = curve([11, 12, 13], "coc", [17, 19, 18.5], survey=SURVEY_CODES["atlas"])
-    whole, one = light_curve_images([ztf.merge(atlas), atlas], BOTH)
+    whole, one = light_curve_images(*lay_end_to_end([ztf.merge(atlas), atlas]), BOTH)
     assert colours_in(whole["ztf_image"]) == {"g", "r"}
     assert colours_in(whole["atlas_image"]) == {"c", "o"}
     assert whole["present"].tolist() == [1, 1]
@@ -182,14 +183,13 @@ def test_widths_and_size_are_parameters() -> None:
 
 
 def test_it_is_a_preprocessing_that_bundles_may_name() -> None:
-    assert PREPROCESSINGS["light-curve-image/1"] is light_curve_image
-    assert BATCHED["light-curve-image/1"] is light_curve_images
+    assert PREPROCESSINGS["light-curve-image/1"].inputs is light_curve_images
 
 
 @pytest.mark.real_data
 def test_real_light_curves_of_all_lengths_can_be_drawn(real_data: Path) -> None:
     table = read_points_table(real_data / "alert_objects_points.parquet")
-    curves = [c for _, c in light_curves(table) if (c.is_detection & (c.band < 2)).any()][:400]
+    curves = [c for _, c in light_curves(table, "the table") if (c.is_detection & (c.band < 2)).any()][:400]
     images, present = draw_images(end_to_end(curves), np.array([len(c) for c in curves]), {})
     assert present.all()
     ink = (images["image"].min(axis=1) < 255).mean(axis=(1, 2))

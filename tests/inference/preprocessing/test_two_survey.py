@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.inference.batching import lay_end_to_end
 from service.inference.preprocessing.alert_clr import POINT_FEATURES, alert_tokens
 from service.inference.preprocessing.two_survey import (
     NIGHT_FEATURES,
@@ -122,7 +123,7 @@ def test_a_survey_that_saw_limits_alone_is_absent() -> None:
 @given(st.lists(any_curve(), min_size=1, max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_many_at_once_are_each_alone(curves: list[LightCurve]) -> None:
-    for together, light_curve in zip(two_survey_batch(curves, {"window": 4}), curves, strict=True):
+    for together, light_curve in zip(two_survey_batch(*lay_end_to_end(curves), {"window": 4}), curves, strict=True):
         alone = two_survey(light_curve, {"window": 4})
         assert together.keys() == alone.keys()
         for name in alone:

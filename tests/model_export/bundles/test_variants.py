@@ -13,7 +13,7 @@ from model_export.bundles.graph import Padded, Publication, Served, export_alert
 from model_export.bundles.variants import bucket_lengths
 from model_export.data.tables import CLASSES
 from model_export.network.encoder import AlertClassifier
-from service.inference.batching import equal_shapes, fill_up, stack
+from service.inference.batching import equal_shapes, fill_up, lay_end_to_end, stack
 from service.inference.manifest import Padding
 from service.inference.preprocessing.alert_clr import alert_clr_batch
 from service.photometry import LightCurve
@@ -40,7 +40,7 @@ def both_ways(folder: Path, model, publication: Publication, curves: list[LightC
     export_alert_clr(model, publication, folder / "exact.onnx")
     export_alert_clr(model, publication, folder / "padded.onnx", half=half, padded=True)
     exact, padded = open_graph(folder / "exact.onnx"), open_graph(folder / "padded.onnx")
-    inputs = alert_clr_batch(curves, {"window": 48, "max_windows": 3})
+    inputs = alert_clr_batch(*lay_end_to_end(curves), {"window": 48, "max_windows": 3})
     expected = np.array([np.concatenate(exact.run(OUTPUTS, stack([one])), axis=1)[0] for one in inputs])
     found = np.empty_like(expected)
     filled = [fill_up(one, Padding(lengths="lengths", buckets=BUCKETS)) for one in inputs]

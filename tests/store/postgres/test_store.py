@@ -224,14 +224,14 @@ def test_photometry_waits_for_an_object_that_is_just_being_stored(
     another, then that one waits: neither could see the other, and they would have missed one another for good.
     """
     stored, go_on = threading.Event(), threading.Event()
-    finish = engine.with_adopted
+    finish = engine.with_waiting_sources
 
     def paused(*arguments: Any) -> Any:
         stored.set()
         assert go_on.wait(20)
         return finish(*arguments)
 
-    monkeypatch.setattr(engine, "with_adopted", paused)
+    monkeypatch.setattr(engine, "with_waiting_sources", paused)
     stores = [open_store(postgres_url) for _ in range(2)]
     alert = Increment("ZTF1", 10.0, 20.0, LightCurve.from_columns([1.0], 0, mag=19.0))
     photometry = Increment("here", 10.0, 20.0, LightCurve.from_columns([2.0], 7, mag=18.0, survey=2))
