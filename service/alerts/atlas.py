@@ -57,8 +57,8 @@ LARGEST_FLUX_UJY: Final = 1e8  # 4 mag: ATLAS saturates near 11
 FIRST_MJD: Final = 57000.0
 LAST_MJD: Final = 99999.5
 
-# Photometry has no identifier of its own, and one is needed: the same message again must be the same alert. It is made
-# of the newest epoch, so that later photometry has a greater one, and of what is said; 2^62 sets it above those of ZTF.
+# Photometry has no identifier, but an alert needs one, the same for the same message. It is made of the newest epoch,
+# so that later photometry has a greater one, and of a digest of the contents; 2^62 sets it above those of ZTF.
 _EPOCH_BITS: Final = 37
 _DIGEST_BITS: Final = 25
 _NO_QUALITY: Final = Quality(*[float("nan")] * 10)

@@ -34,7 +34,7 @@ _READS: Final = {
 
 
 class NotCompilableError(Exception):
-    """A schema, valid as it may be, that has no program; the message says why."""
+    """A valid schema that can't be compiled; the message says why."""
 
 
 def compile_schema(schema: Node, projection: Projection) -> Program:
@@ -52,12 +52,12 @@ def compile_schema(schema: Node, projection: Projection) -> Program:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """Wanted of the items of a table."""
+    """What is needed of each row of a table."""
 
     columns: _Wanted
 
 
-# What is wanted of a type: nothing, its value (cell and type, possibly several times), or parts of it by name.
+# What is needed of a value: nothing, its value (cell and type, possibly several times), or parts of it by name.
 _Leaf = list[tuple[int, Type]]
 _Wanted = dict[str, "_Leaf | _Wanted | _Row"]
 _Want = _Leaf | _Wanted | _Row | None
@@ -99,7 +99,7 @@ class _Compiler:
         return len(self.operations) - 1
 
     def value(self, node: Node, want: _Want, place: str) -> None:
-        """Emit what reads one value of type `node`."""
+        """Emit the operations that read one value of type `node`."""
         if isinstance(node, Union):
             self._union(node, want, place)
         elif isinstance(want, _Row) and not isinstance(node, Array):
@@ -218,7 +218,7 @@ class _Compiler:
         self._aim(loop)
 
     def _aim(self, jump: int) -> None:
-        """Let operation `jump` lead to what is emitted next."""
+        """Make operation `jump` go to the operation that is emitted next."""
         code, _, second, optional = self.operations[jump]
         self._label = len(self.operations)
         self.operations[jump] = (code, self._label, second, optional)

@@ -1,6 +1,6 @@
 """Avro object container files: magic, metadata, then blocks of records between sync markers (Avro 1.11 specification).
 
-Only the frame is read here, with every length checked; what the records hold is for the writer's schema to say.
+Reads the frame only, and checks every length in it. The records are read with the writer's schema, elsewhere.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Block:
     """`count` records, one after the other, unpacked, in `data[start:end]`; the block begins at byte `position`,
     the next at `behind`.
 
-    `fault` is what is wrong behind the block. It is not raised at once: where bytes were lost inside the block, the
-    record that they are missing from tells more.
+    `fault` is an error found behind the block. It is not raised at once: where bytes are missing inside the block, the
+    error of the record that they are missing from says more.
     """
 
     count: int

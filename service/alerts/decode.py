@@ -165,7 +165,7 @@ class Decoder:
     def _container_reader(self, raw: bytes) -> tuple[container.Header, _Reader]:
         """Header and reader of a container file; the reader is made once per distinct header.
 
-        A header's metadata ends itself, so that a message which begins with the bytes of a known one has that one.
+        A header says where it ends, so a message that begins with the bytes of a known header has that header.
         """
         for known in self._by_header:
             if raw.startswith(known[0].prefix):

@@ -133,7 +133,7 @@ def run(operations, empty, buffer, start, end, values):  # type: ignore[no-untyp
         if code == SKIP_RUN:
             null = operations[at, 3]
             for _ in range(operations[at, 2]):
-                if p < end and buffer[p] == 2 * null:  # as every writer spells it: the common case, done quickly
+                if p < end and buffer[p] == 2 * null:  # null in one byte, as every writer writes it: the fast path
                     p += 1
                     continue
                 branch, p = _long(buffer, p, end)  # refuses p beyond the end too

@@ -48,7 +48,7 @@ class Union:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`is_empty` where every value takes no bytes at all."""
+    """`is_empty`: its values take no bytes."""
 
     name: str
     fields: tuple[tuple[str, Node], ...]
@@ -59,7 +59,7 @@ Node = Primitive | Fixed | Enum | Array | Map | Union | Record
 
 
 def load(text: bytes) -> Any:
-    """A schema's JSON values without logical types: the numbers beneath are what is wanted. Raises AlertError."""
+    """A schema's JSON values without logical types: values are read as the plain numbers. Raises AlertError."""
     try:
         return _plain(json.loads(text))
     except (ValueError, RecursionError) as error:
@@ -69,9 +69,9 @@ def load(text: bytes) -> Any:
 def resolve(schema: Any) -> Node:
     """The tree of a loaded schema.
 
-    Raises AlertError: bad_schema, or unsupported_schema for what no survey has and an attacker would like: a type that
-    contains itself (data could nest without end) and an array of items that take no bytes (few bytes of data could
-    claim any number of them).
+    Raises AlertError: bad_schema, or unsupported_schema for two things that no survey has and an attacker could use: a
+    type that contains itself (data could nest without end) and an array of items that take no bytes (few bytes of data
+    could claim any number of them).
     """
     return _Resolver().node(schema, "", "schema", 0)
 
@@ -84,7 +84,7 @@ def full_name(schema: Any) -> str:
 
 
 def types_at(node: Node, path: str) -> Iterator[Node]:
-    """The types that a value may have which is found by following the dotted `path`, through unions and arrays."""
+    """The types that the value at the dotted `path` may have; unions and arrays are looked into."""
     if isinstance(node, Union):
         for branch in node.branches:
             yield from types_at(branch, path)

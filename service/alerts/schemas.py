@@ -18,7 +18,7 @@ class SchemaSource(Protocol):
     def schema(self, schema_id: int) -> bytes:
         """The JSON text of writer schema `schema_id`.
 
-        Raises AlertError `unknown_schema` where there is none, SchemaSourceUnavailableError where nobody can tell.
+        Raises AlertError `unknown_schema` where it does not exist, SchemaSourceUnavailableError where nobody answers.
         """
         ...
 
@@ -54,7 +54,7 @@ class SchemaRegistry:
     _RETRIES = 1
 
     def __init__(self, url: str) -> None:
-        # imported here because only those who have a registry should wait for its client's many imports
+        # imported here: the client's imports take long, and most deployments have no registry
         from confluent_kafka.schema_registry import SchemaRegistryClient
         from confluent_kafka.schema_registry.error import SchemaRegistryError
 

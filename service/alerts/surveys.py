@@ -1,4 +1,4 @@
-"""Which survey the records of a writer schema are of. Nothing is taken for a survey because it is nothing else."""
+"""Which survey the records of a writer schema are of. A record is taken for a survey's only where it says so."""
 
 from __future__ import annotations
 
@@ -58,12 +58,21 @@ def survey_of(loaded: Any) -> Survey:
 
 def _ztf_written_again(cells: Cells, record: str) -> Alert:
     """An alert of a record that only looks like ZTF's: WINTER's and Gattini's do too, the object's name tells."""
-    object_id = cells.text(ztf.OBJECT_ID)
-    if object_id and not _ZTF_NAME.fullmatch(object_id):
+    try:
+        alert = ztf.alert(cells)
+    except AlertError:
+        if (object_id := cells.text(ztf.OBJECT_ID)) is not None:
+            _check_name(object_id, cells, record)
+        raise
+    _check_name(alert.object_id, cells, record)
+    return alert
+
+
+def _check_name(object_id: str, cells: Cells, record: str) -> None:
+    if not _ZTF_NAME.fullmatch(object_id):
         publisher = cells.text(ztf.PUBLISHER) or "unknown"
         said = f"record {record} without namespace, publisher {publisher:.40}, objectId {object_id[:40]!a}"
         raise AlertError("unsupported_survey", f"{said}, is {_READ}")
-    return ztf.alert(cells)
 
 
 def _check_widths(tree: schema.Node, projection: Projection) -> None:

@@ -127,9 +127,9 @@ def alert(cells: Cells) -> Alert:
     """The alert in projected `cells`.
 
     The detection must be complete and plausible. Rows of the history that are not (no filter that we know, a
-    damaged number, forced photometry that failed) are left out instead: they were never this alert's claim, earlier
-    packets may have brought them whole, and the new detection is worth having without them.
-    Rows newer than the detection are left out too, and counted: what was not known yet must not help the answer.
+    damaged number, forced photometry that failed) are left out instead: they are not what this alert reports,
+    earlier packets may have brought them undamaged, and the new detection is useful without them.
+    Rows newer than the detection are left out too, and counted: the answer must not use what was not known at its time.
     Where a row of the history repeats the detection, the detection stands.
 
     Raises AlertError: missing_field, bad_value, unknown_band, naming the field.
@@ -154,7 +154,7 @@ def alert(cells: Cells) -> Alert:
     if not object_id or not object_id.isascii() or not object_id.isprintable():
         raise AlertError("bad_value", f"objectId is {object_id[:40]!a}, not a name")
     if number[DRB] == 0.0 and cells.text(DRBVERSION) == "":
-        number[DRB] = float("nan")  # packets of before the score that were written again as if they had it
+        number[DRB] = float("nan")  # a packet older than the score, written again with a default in its place
     light_curve, flags = _light_curve(cells, candid)
     return Alert(
         "ztf",
@@ -191,13 +191,13 @@ def _light_curve(cells: Cells, candid: int) -> tuple[LightCurve, tuple[str, ...]
     """The light curve, and the flags of what was not understood in it."""
     words = np.empty((1 + cells.n_rows) * WORDS, dtype=np.uint32)
     buffer = np.frombuffer(cells.buffer, dtype=np.uint8)
-    count, is_union, unknown_signs, newer = _points(buffer, cells.values, cells.n_rows, candid, words)
+    count, is_union, odd = _points(buffer, cells.values, cells.n_rows, candid, words)
     flags: tuple[str, ...] = ()
-    if unknown_signs:
+    if odd:  # hardly ever
+        unknown_signs, newer = odd >> 32, odd & 0xFFFFFFFF
         metrics.UNKNOWN_SIGNS.inc(unknown_signs)
-        flags = (UNKNOWN_SIGN,)
-    if newer:
         metrics.NEWER_HISTORY.inc(newer)
+        flags = (UNKNOWN_SIGN,) if unknown_signs else ()
     points = words[: count * WORDS].view(POINT)
     if not is_union:
         return LightCurve.from_points(points), flags
@@ -207,8 +207,8 @@ def _light_curve(cells: Cells, candid: int) -> tuple[LightCurve, tuple[str, ...]
 
 @jit
 def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-def]
-    """Fill `words` with points; returns how many, whether they are LightCurve's union of them already, how many of
-    their signs were not understood, and how many rows were left out because they are newer than the detection.
+    """Fill `words` with points; returns how many, whether they are LightCurve's union of them already, and how many of
+    their signs were not understood << 32 | how many rows were left out because they are newer than the detection.
 
     buffer uint8 (bytes,), cells int64 (fields and rows), words uint32 ((1 + n_rows) * 9,).
     """
@@ -280,9 +280,9 @@ def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-de
         _write(words, count, mjd_bits[0], row_candid, mag, magerr, limit, magnr, band, kind, sign)
         count += 1
     if count > LONGEST_INSERTION_SORT:
-        return count, False, unknown_signs, newer
+        return count, False, unknown_signs << 32 | newer
     points = words[: count * WORDS].copy()
-    return choose(points, words), True, unknown_signs, newer
+    return choose(points, words), True, unknown_signs << 32 | newer
 
 
 @jit

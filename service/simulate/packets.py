@@ -370,7 +370,7 @@ def _forced(field: Field, pairs: _Pairs, failed: bool) -> dict[str, Column]:
 
 def _why_failed(noise: NDArray[np.float64]) -> NDArray[np.bytes_]:
     """procstatus of failed measurements: mostly 61, as in real packets, now and then 55 or 56."""
-    return np.select([noise > 1.6, noise < -1.6], [b"55", b"56"], b"61").astype("S2")
+    return np.select([noise > 1.0, noise < -1.0], [b"55", b"56"], b"61").astype("S2")
 
 
 def _reference_image(image: Mapping[str, Any]) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """The command as its users call it."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -44,11 +45,15 @@ def run(environment, monkeypatch, capfd) -> Run:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         capfd.readouterr()
+        handlers, level = logging.root.handlers[:], logging.root.level  # a command's own log ends with it
         try:
             main([str(argument) for argument in arguments])
             code = 0
         except SystemExit as end:
             code = end.code
+        finally:
+            logging.root.handlers[:] = handlers
+            logging.root.setLevel(level)
         out, err = capfd.readouterr()
         assert code == status, err
         return subprocess.CompletedProcess(arguments, code, out, err)

@@ -60,7 +60,7 @@ def read_archive(path: Path) -> Iterator[PacketFile | Damage]:
         yield one
     if not found:
         yield Damage(
-            str(path), "no_packets", f"holds no {PACKET_SUFFIXES[0]} file; tables are read where they are named"
+            str(path), "no_packets", f"holds no {PACKET_SUFFIXES[0]} file; tables are only read where a path names them"
         )
 
 

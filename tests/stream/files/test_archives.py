@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from service.alerts import AlertError, Decoder
 from service.stream.files.archives import Damage, PacketFile, read_archive
 from service.stream.files.unpacking import Raw
+from tests.alerts.ztf_packets import an_alert, packet, schema
 from tests.stream.files.damaged_archives import PACK, lenient, tar
 
+PACK_ONE = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 FILES = [(f"night/{number}.avro", bytes([number]) * (700 + 300 * number)) for number in range(10)]
 VALUES = dict(FILES)
 
@@ -246,4 +249,23 @@ def test_damage_anywhere_is_never_silent(tmp_path: Path, count: int) -> None:
             assert packets.keys() >= lenient(path).keys() - {""}, damage
         else:
             assert sum(len(value) for value in packets.values()) >= sum(len(v) for v in lenient(path).values())
+        path.unlink()
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(2_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+def test_damage_of_packets_is_never_silent(tmp_path: Path, count: int) -> None:
+    """Given containers of one record and of several, packed or not, then as many alerts as there were, or an error."""
+    rng = random.Random(count)
+    decoder = Decoder()
+    written_by = schema()
+    for number in range(count):
+        records = [an_alert(jd=2460500.5 + day) for day in range(rng.choice((1, 1, 4)))]
+        raw = packet(records, written_by, rng.choice(("null", "deflate", "bzip2", "xz")))
+        ending = rng.choice(list(PACK_ONE))
+        path = written(tmp_path / f"{number}.avro{ending}", _damaged(PACK_ONE[ending](raw), rng))
+        found = list(read_archive(path))
+        told = [one for one in found if isinstance(one, Damage)]
+        decoded = [one for file in found if isinstance(file, PacketFile) for one in decoder.decode_all(file.value)]
+        errors = [one for one in decoded if isinstance(one, AlertError)]
+        assert told or errors or len(decoded) == len(records), path.name
         path.unlink()
