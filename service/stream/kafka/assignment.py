@@ -113,11 +113,7 @@ class Assignment:
 
     def confirm(self, asked: float) -> None:
         """At `asked` the topic was still the one we know: what was read before that came from its log."""
-        while self.recent:
-            offset, (_, taken) = next(iter(self.recent.items()))
-            if taken >= asked:
-                break
-            del self.recent[offset]
+        self.recent = {offset: what for offset, what in self.recent.items() if what[1] >= asked}
         if self._ends[1] < asked:
             self.end = max(self.end, self._ends[0])
 
