@@ -140,7 +140,7 @@ def network(config: Any, repeats: int) -> dict[str, float]:
     """Milliseconds per image of the network of a `VisionConfig`, and how far its graph is from torch."""
     import torch
 
-    from model_export.bundles.graph import export_graph, session
+    from model_export.bundles.graph import export_graph, open_graph
     from model_export.studies.vision.network import VisionBranch
 
     branch, shape = VisionBranch(config).eval(), (NETWORK_BATCH, 3, config.image, config.image)
@@ -148,7 +148,7 @@ def network(config: Any, repeats: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_graph(branch, (images,), path, ["image"], ({0: torch.export.Dim("batch", min=1)},), ["embedding"])
-        run, size = session(path), path.stat().st_size
+        run, size = open_graph(path), path.stat().st_size
     with torch.inference_mode():
         times = milliseconds(
             {

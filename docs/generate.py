@@ -67,7 +67,7 @@ Messages are Avro in the standard's *single object* encoding: two marker bytes `
 fingerprint, then the record. So any Avro library can read them without a registry, given the schema: it lies in the
 package, and a running service gives it at `/schemas/classification.avsc` and `/schemas/dead_letter.avsc`.
 
-With this package at hand, `service.output.classification.decode_classification(message.value())` gives the fields;
+With this package at hand, `alert_classifier.decode_classification(message.value())` gives the fields;
 without it, give what follows the ten bytes to your library's reader together with the schema (`schemaless_reader` in
 fastavro). [Beside a broker](stream.md) shows a whole consumer.
 
@@ -85,7 +85,8 @@ epoch of the light curve that was classified. The schema of such messages, which
 METRICS: Final = """# Metrics
 
 What `/metrics` shows to Prometheus, besides the process's own (`process_*`, `python_*`). Counters end in `_total`;
-histograms have `_bucket`, `_sum` and `_count`. The [alert rules](alerts.md) and the dashboards are made of these.
+histograms have `_bucket`, `_sum` and `_count`. The [alert rules](prometheus-alerts.md) and the dashboards are made of
+these.
 """
 
 COMMANDS: Final = """# Commands

@@ -47,7 +47,9 @@ CONSUMER_LAG_SECONDS: Final = Gauge(
 )
 
 # consumed = published + filtered + dead-lettered, per partition
-CONSUMED: Final = Counter(f"{_PREFIX}_consumed", "Messages taken from the source", ["topic", "partition"])
+CONSUMED: Final = Counter(
+    f"{_PREFIX}_consumed", "Messages taken from the source (of several alerts: each)", ["topic", "partition"]
+)
 PUBLISHED: Final = Counter(
     f"{_PREFIX}_published", "Alerts whose classification was acknowledged", ["topic", "partition"]
 )

@@ -1,12 +1,13 @@
-"""Write a bundle: one ONNX graph, its manifest, card and metrics; and verify that it says what torch says."""
+"""The two files of a bundle that the service reads, graph and manifest; and whether the graph agrees with torch."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +25,12 @@ from model_export.data.scores import IS_TRANSIENT
 from model_export.data.tables import TAXONOMY
 from model_export.network.encoder import AlertClassifier
 from service.inference.manifest import Calibration, Manifest, OutOfDistribution, Preprocessing, Stochastic
+from service.inference.session import CPU, session_options
 
 OPSET: Final = 18
 PARITY: Final = 1e-5
+
+Feed = Mapping[str, NDArray[Any]]  # inputs of a graph by name
 
 
 @dataclass(frozen=True)
@@ -37,29 +41,48 @@ class Publication:
     softening: float = 1.0
 
 
-class _Served(nn.Module):
-    """(logits, embedding) as published; `half`: the blocks in float16."""
+class Served(nn.Module):
+    """A network as it is published: (logits, embedding), the logits with the prior and softened.
+
+    `model` is an AlertClassifier or holds some: as passes, as members of an ensemble, or padded. `half`: their blocks
+    in float16. The network that was given stays as it is.
+    """
 
     is_transient: Tensor
 
-    def __init__(self, model: AlertClassifier, publication: Publication, half: bool = False) -> None:
+    def __init__(self, model: nn.Module, publication: Publication, half: bool = False) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval()
         self.softening = publication.softening
         self.register_buffer("is_transient", torch.from_numpy(IS_TRANSIENT).float()[:, None])
-        if half:
-            self.model.encoder.blocks.half()
-        with torch.no_grad():
-            self.model.head.bias += torch.from_numpy(np.log(publication.prior)).float()
+        for network in self.networks():
+            if half:
+                network.encoder.blocks.half()
+            with torch.no_grad():
+                network.head.bias += torch.from_numpy(np.log(publication.prior)).float()
 
-    def forward(self, points: Tensor, context: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        bias = None
-        if lengths is not None:  # (B,): how many points of each window are real
-            real = torch.arange(points.shape[2], device=points.device) < lengths[:, None]  # (B, L)
-            bias = torch.where(real, 0.0, PADDING_BIAS)[:, None, None, :]  # (B, 1, 1, L)
-        logits, embedding = self.model(points, context, bias)
-        transient = logits.softmax(-1) @ self.is_transient  # (B, 1)
+    def networks(self) -> list[AlertClassifier]:
+        return [module for module in self.model.modules() if isinstance(module, AlertClassifier)]
+
+    def forward(self, points: Tensor, context: Tensor, *more: Tensor) -> tuple[Tensor, Tensor]:
+        logits, embedding = self.model(points, context, *more)  # (B, C), or (B, P, C) of P passes
+        transient = logits.softmax(-1) @ self.is_transient  # (B, 1), or (B, P, 1)
         return logits * (self.softening + (1.0 - self.softening) * transient), embedding
+
+
+class Padded(nn.Module):
+    """A network that is told how many points of each window are real."""
+
+    def __init__(self, model: AlertClassifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, points: Tensor, context: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        real = torch.arange(points.shape[2], device=points.device) < lengths[:, None]  # (B, L)
+        answer: tuple[Tensor, Tensor] = self.model(
+            points, context, torch.where(real, 0.0, PADDING_BIAS)[:, None, None, :]
+        )
+        return answer
 
 
 def export_alert_clr(
@@ -70,16 +93,22 @@ def export_alert_clr(
     For GPUs: `half` has attention and feed-forward in float16, times, pooling and head in float32; `padded` takes a
     third input, `lengths` (batch,), and of each window only so many points.
     """
-    served = _Served(model, publication, half)
-    batch, count, length = (torch.export.Dim(name, min=1) for name in ("batch", "windows", "length"))
-    example = (
-        torch.randn(3, 2, 11, model.config.point_features),
-        torch.randn(3, model.config.context_features),
-    )
-    inputs, dynamic = ["points", "context"], ({0: batch, 1: count, 2: length}, {0: batch})
     if padded:
-        example, inputs, dynamic = (*example, torch.tensor([11, 4, 7])), [*inputs, "lengths"], (*dynamic, {0: batch})
-    export_graph(served, example, path, inputs, dynamic, ["logits", "embedding"])
+        export_served(Served(Padded(model), publication, half), path, {"lengths": np.array([11, 4, 7])}, "batch")
+    else:
+        export_served(Served(model, publication, half), path)
+
+
+def export_served(served: Served, path: Path, more: Feed | None = None, axis: str = "passes") -> None:
+    """One graph of `points`, `context` and `more` inputs, given by an example whose first axis is `axis`."""
+    axes = {name: torch.export.Dim(name, min=1) for name in ("batch", "windows", "length", axis)}
+    config, more = served.networks()[0].config, more or {}
+    example = [torch.randn(3, 2, 11, config.point_features), torch.randn(3, config.context_features)]
+    example += [torch.from_numpy(values) for values in more.values()]
+    dynamic: list[Any] = [{0: axes["batch"], 1: axes["windows"], 2: axes["length"]}, {0: axes["batch"]}]
+    if more:  # all that `*more` takes is one argument
+        dynamic.append(tuple({0: axes[axis]} for _ in more))
+    export_graph(served, tuple(example), path, ["points", "context", *more], tuple(dynamic), ["logits", "embedding"])
 
 
 def export_graph(
@@ -114,15 +143,9 @@ def export_graph(
     path.write_bytes(proto.SerializeToString())
 
 
-def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session on the CPU, as the service makes it."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=["SkipLayerNormFusion"]
-    )
+def open_graph(path: Path) -> onnxruntime.InferenceSession:
+    """A graph on one core, with the service's own options."""
+    return onnxruntime.InferenceSession(path, session_options(), providers=[CPU])
 
 
 def sha256(path: Path) -> str:
@@ -169,44 +192,40 @@ def write_manifest(
     return manifest
 
 
-def parity(
-    path: Path, model: AlertClassifier, publication: Publication, inputs: list[tuple[NDArray[Any], NDArray[Any]]]
-) -> float:
-    """Largest difference of logits and embeddings between ONNX Runtime and torch over (points, context) inputs.
+def parity(path: Path, module: nn.Module, feeds: Iterable[Feed]) -> float:
+    """Largest difference between what ONNX Runtime and torch answer to each of `feeds`, over all outputs.
 
-    Relative where a value exceeds one.
+    Relative where a value exceeds one: float32 rounds a logit of 15 by 1e-6 at every step.
     """
-    served, run, worst = _Served(model, publication), session(path), 0.0
-    for points, context in inputs:
-        answers = run.run(["logits", "embedding"], _feed(run, points, context))
+    run, worst = open_graph(path), 0.0
+    names = [node.name for node in run.get_inputs()]
+    for feed in feeds:
         with torch.no_grad():
-            expected = served(torch.from_numpy(points), torch.from_numpy(context))
-        for ours, theirs in zip(answers, expected, strict=True):
-            size = np.maximum(np.abs(theirs.numpy()), 1.0)  # float32 rounds a logit of 15 by 1e-6 at every step
+            expected = module(*(torch.from_numpy(feed[name]) for name in names))
+        for ours, theirs in zip(run.run(None, dict(feed)), expected, strict=True):
+            size = np.maximum(np.abs(theirs.numpy()), 1.0)
             worst = max(worst, float((np.abs(ours - theirs.numpy()) / size).max()))
     return worst
 
 
-def _feed(run: onnxruntime.InferenceSession, points: NDArray[Any], context: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Inputs without any padding; where the graph wants to hear it, it is told."""
-    feed = {"points": points, "context": context}
-    if any(node.name == "lengths" for node in run.get_inputs()):
-        feed["lengths"] = np.full(len(points), points.shape[2])
-    return feed
+def check_parity(path: Path, module: nn.Module, feeds: Iterable[Feed], tolerance: float = PARITY) -> float:
+    """`parity`; raises ValueError where it exceeds the tolerance."""
+    worst = parity(path, module, feeds)
+    if worst > tolerance:
+        raise ValueError(f"ONNX Runtime and torch differ by {worst:.1e}, more than {tolerance:.0e}")
+    return worst
 
 
 def latency(path: Path, length: int = 50, repeats: int = 400) -> float:
     """Median milliseconds of one light curve of `length` points on one thread."""
-    import time
-
-    run = session(path)
-    features = {i.name: i.shape[-1] for i in run.get_inputs()}
-    rng = np.random.default_rng(0)
-    feed = _feed(
-        run,
-        rng.standard_normal((1, 1, length, features["points"])).astype(np.float32),
-        rng.standard_normal((1, features["context"])).astype(np.float32),
-    )
+    run, rng = open_graph(path), np.random.default_rng(0)
+    features = {node.name: node.shape[-1] for node in run.get_inputs()}
+    feed = {
+        "points": rng.standard_normal((1, 1, length, features["points"])).astype(np.float32),
+        "context": rng.standard_normal((1, features["context"])).astype(np.float32),
+    }
+    if "lengths" in features:  # no padding
+        feed["lengths"] = np.array([length])
     times = []
     for _ in range(repeats):
         start = time.perf_counter()

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model_export.bundles.bundle import example_inputs
-from model_export.bundles.graph import PARITY, Publication, export_graph, session, write_manifest
+from model_export.bundles.bundle import example_feeds
+from model_export.bundles.graph import Publication, Served, check_parity, export_served, write_manifest
 from model_export.data.prior import published_prior
-from model_export.data.scores import IS_TRANSIENT
 from model_export.data.simulate import load_simulated
 from model_export.data.tables import Dataset, data_digest, load_difference
 from model_export.judging.calibrate import calibrate, fit_softening, soften
 from model_export.judging.examples import PREFIXES, examples
 from model_export.judging.out_of_distribution import out_of_distribution_of
 from model_export.network.encoder import AlertClassifier
-from model_export.network.predict import Predictions, predict
+from model_export.network.predict import Answers, predict
 from model_export.network.stochastic_passes import Method, Passes, predict_passes, together
 from model_export.training.run import load_run
 from service.inference.manifest import Manifest, Stochastic
 
 ENSEMBLE: Final = "ensemble"
-Noise = Mapping[str, NDArray[np.float32]]
 
 
 class Members(nn.Module):
@@ -41,51 +39,6 @@ class Members(nn.Module):
     def forward(self, points: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         answers = [model(points, context) for model in self.models]
         return torch.stack([a[0] for a in answers], dim=1), torch.stack([a[1] for a in answers]).mean(dim=0)
-
-
-class Served(nn.Module):
-    """Passes as published: with the prior, and softened one by one."""
-
-    log_prior: Tensor
-    is_transient: Tensor
-
-    def __init__(self, passes: Passes | Members, publication: Publication) -> None:
-        super().__init__()
-        self.passes = passes.eval()
-        self.softening = publication.softening
-        self.register_buffer("log_prior", torch.from_numpy(np.log(publication.prior)).float())
-        self.register_buffer("is_transient", torch.from_numpy(IS_TRANSIENT).float()[:, None])
-
-    def forward(self, points: Tensor, context: Tensor, *noise: Tensor) -> tuple[Tensor, Tensor]:
-        logits, embedding = self.passes(points, context, *noise)
-        logits = logits + self.log_prior  # (B, P, C)
-        transient = logits.softmax(-1) @ self.is_transient
-        return logits * (self.softening + (1.0 - self.softening) * transient), embedding
-
-
-def export_passes(served: Served, noise: Noise, path: Path) -> None:
-    """One graph: points, context and the noise (passes, ...) -> logits (batch, passes, C), embedding (batch, D)."""
-    batch, count, length, passes = (torch.export.Dim(name, min=1) for name in ("batch", "windows", "length", "passes"))
-    config = (served.passes.model if isinstance(served.passes, Passes) else served.passes.models[0]).config
-    example = (torch.randn(3, 2, 11, config.point_features), torch.randn(3, config.context_features))
-    drawn = tuple(torch.from_numpy(values) for values in noise.values())
-    dynamic: tuple[Any, ...] = ({0: batch, 1: count, 2: length}, {0: batch})
-    if drawn:  # all that `*noise` takes is one argument
-        dynamic += (tuple({0: passes} for _ in drawn),)
-    inputs = ["points", "context", *noise]
-    export_graph(served, (*example, *drawn), path, inputs, dynamic, ["logits", "embedding"])
-
-
-def parity(path: Path, served: Served, noise: Noise, inputs: list[tuple[NDArray[Any], NDArray[Any]]]) -> float:
-    """Largest difference between ONNX Runtime and torch under the same noise, relative where a value exceeds one."""
-    run, worst = session(path), 0.0
-    for points, context in inputs:
-        answers = run.run(["logits", "embedding"], {"points": points, "context": context, **noise})
-        with torch.no_grad():
-            expected = served(*map(torch.from_numpy, (points, context, *noise.values())))
-        for ours, theirs in zip(answers, expected, strict=True):
-            worst = max(worst, float((np.abs(ours - theirs.numpy()) / np.maximum(np.abs(theirs.numpy()), 1.0)).max()))
-    return worst
 
 
 def export_stochastic(
@@ -107,17 +60,19 @@ def export_stochastic(
     loaded = [load_run(run) for run in runs]
     model, config = loaded[0]
     real = load_difference(data)
-    split, parameters = real.objects["split"].to_numpy(), config.parameters
-    noise: Noise = {} if method.name == ENSEMBLE else method.draws(model, config.window, passes, seed)
+    parameters = config.parameters
+    noise: dict[str, NDArray[np.float32]] = (
+        {} if method.name == ENSEMBLE else method.draws(model, config.window, passes, seed)
+    )
 
-    def ask(some: Dataset, ks: tuple[int, ...]) -> dict[int, Predictions]:
+    def ask(some: Dataset, ks: tuple[int, ...]) -> dict[int, Answers]:
         if method.name == ENSEMBLE:
             return together([predict(member, some, parameters, ks) for member, _ in loaded])
         return predict_passes(model, some, parameters, ks, noise)
 
-    train = real.where(split == "train")
+    train = real.split("train")
     prior = published_prior(train, config.alert_share)
-    seen = examples(ask(real.where((split == "validation") & (real.labels >= 0)), PREFIXES), prior)
+    seen = examples(ask(real.where(real.in_split("validation") & (real.labels >= 0)), PREFIXES), prior)
     publication = Publication(prior, fit_softening(seen))
     calibration = calibrate(replace(seen, logits=soften(seen.logits, publication.softening)))
     fresh = load_simulated(simulated) if simulated else None
@@ -125,10 +80,8 @@ def export_stochastic(
 
     sampled = Members([m for m, _ in loaded]) if method.name == ENSEMBLE else Passes(model, method, config.window)
     served = Served(sampled, publication)
-    export_passes(served, noise, bundle / "model.onnx")
-    worst = parity(bundle / "model.onnx", served, noise, example_inputs(real, config))
-    if worst > PARITY:
-        raise ValueError(f"ONNX Runtime and torch differ by {worst:.1e}, more than {PARITY:.0e}")
+    export_served(served, bundle / "model.onnx", noise)
+    check_parity(bundle / "model.onnx", served, (feed | noise for feed in example_feeds(real, config)))
     each = Stochastic(
         method=method.name,
         passes=len(runs) if method.name == ENSEMBLE else passes,

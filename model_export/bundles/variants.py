@@ -92,7 +92,7 @@ def _quantize(source: Path, target: Path) -> None:
 def _figures(bundle: Path, data: Path) -> dict[str, float]:
     """Macro-F1 of supernova types and calibration error, validation split, everything seen."""
     real = load_difference(data)
-    validation = real.where((real.objects["split"] == "validation").to_numpy() & (real.labels >= 0))
+    validation = real.where(real.in_split("validation") & (real.labels >= 0))
     judged = judge(bundle, validation, (ALL,))[ALL]
     prior = np.array(json.loads((bundle / "manifest.json").read_text())["prior"])
     transients = judged.where((judged.table == "transients") & (judged.n_detections >= ENOUGH))

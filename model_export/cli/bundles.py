@@ -60,21 +60,6 @@ def export(
 
 @click.command()
 @BUNDLE
-@RUN
-@click.option("--dropout", default=0.1, show_default=True, help="Rate that training had: a graph does not keep it.")
-def recover(bundle: Path, run: Path, dropout: float) -> None:
-    """Read torch weights back from a bundle into a run folder, for commands that take one."""
-    from model_export.bundles.recover import RecoveryError, recover_run
-
-    try:
-        recover_run(bundle, run, dropout)
-    except RecoveryError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"wrote {run}")
-
-
-@click.command()
-@BUNDLE
 @click.option("--run", type=click.Path(path_type=Path, exists=True), help="Also compare with this run's torch weights.")
 @click.option("--data", type=click.Path(path_type=Path, exists=True), help="Compare on real light curves too.")
 def verify(bundle: Path, run: Path | None, data: Path | None) -> None:

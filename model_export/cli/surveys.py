@@ -23,13 +23,13 @@ from model_export.cli.options import CONFIG
 @click.option("--result", type=click.Path(path_type=Path), help="Also write the figures (JSON) here.")
 def compare_surveys(data: Path | None, config: Path | None, out: Path, result: Path | None) -> None:
     """Train and judge every way of joining two surveys; resumes where --out holds some of the runs."""
-    from model_export.studies.two_surveys.judge import judge
+    from model_export.studies.two_surveys.judge import compare_strategies
     from model_export.studies.two_surveys.report import write_report
     from model_export.studies.two_surveys.strategies import CompareConfig, run_networks
     from model_export.training.configuration import CONFIGS, read_config
 
     settings = read_config(CompareConfig, config or CONFIGS / "compare-surveys.toml")
-    figures = judge(out, run_networks(out, data, settings, click.echo), settings)
+    figures = compare_strategies(out, run_networks(out, data, settings, click.echo), settings)
     for path in filter(None, (out / "results.json", result)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(figures, indent=1) + "\n")
@@ -50,14 +50,14 @@ def export_two_surveys(
     run: Path, seed: int, data: Path | None, config: Path | None, bundle: Path, version: str
 ) -> None:
     """Write a two-survey model as a bundle, calibrated on its validation split."""
-    from model_export.studies.two_surveys.bundle import write_bundle
+    from model_export.studies.two_surveys.bundle import bundle_two_surveys
     from model_export.studies.two_surveys.simulate import load_two_surveys
     from model_export.studies.two_surveys.strategies import CompareConfig, Task, tables
     from model_export.training.configuration import CONFIGS, read_config
 
     settings = read_config(CompareConfig, config or CONFIGS / "compare-surveys.toml")
     task = Task.of(load_two_surveys(tables(run, data, settings)), settings.training)
-    write_bundle(run, task, settings, seed, bundle, version)
+    bundle_two_surveys(run, task, settings, seed, bundle, version)
     click.echo(f"wrote {bundle}")
 
 
@@ -80,12 +80,12 @@ def compare_vision(
     data: Path | None, config: Path | None, weights: Path | None, out: Path, result: Path | None
 ) -> None:
     """Train and judge vision transformers on images of two surveys; resumes where --out holds some of the runs."""
-    from model_export.studies.vision.compare import VisionCompare, judge, run_networks, table
+    from model_export.studies.vision.compare import VisionCompare, compare_images, run_networks, table
     from model_export.training.configuration import CONFIGS, read_config
 
     settings = read_config(VisionCompare, config or CONFIGS / "vision-small.toml")
     try:
-        figures = judge(out, run_networks(out, data, settings, weights, click.echo), settings)
+        figures = compare_images(out, run_networks(out, data, settings, weights, click.echo), settings)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     for path in filter(None, (out / "results.json", result)):
@@ -106,12 +106,12 @@ def compare_vision(
 def export_vision(run: Path, seed: int, data: Path | None, config: Path | None, bundle: Path, version: str) -> None:
     """Write a two-survey vision model as a bundle, calibrated on its validation split."""
     from model_export.studies.two_surveys.strategies import CompareConfig, tables
-    from model_export.studies.vision.bundle import write_bundle
+    from model_export.studies.vision.bundle import bundle_vision
     from model_export.studies.vision.compare import Task, VisionCompare
     from model_export.training.configuration import CONFIGS, read_config
 
     settings = read_config(VisionCompare, config or CONFIGS / "vision-small.toml")
     simulated = CompareConfig(per_class=settings.per_class, simulation_seed=settings.simulation_seed)
     task = Task.read(tables(run, data, simulated), settings)
-    write_bundle(run, task, settings, seed, bundle, version)
+    bundle_vision(run, task, settings, seed, bundle, version)
     click.echo(f"wrote {bundle}")

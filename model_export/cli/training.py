@@ -1,4 +1,7 @@
-"""Commands that make training data and weights."""
+"""Commands that make training data and weights.
+
+Each imports what it runs when it runs: torch takes seconds to load, and `--help` has no need of it.
+"""
 
 from __future__ import annotations
 
@@ -135,16 +138,14 @@ def average(parts: tuple[tuple[Path, float], ...], run: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file; by default label_curve.json in the run.")
 def probe(data: Path, run: Path, steps: int, draws: int, out: Path | None) -> None:
     """Pre-trained against scratch at 10, 50 and 200 labels per class."""
-    import torch
-
     from model_export.data.tables import load_difference
     from model_export.judging.probe import label_curve
     from model_export.network.encoder import AlertEncoder
-    from model_export.training.run import FinetuneConfig
+    from model_export.training.run import FinetuneConfig, read_weights
 
     config = FinetuneConfig()
     encoder = AlertEncoder(config.encoder)
-    encoder.load_state_dict(torch.load(run / "encoder.pt", map_location="cpu", weights_only=True))
+    encoder.load_state_dict(read_weights(run / "encoder.pt"))
     curve = label_curve(encoder, load_difference(data), config, steps, draws)
     (out or run / "label_curve.json").write_text(json.dumps(curve, indent=1))
     for size, row in curve.items():
@@ -165,6 +166,6 @@ def _simulated(folder: Path | None) -> Any:
 def _note_data(run: Path, data: Path) -> None:
     """Every run says what it was trained on."""
     from model_export.data.tables import data_digest
+    from model_export.training.run import write_note
 
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "data.json").write_text(json.dumps({"folder": data.name, "sha256": data_digest(data)}) + "\n")
+    write_note(run, "data", {"folder": data.name, "sha256": data_digest(data)})

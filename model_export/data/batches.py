@@ -64,6 +64,16 @@ def sampling_weights(
     return weights
 
 
+def balanced_rows(
+    rng: np.random.Generator, rows: NDArray[np.int64], labels: NDArray[np.int64], size: int
+) -> Iterator[NDArray[np.int64]]:
+    """Endless batches of `size` of `rows`, every class drawn equally often; labels (M,) of all objects."""
+    per_class = 1.0 / np.bincount(labels[rows])[labels[rows]]
+    probability = per_class / per_class.sum()
+    while True:
+        yield rng.choice(rows, size, p=probability)
+
+
 class ReferencePool:
     """Reference magnitudes (g, r) of real alert objects per superclass, lent to light curves published without."""
 

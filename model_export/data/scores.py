@@ -36,7 +36,7 @@ def superclass_decision(probabilities: Floats) -> Ints:
     return np.argmax(summed, axis=1)
 
 
-def f1_scores(truth: Ints, decided: Ints, classes: Sequence[int]) -> Floats:
+def f1_scores(truth: Ints, decided: Ints, classes: Sequence[int] | Ints) -> Floats:
     """F1 of each class (k,); 0 where a class is never found."""
     scores = []
     for label in classes:
@@ -45,7 +45,7 @@ def f1_scores(truth: Ints, decided: Ints, classes: Sequence[int]) -> Floats:
     return np.array(scores)
 
 
-def macro_f1(truth: Ints, decided: Ints, classes: Sequence[int] | None = None) -> float:
+def macro_f1(truth: Ints, decided: Ints, classes: Sequence[int] | Ints | None = None) -> float:
     """Mean F1 over `classes`, by default those that occur in `truth`."""
     return float(f1_scores(truth, decided, classes if classes is not None else np.unique(truth)).mean())
 

@@ -72,16 +72,34 @@ class Dataset:
     def labels(self) -> NDArray[np.int64]:
         return self.objects["label"].to_numpy()
 
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Place of each object's first point (M,)."""
+        return np.cumsum(self.counts) - self.counts
+
+    @property
+    def owner(self) -> NDArray[np.int64]:
+        """Row of the object that each point belongs to (N,)."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    def in_split(self, name: str) -> NDArray[np.bool_]:
+        """Which objects (M,) are of the split `name`, one of SPLITS."""
+        return (self.objects["split"] == name).to_numpy()
+
+    def split(self, name: str) -> Dataset:
+        """The objects of the split `name`."""
+        return self.where(self.in_split(name))
+
     def first_detection(self) -> NDArray[np.float64]:
         """mjd of the first detection of each object (M,)."""
         mjd = np.where(self.points["kind"] == Kind.DETECTION, self.points["mjd"], np.inf)
-        first: NDArray[np.float64] = np.minimum.reduceat(mjd, np.cumsum(self.counts) - self.counts)
+        first: NDArray[np.float64] = np.minimum.reduceat(mjd, self.starts)
         return first
 
     def take(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.void], NDArray[np.int64]]:
         """Points of the given rows (repeats allowed) end to end, and their counts."""
         counts = self.counts[rows]
-        starts = (np.cumsum(self.counts) - self.counts)[rows]
+        starts = self.starts[rows]
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return self.points[np.repeat(starts, counts) + within], counts
 
@@ -160,8 +178,7 @@ def _load_table(folder: Path, name: str) -> Dataset:
 
 def count_detections(data: Dataset) -> NDArray[np.int64]:
     """Of each object (M,)."""
-    curve = np.repeat(np.arange(len(data)), data.counts)
-    return np.bincount(curve[data.points["kind"] == Kind.DETECTION], minlength=len(data))
+    return np.bincount(data.owner[data.points["kind"] == Kind.DETECTION], minlength=len(data))
 
 
 def _only_ztf_bands(table: pa.Table) -> pa.Table:

@@ -58,7 +58,9 @@ def keep(points: NDArray[np.void], counts: NDArray[np.int64], mask: NDArray[np.b
     return points[mask], np.bincount(owner(counts)[mask], minlength=len(counts))
 
 
-def detections_before(points: NDArray[np.void], counts: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
+def detections_before(
+    points: NDArray[np.void], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Detections strictly before each point in its own light curve (N,), and detections of each light curve (B,)."""
     detected = (points["kind"] == Kind.DETECTION).astype(np.int64)
     running = np.concatenate(([0], np.cumsum(detected)))

@@ -19,9 +19,9 @@ from model_export.data.prior import published_prior
 from model_export.data.scores import IS_TRANSIENT, SUPERCLASS_OF, softmax, weighted_quantile
 from model_export.data.simulate import load_simulated
 from model_export.data.tables import CLASSES, Dataset, load_difference
-from model_export.judging.examples import EDGES, PREFIXES, Examples, bin_of, examples
+from model_export.judging.examples import EDGES, PREFIXES, bin_of, examples
 from model_export.judging.out_of_distribution import out_of_distribution_of
-from model_export.network.predict import Predictions, predict
+from model_export.network.predict import Answers, predict
 from model_export.training.run import load_run
 from service.inference.manifest import Calibration, OutOfDistribution
 
@@ -40,7 +40,7 @@ def soften(logits: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
     return logits * (transient + (1.0 - transient) * scale)
 
 
-def fit_softening(found: Examples) -> float:
+def fit_softening(found: Answers) -> float:
     """The scale of least negative log-likelihood of the alert objects, temperatures refitted on everything for each."""
     which, alerts = bin_of(found.n_seen), found.table == "alert_objects"
     if not alerts.any():
@@ -58,7 +58,7 @@ def fit_softening(found: Examples) -> float:
     return float(minimize_scalar(loss, bounds=(0.3, 1.0), method="bounded", options={"xatol": 0.01}).x)
 
 
-def calibrate(found: Examples) -> Calibration:
+def calibrate(found: Answers) -> Calibration:
     """Temperature and class-conditional conformal thresholds per detection-count bin.
 
     A class belongs to the set where 1 - p <= threshold, its threshold being the 90 % quantile of 1 - p(true class) over
@@ -135,12 +135,11 @@ def calibrate_run(data: Path, run: Path, simulated: Path | None = None) -> None:
     """
     model, config = load_run(run)
     real = load_difference(data)
-    split = real.objects["split"].to_numpy()
-    train = real.where(split == "train")
-    validation = real.where((split == "validation") & (real.labels >= 0))
+    train = real.split("train")
+    validation = real.where(real.in_split("validation") & (real.labels >= 0))
     prior = published_prior(train, config.alert_share)
 
-    def ask(some: Dataset, ks: tuple[int, ...]) -> dict[int, Predictions]:
+    def ask(some: Dataset, ks: tuple[int, ...]) -> dict[int, Answers]:
         return predict(model, some, config.parameters, ks)
 
     seen = examples(ask(validation, PREFIXES), prior)

@@ -16,7 +16,7 @@ from model_export.data.prior import published_prior
 from model_export.data.scores import softmax
 from model_export.data.tables import Dataset
 from model_export.judging.evaluate import ENOUGH
-from model_export.network.predict import ALL, Predictions, predict
+from model_export.network.predict import ALL, Answers, predict
 from model_export.training.run import load_run
 
 SEEN: Final = (1, 2, 3, 5, 8, 12, 20, ALL)
@@ -31,13 +31,12 @@ def validation_losses(data: Dataset, runs: Sequence[Path]) -> dict[str, Losses]:
 
     Of real validation objects with at least five detections, under the published prior and before calibration.
     """
-    split = data.objects["split"].to_numpy()
-    validation = data.where((split == "validation") & (data.labels >= 0))
+    train, validation = data.split("train"), data.where(data.in_split("validation") & (data.labels >= 0))
     found: dict[str, Losses] = {}
     together: list[dict[int, np.ndarray]] = []
     for run in runs:
         model, config = load_run(run)
-        prior = published_prior(data.where(split == "train"), config.alert_share)
+        prior = published_prior(train, config.alert_share)
         answers = predict(model, validation, config.parameters, SEEN)
         together.append({k: softmax(p.logits + np.log(prior)) for k, p in answers.items()})
         found[run.name] = _losses(answers, together[-1])
@@ -46,7 +45,7 @@ def validation_losses(data: Dataset, runs: Sequence[Path]) -> dict[str, Losses]:
     return found
 
 
-def _losses(answers: Mapping[int, Predictions], probabilities: Mapping[int, np.ndarray]) -> Losses:
+def _losses(answers: Mapping[int, Answers], probabilities: Mapping[int, np.ndarray]) -> Losses:
     losses: Losses = {}
     for k, known in answers.items():
         of_truth = probabilities[k][np.arange(len(known.labels)), known.labels]

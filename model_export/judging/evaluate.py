@@ -1,4 +1,4 @@
-"""Judge a bundle as it will be served: its own graph in ONNX Runtime and its own calibration, on the test split.
+"""Judge a bundle as it will be served, by the service's own `Classifier`, on the test split.
 
 Real objects only, each split by object, never trained or tuned on. Every figure comes with a bootstrap interval over
 objects. Macro-F1 is decided by log p - 0.5 log prior, accuracy by argmax.
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from model_export.bundles.graph import session
 from model_export.data.scores import (
     SUPERCLASS_OF,
     alert_scores,
@@ -30,11 +29,13 @@ from model_export.data.scores import (
 from model_export.data.tables import CLASSES, Dataset
 from model_export.judging.examples import EDGES, PREFIXES, bin_of
 from model_export.network.predict import ALL, shown
-from service.inference.batching import fill_up, stack
-from service.inference.calibration import Calibrator
+from service.config import Device
+from service.inference.bundle import MODEL, Bundle
+from service.inference.classifier import Classifier
 from service.inference.manifest import Manifest
-from service.inference.preprocessing.alert_clr import OPTIONAL_CONTEXT, alert_tokens, windows
-from service.inference.stochastic import draw_all
+from service.inference.prediction import OUT_OF_DISTRIBUTION
+from service.inference.preprocessing.alert_clr import OPTIONAL_CONTEXT
+from service.photometry import Kind, LightCurve
 
 BOOTSTRAPS: Final = 500
 ENOUGH: Final = 5  # detections of an object to be counted in the headline figures
@@ -65,46 +66,49 @@ class Judged:
 def judge(
     bundle: Path, data: Dataset, ks: tuple[int, ...] = PREFIXES, switches: dict[str, bool] | None = None
 ) -> dict[int, Judged]:
-    """Run the bundle over the first k detections of each object, for each k (ALL: everything).
+    """Ask the bundle about the first k detections of each object, for each k (ALL: everything).
 
     `switches` turn optional context off, e.g. {"reference": False}.
     """
-    manifest = Manifest.model_validate_json((bundle / "manifest.json").read_text())
-    run = session(bundle / "model.onnx")
-    parameters = manifest.preprocessing.parameters | (switches or {})
-    calibrator, shapes = Calibrator(manifest), {node.name: node.shape[1:] for node in run.get_inputs()}
-    noise = draw_all(manifest.stochastic, shapes) if manifest.stochastic else {}
+    classifier = _classifier(bundle, switches or {})
     total = data.objects["n_detections"].to_numpy(dtype=np.int64)
-    detected_mag = np.where(data.points["kind"] == 0, data.points["mag"], np.inf)
+    detected_mag = np.where(data.points["kind"] == Kind.DETECTION, data.points["mag"], np.inf)
     first = data.first_detection()
-    peak = np.minimum.reduceat(detected_mag, np.cumsum(data.counts) - data.counts)
+    peak = np.minimum.reduceat(detected_mag, data.starts)
     found = {}
     for k in ks:
         seen = shown(data, k)
-        tokens = alert_tokens(seen.points, seen.counts, parameters)
-        stops = np.cumsum(tokens.counts)
-        answers = []
-        for stop, n, context in zip(stops, tokens.counts, tokens.context, strict=True):
-            inputs = {"points": windows(tokens.points[stop - n : stop], parameters), "context": context}
-            if manifest.padding:
-                inputs = fill_up(inputs, manifest.padding)
-            answers.append(run.run(["logits", "embedding"], stack([inputs]) | noise))
-        n_seen = total if k == ALL else np.minimum(total, k)
-        said = calibrator.judge(
-            np.concatenate([a[0] for a in answers]), np.concatenate([a[1] for a in answers]), n_seen
+        predictions = classifier.classify(
+            [LightCurve(seen.points[start : start + n]) for start, n in zip(seen.starts, seen.counts, strict=True)]
         )
         found[k] = Judged(
-            said.probabilities.astype(np.float64), said.in_conformal_set, said.is_out_of_distribution, data.labels,
-            n_seen, total, data.objects["table"].to_numpy(), first, peak,
-        )  # fmt: skip
+            np.array([p.probabilities for p in predictions], dtype=np.float64),
+            np.array([[name in p.conformal_set for name in p.classes] for p in predictions]),
+            np.array([OUT_OF_DISTRIBUTION in p.flags for p in predictions]),
+            data.labels,
+            total if k == ALL else np.minimum(total, k),
+            total,
+            data.objects["table"].to_numpy(),
+            first,
+            peak,
+        )
     return found
+
+
+def _classifier(folder: Path, switches: dict[str, bool]) -> Classifier:
+    """As served. `load_bundle` would ask for the card and the metrics, which are written after judging."""
+    manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
+    preprocessing = manifest.preprocessing
+    switched = preprocessing.model_copy(update={"parameters": preprocessing.parameters | switches})
+    manifest = manifest.model_copy(update={"preprocessing": switched})
+    return Classifier(Bundle(folder, manifest, (folder / MODEL).read_bytes(), card="", metrics={}), Device.CPU)
 
 
 def evaluate(bundle: Path, data: Dataset) -> Figures:
     """All figures of a bundle on the labelled test objects of `data`; plain numbers, ready for JSON."""
     manifest = Manifest.model_validate_json((bundle / "manifest.json").read_text())
     prior = np.array(manifest.prior)
-    test = data.where((data.objects["split"] == "test").to_numpy() & (data.labels >= 0))
+    test = data.where(data.in_split("test") & (data.labels >= 0))
     judged = judge(bundle, test)
     figures: Figures = {
         "about": "test split by object, real objects only; accuracy by argmax, macro-F1 by log p - 0.5 log prior; "
@@ -147,7 +151,7 @@ def evaluate(bundle: Path, data: Dataset) -> Figures:
 def _optional_context(bundle: Path, data: Dataset) -> Figures:
     """What each optional context is worth: validation alert objects with it withheld."""
     alerts = (data.objects["table"] == "alert_objects").to_numpy() & (data.labels >= 0)
-    validation = data.where(alerts & (data.objects["split"] == "validation").to_numpy())
+    validation = data.where(alerts & data.in_split("validation"))
     found: Figures = {}
     for name in (None, *OPTIONAL_CONTEXT):
         judged = judge(bundle, validation, (1, 3, ALL), {name: False} if name else None)

@@ -29,13 +29,11 @@ def later_years(data: Dataset, run: Path, ks: tuple[int, ...] = (3, 8, ALL)) -> 
     if config.seen_before is None:
         raise ValueError(f"{run} was trained on all years: its config must set seen_before (mjd)")
     later = data.first_detection() >= config.seen_before
-    train = (data.objects["split"] == "train").to_numpy()
-    prior = published_prior(data.where(train & ~later), config.alert_share)
+    prior = published_prior(data.where(data.in_split("train") & ~later), config.alert_share)
     transients = (data.objects["table"] == "transients").to_numpy() & (data.labels >= 0)
     transients &= data.objects["n_detections"].to_numpy() >= ENOUGH
-    test = (data.objects["split"] == "test").to_numpy()
     figures: dict[str, Any] = {"seen_before": config.seen_before}
-    for name, mine in (("later", transients & later), ("same_years", transients & ~later & test)):
+    for name, mine in (("later", transients & later), ("same_years", transients & ~later & data.in_split("test"))):
         found = predict(model, data.where(mine), config.parameters, ks)
         figures[name] = {
             "all" if k == ALL else str(k): with_intervals(

@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 from model_export.data.scores import weighted_quantile
 from model_export.data.tables import CLASSES, Dataset
-from model_export.judging.examples import EDGES, PREFIXES, Examples, bin_of, examples
-from model_export.network.predict import ALL, Predictions
+from model_export.judging.examples import EDGES, PREFIXES, bin_of, examples
+from model_export.network.predict import ALL, Answers
 from service.inference.manifest import OutOfDistribution
 
 PERCENTILE: Final = 99.0
 # These weigh `alert_share` together, as in the published prior; each as much as the other.
 ALERT_POPULATIONS: Final = ("alert_objects", "simulated")
 
-Ask = Callable[[Dataset, tuple[int, ...]], dict[int, Predictions]]
+Ask = Callable[[Dataset, tuple[int, ...]], dict[int, Answers]]
 
 
 def out_of_distribution_of(
-    ask: Ask, train: Dataset, seen: Examples, simulated: Dataset | None, alert_share: float
+    ask: Ask, train: Dataset, seen: Answers, simulated: Dataset | None, alert_share: float
 ) -> OutOfDistribution:
     """Statistics of what `ask` answers: of the train split and of simulated objects, where there are any.
 
@@ -33,11 +33,11 @@ def out_of_distribution_of(
     if simulated is not None:
         answers = ask(simulated, PREFIXES)
         learnt.append(answers[ALL])
-        seen = seen.joined(examples(answers, np.ones(len(CLASSES))))  # logits are of no account here
+        seen = Answers.concatenate([seen, examples(answers, np.ones(len(CLASSES)))])  # logits are of no account here
     return out_of_distribution(learnt, seen, alert_share)
 
 
-def out_of_distribution(learnt: Sequence[Predictions], seen: Examples, alert_share: float) -> OutOfDistribution:
+def out_of_distribution(learnt: Sequence[Answers], seen: Answers, alert_share: float) -> OutOfDistribution:
     """Class means and shared whitening of what was `learnt`, populations alike; scale, thresholds of what was `seen`.
 
     A threshold per detection-count bin: one detection lies further from the means of whole light curves than a hundred.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,11 +14,12 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 from tqdm import tqdm
 
-from model_export.data.batches import BatchStream, ReferencePool, sampling_weights
+from model_export.data.batches import Batch, BatchStream, ReferencePool, sampling_weights
 from model_export.data.scores import macro_f1
 from model_export.data.tables import Dataset
 from model_export.network.encoder import AlertClassifier, AlertEncoder
 from model_export.network.predict import ALL, predict
+from model_export.training.loop import LoopConfig, Training, train
 from model_export.training.run import FinetuneConfig
 
 LABELS_PER_CLASS: Final = (10, 50, 200)
@@ -58,27 +58,23 @@ def finetune_few(
     model = AlertClassifier(config.encoder)
     if encoder is not None:
         model.encoder.load_state_dict(encoder.state_dict())
-    average = copy.deepcopy(model).eval()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate * 0.5, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, weight_decay=config.weight_decay)
     stream = BatchStream(
         few, sampling_weights(few, 0.0, 0.0), ReferencePool(few), config.view, config.parameters, 64, seed
     )
     labels = torch.from_numpy(few.labels.copy())
-    for step, batch in zip(range(steps), stream, strict=False):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * 0.5 * min((step + 1) / 50, 1.0) * (1 - step / steps)
-        model.train()
+
+    def learning_rate(step: int) -> float:
+        return config.learning_rate * 0.5 * min((step + 1) / 50, 1.0) * (1 - step / steps)
+
+    def loss_of(batch: Batch) -> torch.Tensor:
         embedding = model.dropout(model.encoder(batch.points, batch.context, batch.bias))
-        loss = functional.cross_entropy(model.head(embedding), labels[batch.rows])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(average.parameters()), list(model.parameters()), 1 - min(0.99, (step + 1) / (step + 10))
-            )
-    found = predict(average, test, config.parameters, (ALL,))[ALL]
+        return functional.cross_entropy(model.head(embedding), labels[batch.rows])
+
+    training = Training.start(model, optimizer, learning_rate, LoopConfig(steps, steps, average_decay=0.99))
+    for _ in train(training, stream, loss_of):
+        pass  # nothing is judged on the way
+    found = predict(training.average, test, config.parameters, (ALL,))[ALL]
     return _scores(found.labels, found.logits.argmax(axis=1))
 
 
@@ -91,15 +87,14 @@ def label_curve(
     [mean, standard error of the mean] of the differences from draw to draw.
     """
     labelled = (data.labels >= 0) & data.objects["table"].isin(["transients", "alert_objects", "variables_dr"])
-    split = data.objects["split"].to_numpy()
-    train = data.where(labelled.to_numpy() & (split == "train"))
-    test = data.where(labelled.to_numpy() & (split == "test"))
+    labelled_data = data.where(labelled.to_numpy())
+    trained, test = labelled_data.split("train"), labelled_data.split("test")
     torch.manual_seed(0)
     random = AlertEncoder(config.encoder)
     jobs = [(n, seed) for n in LABELS_PER_CLASS for seed in range(1, draws + 1)]
     results: dict[str, dict[str, list[dict[str, float]]]] = {}
     for per_class, seed in tqdm(jobs, desc="label curve"):
-        few = few_labels(train, per_class, seed)
+        few = few_labels(trained, per_class, seed)
         row = results.setdefault(str(per_class), {})
         row.setdefault("probe_pretrained", []).append(probe(encoder, few, test, config))
         row.setdefault("probe_random", []).append(probe(random, few, test, config))

@@ -20,16 +20,25 @@ ALL: Final = 0  # all detections
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """logits (n, C) without prior, embedding (n, D); n_detections of the whole object, n_seen of what was shown."""
+class Answers:
+    """What a network said of n light curves: logits (n, C), of P stochastic passes (n, P, C); embedding (n, D).
+
+    n_seen is the number of detections that were shown, n_detections that of the whole object.
+    """
 
     logits: NDArray[np.float64]
     embedding: NDArray[np.float64]
     labels: NDArray[np.int64]
-    n_detections: NDArray[np.int64]
     n_seen: NDArray[np.int64]
+    n_detections: NDArray[np.int64]
     table: NDArray[np.object_]
-    object_id: NDArray[np.object_]
+
+    def where(self, mask: NDArray[np.bool_]) -> Answers:
+        return Answers(*(values[mask] for values in vars(self).values()))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Answers]) -> Answers:
+        return cls(*(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True)))
 
 
 def shown(data: Dataset, k: int) -> Dataset:
@@ -42,8 +51,8 @@ def shown(data: Dataset, k: int) -> Dataset:
 @torch.no_grad()
 def predict(
     model: AlertClassifier, data: Dataset, parameters: dict[str, Any], ks: Sequence[int] = (ALL, 3, 1)
-) -> dict[int, Predictions]:
-    """Predictions with the first k detections of each object, for each k (ALL: everything)."""
+) -> dict[int, Answers]:
+    """Answers, without prior, to the first k detections of each object, for each k (ALL: everything)."""
     model.eval()
     device = next(model.parameters()).device
     found = {}
@@ -61,13 +70,12 @@ def predict(
             cut = windows(tokens.points[stops[row] - tokens.counts[row] : stops[row]], parameters)
             points, context = torch.from_numpy(cut)[None], torch.from_numpy(tokens.context[row])[None]
             embedding[row] = model.embed(points.to(device), context.to(device))[0]
-        found[k] = Predictions(
+        found[k] = Answers(
             model.head(model.dropout(embedding)).double().cpu().numpy(),
             embedding.double().cpu().numpy(),
             data.labels,
-            total,
             total if k == ALL else np.minimum(total, k),
+            total,
             data.objects["table"].to_numpy(),
-            data.objects["object_id"].to_numpy(),
         )
     return found

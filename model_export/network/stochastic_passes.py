@@ -21,7 +21,7 @@ from torch.func import functional_call
 
 from model_export.data.tables import Dataset
 from model_export.network.encoder import AlertClassifier
-from model_export.network.predict import Predictions, predict
+from model_export.network.predict import Answers, predict
 from model_export.network.stochastic_attention import Gumbel
 from service.inference.manifest import Noise
 from service.inference.stochastic import draw
@@ -113,7 +113,7 @@ def predict_passes(
     parameters: dict[str, Any],
     ks: tuple[int, ...],
     noise: Mapping[str, NDArray[np.float32]],
-) -> dict[int, Predictions]:
+) -> dict[int, Answers]:
     """As `predict`, with logits (n, P, C) of every pass under `noise` (P, ...), and the mean of their embeddings."""
     if noise.keys() == {HEAD}:  # the encoder is asked once
         found = predict(model, data, parameters, ks)
@@ -125,7 +125,7 @@ def predict_passes(
     return together([predict(each, data, parameters, ks) for each in asked])
 
 
-def together(answers: list[dict[int, Predictions]]) -> dict[int, Predictions]:
+def together(answers: list[dict[int, Answers]]) -> dict[int, Answers]:
     """Answers of P passes, or of the P members of an ensemble, as one: logits (n, P, C), mean embedding."""
     return {
         k: replace(

@@ -8,13 +8,13 @@ rest; halfway between it and what it started from lies one that keeps most of bo
 from __future__ import annotations
 
 import itertools
-import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from model_export.training.run import read_note, read_weights, write_note
 
 
 def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> None:
@@ -28,7 +28,7 @@ def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> No
     for run, needed in itertools.product(runs, ("model.pt", "config.json", "lineage.json")):
         if not (run / needed).exists():
             raise ValueError(f"{run} is not a finished run: it has no {needed}")
-    states = [torch.load(run / "model.pt", map_location="cpu", weights_only=True) for run in runs]
+    states = [read_weights(run / "model.pt") for run in runs]
     shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
     for run, found in zip(runs, shapes, strict=True):
         if found != shapes[0]:
@@ -36,15 +36,15 @@ def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> No
     out.mkdir(parents=True, exist_ok=True)
     mean = {name: sum(share * state[name] for share, state in zip(shares, states, strict=True)) for name in states[0]}
     torch.save(mean, out / "model.pt")
-    shutil.copyfile(runs[0] / "config.json", out / "config.json")
-    lineage = json.loads((runs[0] / "lineage.json").read_text())
+    write_note(out, "config", read_note(runs[0], "config"))
+    lineage = read_note(runs[0], "lineage")
     lineage["averaged"] = [_part(run, share) for run, share in zip(runs, shares, strict=True)]
-    (out / "lineage.json").write_text(json.dumps(lineage, indent=2))
+    write_note(out, "lineage", lineage)
 
 
 def _part(run: Path, share: float) -> dict[str, Any]:
     """What a run brings to the mean, for its report; `early_max` where it learnt from first detections alone."""
-    config = json.loads((run / "config.json").read_text())
+    config = read_note(run, "config")
     early = config["view"].get("early", 0.0) == config["view"]["prefix"] == 1.0
     return {"name": run.name, "share": share, "steps": config["steps"]} | (
         {"early_max": config["view"]["early_max"]} if early else {}

@@ -54,7 +54,7 @@ def with_centroids(
 @torch.no_grad()
 def _keys(model: AlertClassifier, data: Dataset, parameters: dict[str, Any], seed: int) -> list[list[np.ndarray]]:
     """Keys (n, d/H) of each layer and head, over random light curves of the train split."""
-    train = np.flatnonzero((data.objects["split"] == "train").to_numpy())
+    train = np.flatnonzero(data.in_split("train"))
     rows = np.random.default_rng(seed).choice(train, min(CURVES, len(train)), replace=False)
     tokens = alert_tokens(*data.take(rows), parameters)
     caught: dict[int, Tensor] = {}

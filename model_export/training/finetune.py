@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import copy
-import json
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
-from tqdm import tqdm
 
 from model_export.data.batches import Batch, BatchStream, ReferencePool, sampling_weights
 from model_export.data.prior import published_prior, sampled_shares
 from model_export.data.scores import alert_scores, softmax, supernova_scores
 from model_export.data.tables import Dataset, concatenate
 from model_export.network.encoder import AlertClassifier
-from model_export.network.predict import Predictions, predict
+from model_export.network.predict import Answers, predict
 from model_export.training.centroids import taken_on
-from model_export.training.device import best_device, portable_weights
 from model_export.training.distill import Teachers, classification_loss
-from model_export.training.run import FinetuneConfig
+from model_export.training.loop import LoopConfig, Training, best_device, train
+from model_export.training.run import (
+    FinetuneConfig,
+    append_history,
+    begin_run,
+    read_note,
+    read_weights,
+    write_note,
+    write_weights,
+)
 
 
 def finetune(
@@ -47,63 +51,43 @@ def finetune(
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "config.json").write_text(json.dumps(asdict(config), indent=2))
+    begin_run(run, config)
     if config.seen_before is not None:
         data = data.where(data.first_detection() < config.seen_before)
     asked = bool(teachers or early_teachers)
     device = best_device()
     ensemble = Teachers(teachers, early_teachers, config.early_teacher_max, device) if asked else None
-    train = training_set(data, simulated, unlabelled=ensemble is not None)
+    train_set = training_set(data, simulated, unlabelled=ensemble is not None)
     unlabelled_share = config.unlabelled_share if ensemble else 0.0
-    (run / "lineage.json").write_text(json.dumps(_lineage(train, start, teachers, early_teachers), indent=2))
-    weights = sampling_weights(train, config.class_power, config.simulated_share, unlabelled_share)
-    targets = Targets.of(train, sampled_shares(weights, train.labels)).to(device)
-    references = ReferencePool(data.where((data.objects["split"] == "train").to_numpy()))
+    write_note(run, "lineage", _lineage(train_set, start, teachers, early_teachers))
+    weights = sampling_weights(train_set, config.class_power, config.simulated_share, unlabelled_share)
+    targets = Targets.of(train_set, sampled_shares(weights, train_set.labels)).to(device)
+    real = data.split("train")
     model = _first_weights(start, data, config).to(device)
-    average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, config))
-    first = _resume(run, model, average, optimizer, schedule)
+    loop = LoopConfig(config.steps, config.validate_every, config.average_decay)
+    training = Training.start(model, optimizer, lambda step: _learning_rate(step, config), loop)
+    training.resume(run)
+    seed = config.seed + training.step
     stream = BatchStream(
-        train, weights, references, config.view, config.parameters, config.batch_size, config.seed + first
+        train_set, weights, ReferencePool(real), config.view, config.parameters, config.batch_size, seed
     )
-    validation = data.where((data.objects["split"] == "validation").to_numpy() & (data.labels >= 0))
-    prior = published_prior(data.where((data.objects["split"] == "train").to_numpy()), config.alert_share)
+    validation = data.where(data.in_split("validation") & (data.labels >= 0))
+    prior = published_prior(real, config.alert_share)
 
-    began, running = time.monotonic(), 0.0
-    progress = tqdm(zip(range(first, config.steps), stream, strict=False), total=config.steps - first, mininterval=10)
-    for step, batch in progress:
-        model.train()
+    def loss_of(batch: Batch) -> torch.Tensor:
         there = batch.to(device)
         soft = ensemble(there, targets.shift) if ensemble else None
-        loss = training_loss(model, there, targets, soft, config)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        _average(average, model, min(config.average_decay, (step + 1) / (step + 10)))
-        running += 0.01 * (loss.item() - running) if running else loss.item()
-        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
-            figures = validation_figures(predict(average, validation, config.parameters), prior)
-            record = {"step": step + 1, "minutes": (time.monotonic() - began) / 60, "loss": running, **figures}
-            with (run / "history.jsonl").open("a") as out:
-                out.write(json.dumps({k: round(v, 4) for k, v in record.items()}) + "\n")
-            torch.save(portable_weights(average), run / "model.pt")
-            torch.save(
-                {
-                    "step": step + 1,
-                    "model": model.state_dict(),
-                    "average": average.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                },
-                run / "checkpoint.pt",
-            )
-    return average.cpu()
+        return training_loss(model, there, targets, soft, config)
+
+    for _ in train(training, stream, loss_of):
+        figures = validation_figures(predict(training.average, validation, config.parameters), prior)
+        append_history(run / "history.jsonl", training.record() | figures)
+        write_weights(training.average, run / "model.pt")
+        training.save(run)
+    return training.average.cpu()
 
 
 @dataclass(frozen=True)
@@ -149,11 +133,11 @@ def training_loss(
 
 def training_set(data: Dataset, simulated: Dataset | None, unlabelled: bool = False) -> Dataset:
     """Labelled objects of the train split, on demand those without a label too, and the simulated ones."""
-    train = data.where((data.objects["split"] == "train").to_numpy() & ((data.labels >= 0) | unlabelled))
+    train = data.where(data.in_split("train") & ((data.labels >= 0) | unlabelled))
     return concatenate([train, simulated]) if simulated is not None else train
 
 
-def validation_figures(predictions: dict[int, Predictions], prior: np.ndarray) -> dict[str, float]:
+def validation_figures(predictions: dict[int, Answers], prior: np.ndarray) -> dict[str, float]:
     """The figures to tune on: supernova types and alert objects, at all, three and one detections."""
     figures: dict[str, float] = {}
     for k, p in predictions.items():  # a data set may have only one of the two populations
@@ -174,7 +158,7 @@ def _first_weights(start: Path | None, data: Dataset, config: FinetuneConfig) ->
         return taken_on(start, config.encoder, data, config.parameters)
     model = AlertClassifier(config.encoder)
     if start is not None:
-        model.encoder.load_state_dict(torch.load(start, map_location="cpu", weights_only=True))
+        model.encoder.load_state_dict(read_weights(start))
     return model
 
 
@@ -184,8 +168,7 @@ def _lineage(
     """What a run learns from, for its report: objects of each table, pre-training steps and teachers' steps."""
 
     def read(folder: Path, name: str) -> dict[str, Any]:
-        path = folder / f"{name}.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        return read_note(folder, name) if (folder / f"{name}.json").exists() else {}
 
     def steps(folder: Path) -> int | None:
         return read(folder, "config").get("steps")
@@ -216,20 +199,3 @@ def _learning_rate(step: int, config: FinetuneConfig) -> float:
     warm_up = min(config.warm_up, max(config.steps // 10, 1))
     left = (config.steps - step) / max(min(config.decay_steps, config.steps * 4 // 5), 1)
     return min((step + 1) / warm_up, 1.0, max(left, 0.0) ** 0.7)
-
-
-@torch.no_grad()
-def _average(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
-
-
-def _resume(run: Path, model: AlertClassifier, average: AlertClassifier, optimizer: Any, schedule: Any) -> int:
-    path = run / "checkpoint.pt"
-    if not path.exists():
-        return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    return int(state["step"])

@@ -6,10 +6,8 @@ it) and a hard version of that (further away, noisier, thinned). Early must find
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from model_export.data.batches import Batch, length_batches
 from model_export.data.tables import Dataset, concatenate
 from model_export.data.views import ViewConfig, augment, withhold_context
 from model_export.network.encoder import AlertEncoder, EncoderConfig
-from model_export.training.device import best_device, portable_weights
+from model_export.training.loop import LoopConfig, Training, best_device, train
+from model_export.training.run import append_history, begin_run, write_weights
 from service.inference.preprocessing.alert_clr import Tokens, alert_tokens
 
 
@@ -49,7 +47,7 @@ def noam(step: int, width: int, warm_up: int = 1000) -> float:
 
 
 # What tells objects apart without telling their classes is withheld from most views, or the task would be trivial.
-_SECRETIVE: Final = {"magnitude_drop": 0.9, "reference_drop": 0.9, "counts_drop": 0.9}
+_SECRETIVE: Final[dict[str, Any]] = {"magnitude_drop": 0.9, "reference_drop": 0.9, "counts_drop": 0.9}
 LATE: Final = ViewConfig(prefix=0.0, dim=0.3, dim_max=0.5, **_SECRETIVE)
 EARLY: Final = ViewConfig(prefix=1.0, dim=0.0, **_SECRETIVE)
 HARD: Final = ViewConfig(
@@ -94,50 +92,32 @@ def pretrain(data: Dataset, simulated: Dataset | None, config: PretrainConfig, r
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "config.json").write_text(json.dumps(asdict(config), indent=2))
-    train = pretraining_set(data, simulated, config.fewest_detections)
+    begin_run(run, config)
     device = best_device()
     model = Pretrainer(config).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1.0, betas=(0.9, 0.98), eps=1e-9)
-    first = 0
-    if (run / "checkpoint.pt").exists():
-        state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = int(state["step"])
-    scale = config.peak_learning_rate / noam(config.warm_up, config.encoder.width, config.warm_up)
-    batches = triplets(train, config, np.random.default_rng(config.seed + first))
-    began, running = time.monotonic(), 0.0
-    for step, views in tqdm(
-        zip(range(first, config.steps), batches, strict=False), total=config.steps - first, mininterval=10
-    ):
-        model.train()
-        for group in optimizer.param_groups:
-            group["lr"] = scale * noam(step + 1, config.encoder.width, config.warm_up)
-        loss = nt_xent(torch.stack([model(view.to(device)) for view in views]), config.temperature)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        running += 0.02 * (loss.item() - running) if running else loss.item()
-        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            record = {"step": step + 1, "minutes": round((time.monotonic() - began) / 60, 2), "loss": round(running, 4)}
-            with (run / "history.jsonl").open("a") as out:
-                out.write(json.dumps(record) + "\n")
-            torch.save(portable_weights(model.encoder), run / "encoder.pt")
-            torch.save(
-                {"step": step + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()},
-                run / "checkpoint.pt",
-            )
+    width, warm_up = config.encoder.width, config.warm_up
+    scale = config.peak_learning_rate / noam(warm_up, width, warm_up)
+    loop = LoopConfig(config.steps, config.save_every, smoothing=0.02)
+    training = Training.start(model, optimizer, lambda step: scale * noam(step + 1, width, warm_up), loop)
+    training.resume(run)
+    objects = pretraining_set(data, simulated, config.fewest_detections)
+    batches = triplets(objects, config, np.random.default_rng(config.seed + training.step))
+
+    def loss_of(views: tuple[Batch, ...]) -> Tensor:
+        return nt_xent(torch.stack([model(view.to(device)) for view in views]), config.temperature)
+
+    for _ in train(training, batches, loss_of):
+        append_history(run / "history.jsonl", training.record())
+        write_weights(model.encoder, run / "encoder.pt")
+        training.save(run)
     return model.encoder.cpu()
 
 
 def pretraining_set(data: Dataset, simulated: Dataset | None, fewest_detections: int) -> Dataset:
     """Real objects of the train split, labelled or not, and simulated ones, with enough detections."""
-    split = data.objects["split"].to_numpy()
     enough = data.objects["n_detections"].to_numpy() >= fewest_detections
-    real = data.where(enough & (split == "train"))
+    real = data.where(enough & data.in_split("train"))
     return concatenate([real, simulated]) if simulated is not None else real
 
 

@@ -1,13 +1,18 @@
-"""A run folder: the configuration of a fine-tuning, the weights that came of it, and how they are read again."""
+"""A run folder, read and written here alone: config.json, lineage.json, data.json, history.jsonl and weights.
+
+A run is finished once it has config.json, lineage.json and model.pt; pre-training leaves encoder.pt instead.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from model_export.data.views import ViewConfig
 from model_export.network.encoder import AlertClassifier, EncoderConfig
@@ -50,7 +55,45 @@ class FinetuneConfig:
 
 def load_run(run: Path) -> tuple[AlertClassifier, FinetuneConfig]:
     """The averaged model of a run and its configuration."""
-    config = build(FinetuneConfig, json.loads((run / "config.json").read_text()), "config.json")
+    config = build(FinetuneConfig, read_note(run, "config"), "config.json")
     model = AlertClassifier(config.encoder)
-    model.load_state_dict(torch.load(run / "model.pt", map_location="cpu", weights_only=True))
+    model.load_state_dict(read_weights(run / "model.pt"))
     return model.eval(), config
+
+
+def begin_run(run: Path, config: Any) -> None:
+    """Make the folder and write the configuration, a dataclass."""
+    run.mkdir(parents=True, exist_ok=True)
+    write_note(run, "config", asdict(config))
+
+
+def read_note(run: Path, name: str) -> dict[str, Any]:
+    """`config`, `lineage` or `data` of a run; raises FileNotFoundError where it has none."""
+    note: dict[str, Any] = json.loads((run / f"{name}.json").read_text())
+    return note
+
+
+def write_note(run: Path, name: str, note: Mapping[str, Any]) -> None:
+    run.mkdir(parents=True, exist_ok=True)
+    (run / f"{name}.json").write_text(json.dumps(note, indent=2))
+
+
+def append_history(path: Path, record: Mapping[str, float]) -> None:
+    """One line of JSON, figures rounded to four places."""
+    with path.open("a") as out:
+        out.write(json.dumps({name: round(value, 4) for name, value in record.items()}) + "\n")
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """What torch.save wrote, on the CPU wherever it was trained."""
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def write_weights(module: nn.Module, path: Path) -> None:
+    torch.save(portable_weights(module), path)
+
+
+def portable_weights(module: nn.Module) -> dict[str, Tensor]:
+    """The weights of a module on the CPU: readable on machines without the device it was trained on."""
+    return {name: tensor.cpu() for name, tensor in module.state_dict().items()}

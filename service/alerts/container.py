@@ -36,7 +36,8 @@ class Header:
 
 @dataclass(slots=True)
 class Block:
-    """`count` records, one after the other, unpacked, in `data[start:end]`; the block begins at byte `position`.
+    """`count` records, one after the other, unpacked, in `data[start:end]`; the block begins at byte `position`,
+    the next at `behind`.
 
     `fault` is what is wrong behind the block. It is not raised at once: where bytes were lost inside the block, the
     record that they are missing from tells more.
@@ -47,6 +48,7 @@ class Block:
     start: int
     end: int
     position: int
+    behind: int
     fault: AlertError | None
 
 
@@ -111,10 +113,42 @@ def blocks(raw: bytes, header: Header) -> Iterator[Block]:
             start, stop = 0, len(data)
         if count > stop - start:
             raise AlertError("bad_count", f"{_block(begin)} claims {count} records in {stop - start} bytes")
-        yield Block(count, data, start, stop, begin, fault)
+        yield Block(count, data, start, stop, begin, end + SYNC_SIZE, fault)
         if fault is not None:
             return
         position = end + SYNC_SIZE
+
+
+def block_frame(raw: bytes, begin: int, header: Header) -> tuple[int, int]:
+    """How many records the block at `begin` says to hold, and the byte behind it, 0 where it is not whole.
+
+    Raises AlertError.
+    """
+    count, position = read_long(raw, begin, "a block's record count")
+    size, position = read_long(raw, position, "a block's size")
+    end = position + max(size, 0)
+    sync = raw[len(header.prefix) : len(header.prefix) + SYNC_SIZE]
+    return (count, end + SYNC_SIZE) if raw.startswith(sync, end) else (0, 0)
+
+
+def with_one_record(header: Header, sync: bytes, record: bytes) -> bytes:
+    """A container file without codec that holds the bytes of one record."""
+    prefix = header.prefix
+    if header.codec != "null":
+        metadata = (b"avro.schema", header.schema, b"avro.codec", b"null")
+        prefix = MAGIC + write_long(2) + b"".join(write_long(len(part)) + part for part in metadata) + b"\0"
+    return b"".join((prefix, sync, write_long(1), write_long(len(record)), record, sync))
+
+
+def write_long(value: int) -> bytes:
+    """A zigzag varint of a number that is not negative."""
+    value <<= 1
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def read_long(raw: bytes, position: int, place: str) -> tuple[int, int]:

@@ -77,7 +77,9 @@ class Decoder:
         found = None
         for block in container.blocks(raw, header):
             if block.count > (1 if found is None else 0):
-                raise AlertError("many_records", "the file holds more than one record: decode it with decode_all")
+                raise block.fault or AlertError(
+                    "many_records", "the file holds more than one record, and one alert is asked for"
+                )
             if block.count:
                 found, end = reader.read(block.data, block.start, block.end)
                 if end != block.end:
@@ -111,6 +113,39 @@ class Decoder:
                     yield next(errors, block.fault)
         except AlertError as error:
             yield error
+
+    def holds_many(self, raw: bytes) -> bool:
+        """Whether a message is a container file that says to hold more than one record; takes some microseconds."""
+        try:
+            known = next((header for header, _ in self._by_header if raw.startswith(header.prefix)), None)
+            header = known or container.read_header(raw)
+            count, behind = container.block_frame(raw, len(header.prefix) + container.SYNC_SIZE, header)
+            return count > 1 or (0 < behind < len(raw) and container.block_frame(raw, behind, header)[0] > 0)
+        except AlertError:
+            return False
+
+    def split(self, raw: bytes) -> Iterator[bytes]:
+        """The records of a container file, each as a container file of its own; decoding them gives what `decode_all`
+        gives. Where bytes are damaged, what is given up with them is one piece, which can't be decoded.
+        """
+        try:
+            header, reader = self._container_reader(raw)
+        except AlertError:
+            yield raw
+            return
+        position = len(header.prefix) + container.SYNC_SIZE
+        sync = raw[len(header.prefix) : position]
+        try:
+            for block in container.blocks(raw, header):
+                if block.fault is not None:
+                    break
+                yield from _split(header, sync, reader, block)
+                position = block.behind
+            else:
+                return
+        except AlertError:
+            pass  # it is met again when the rest is decoded
+        yield header.prefix + sync + raw[position:]
 
     def warm_up(self) -> None:
         """Compile everything that decoding runs, so that the first alert is as fast as the next."""
@@ -239,6 +274,19 @@ def _alerts(reader: _Reader, block: container.Block) -> Iterator[Alert | AlertEr
             yield error
     if position != block.end:
         yield _trailing(block, position)
+
+
+def _split(header: container.Header, sync: bytes, reader: _Reader, block: container.Block) -> Iterator[bytes]:
+    position = block.start
+    for _ in range(block.count):
+        try:
+            _, end = reader.read(block.data, position, block.end)
+        except AlertError:
+            break
+        yield container.with_one_record(header, sync, block.data[position:end])
+        position = end
+    if position != block.end:
+        yield container.with_one_record(header, sync, block.data[position : block.end])
 
 
 def _trailing(block: container.Block, end: int) -> AlertError:

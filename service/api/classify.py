@@ -22,7 +22,7 @@ from service.api.answers import (
 )
 from service.api.bodies import JSON, content_type, parse_json, read_body
 from service.api.context import Context, Here, in_thread
-from service.api.light_curves import AnyLightCurve, LightCurveBody, Unit, parse_light_curves
+from service.api.light_curves import AnyLightCurve, LightCurveBody, Unit, check_count, parse_light_curves
 from service.api.problems import FieldError, ProblemError, invalid, responses
 from service.api.tables import CSV, PARQUET, TABLE_TYPES, parse_table
 from service.output.classification import Subject, classification
@@ -106,7 +106,7 @@ async def classify(
 
 @router.post(
     "/classify/alert",
-    response_model=Classification,
+    response_model=Classification | Classifications,
     responses=responses(400, 413, 415, 422),
     openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(PACKET_TYPES[:4], _BINARY)}},
 )
@@ -119,22 +119,26 @@ async def classify_alert(
 ) -> Response:
     """Classify an alert packet: the bytes of an Avro container file with one alert, as the survey sends them.
 
-    The answer has the fields of the message that the stream would publish for it, by the same code. Without
-    `stored_history` the packet's own history is all that is looked at.
+    A file of several alerts is answered with `{"classifications": [...]}`, in their order. The answer has the fields of
+    the message that the stream would publish for it, by the same code. Without `stored_history` the packet's own
+    history is all that is looked at.
     """
     if "content-type" in request.headers:
         content_type(request, PACKET_TYPES)
     received = time()
     raw = await read_body(request, here.settings.api.max_body_bytes)
     # a packet takes 0.05 ms, but a writer schema that is new takes some 50 ms, and a registry may have to be asked
-    alert = await in_thread(_read_packet, here, raw)
-    subject, known = Subject.of(alert), alert.light_curve
+    alerts, several = await in_thread(_read_packet, here, raw)
+    subjects = [(Subject.of(alert), alert.light_curve) for alert in alerts]
     if stored_history:
-        subject, known = await in_thread(_with_history, here, alert)
-    [prediction] = await here.classify([known])
-    failed = failed_cuts(alert.quality, here.settings.quality)
-    answer = classification(subject, prediction, received=received, failed_cuts=failed)
-    return json_response(answer.document | extras(prediction, known, embedding, light_curve))
+        subjects = [await in_thread(_with_history, here, alert) for alert in alerts]
+    predictions = await here.classify([known for _, known in subjects])
+    answers = []
+    for alert, (subject, known), prediction in zip(alerts, subjects, predictions, strict=True):
+        failed = failed_cuts(alert.quality, here.settings.quality)
+        answer = classification(subject, prediction, received=received, failed_cuts=failed)
+        answers.append(answer.document | extras(prediction, known, embedding, light_curve))
+    return json_response({"classifications": answers} if several else answers[0])
 
 
 async def _answer_many(
@@ -148,16 +152,27 @@ async def _answer_many(
     return json_response({"classifications": answers})
 
 
-def _read_packet(here: Context, raw: bytes) -> Alert:
+def _read_packet(here: Context, raw: bytes) -> tuple[list[Alert], bool]:
+    """The alerts of a packet, and whether it is a file of several. One bad record refuses all, by its number."""
     try:
-        return here.decoder.decode(raw)
+        return [here.decoder.decode(raw)], False
     except AlertError as error:
-        place = FieldError(field="body", message=str(error))
-        raise ProblemError(
-            422, f"alert-{error.code.replace('_', '-')}", f"the packet can't be read: {error}", [place]
-        ) from error
+        if error.code != "many_records":
+            raise _unreadable(error, "body") from error
     except SchemaSourceUnavailableError as error:
         raise ProblemError(503, "schemas-unavailable", str(error), headers={"Retry-After": "1"}) from error
+    alerts: list[Alert] = []
+    for number, alert in enumerate(here.decoder.decode_all(raw), 1):
+        if isinstance(alert, AlertError):
+            raise _unreadable(alert, f"body#{number}")
+        check_count(number, here.settings.api)
+        alerts.append(alert)
+    return alerts, True
+
+
+def _unreadable(error: AlertError, field: str) -> ProblemError:
+    code = f"alert-{error.code.replace('_', '-')}"
+    return ProblemError(422, code, f"the packet can't be read: {error}", [FieldError(field=field, message=str(error))])
 
 
 def _with_history(here: Context, alert: Alert) -> tuple[Subject, LightCurve]:

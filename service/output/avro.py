@@ -6,6 +6,7 @@ schema in a message of 600 bytes. The schemas lie in `schemas/` and are served b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from io import BytesIO
 from typing import Any, Final
@@ -26,8 +27,12 @@ class SchemaMismatchError(AlertClassifierError, ValueError):
 class SingleObject:
     """Encodes and decodes records of one schema, a file of the package's folder `schemas`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, former: Sequence[str] = ()) -> None:
+        """`former` names schemas of messages that earlier versions wrote, which are still read."""
         self.name = name
+        self.header: bytes
+        self._schema: Any
+        self._former = {one.header: one._schema for one in map(SingleObject, former)}
         self.text: str = resources.files("service.output").joinpath("schemas", f"{name}.avsc").read_text("utf-8")
         parsed = orjson.loads(self.text)
         self._schema = parse_schema(parsed)
@@ -44,7 +49,8 @@ class SingleObject:
 
     def decode(self, message: bytes) -> dict[str, Any]:
         """Timestamps become datetimes in UTC. Raises SchemaMismatchError."""
-        if message[:10] != self.header:
+        written_by = self._schema if message[:10] == self.header else self._former.get(message[:10])
+        if written_by is None:
             raise SchemaMismatchError(
                 f"not a {self.name} message of this schema: it begins with {message[:10].hex()},"
                 f" not {self.header.hex()}"
@@ -52,7 +58,7 @@ class SingleObject:
         buffer = BytesIO(message)
         buffer.seek(len(self.header))
         try:
-            record: dict[str, Any] = fastavro.schemaless_reader(buffer, self._schema, None)  # type: ignore[assignment]
+            record: dict[str, Any] = fastavro.schemaless_reader(buffer, written_by, self._schema)  # type: ignore[assignment]
         except (EOFError, ValueError, IndexError) as error:
             raise SchemaMismatchError(f"a {self.name} message of {len(message)} bytes is damaged: {error!r}") from error
         return record

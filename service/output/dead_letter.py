@@ -17,7 +17,7 @@ from service.errors import AlertClassifierError
 from service.output.avro import SingleObject
 from service.output.classification import MICROSECONDS
 
-DEAD_LETTER: Final = SingleObject("dead_letter")
+DEAD_LETTER: Final = SingleObject("dead_letter", former=("dead_letter_1",))
 
 
 class DeadLetterError(AlertClassifierError, ValueError):
@@ -39,6 +39,7 @@ class DeadLetter:
     value: bytes
     service_version: str = __version__
     refused: float = field(default_factory=time)
+    record: int = 1
 
     @property
     def truncated(self) -> bool:
@@ -46,8 +47,8 @@ class DeadLetter:
 
     @property
     def place(self) -> str:
-        """`topic/partition/offset`, unique: the name by which people ask for a dead letter."""
-        return f"{self.topic}/{self.partition}/{self.offset}"
+        """`topic/partition/offset`, of a message's second record on with `#2`: unique, and what people ask by."""
+        return f"{self.topic}/{self.partition}/{self.offset}" + (f"#{self.record}" if self.record > 1 else "")
 
     def encode(self, keep: int | None = None) -> bytes:
         """As a message of the dead-letter topic, with at most the first `keep` bytes of the value."""
@@ -64,6 +65,7 @@ class DeadLetter:
                 "key": self.key,
                 "size": self.size,
                 "value": self.value[:keep],
+                "record": self.record,
             }
         )
 
@@ -90,6 +92,7 @@ class DeadLetter:
             "key": None if self.key is None else self.key.decode("utf-8", "backslashreplace"),
             "size": self.size,
             "value": base64.b64encode(self.value).decode(),
+            "record": self.record,
         }
 
     @classmethod

@@ -76,7 +76,7 @@ class PacketWriter:
         rows, when = np.nonzero(history == DETECTION)
         limit_rows, limit_when = np.nonzero(history == LIMIT)
         cells = np.full(history.shape, b"", dtype=object)
-        self._fill(cells, self._previous, rows, when, _detections(field, (rows, start + when)))
+        self._fill(cells, self._previous, rows, when, _previous_detections(field, (rows, start + when)))
         self._fill(cells, self._previous, limit_rows, limit_when, _limits(field, (limit_rows, start + limit_when)))
         forced = np.full(history.shape, b"", dtype=object)
         if self._forced is not None:
@@ -274,6 +274,18 @@ def _detections(field: Field, pairs: _Pairs) -> dict[str, Column]:
     return columns | _reference(field, pairs)
 
 
+def _previous_detections(field: Field, pairs: _Pairs) -> dict[str, Column]:
+    """Columns of detections in `prv_candidates`: as `_detections`, but for those of the alert's own night the survey
+    writes 1 and 0 where it writes t and f for all others.
+    """
+    columns = _detections(field, pairs)
+    night = field.exposures["tick"] // 100_000
+    sign = columns["isdiffpos"]
+    assert isinstance(sign, np.ndarray)
+    same_night = (night == night[-1])[pairs[1]]
+    return columns | {"isdiffpos": np.where(same_night, np.where(sign == b"t", b"1", b"0"), sign).astype("S1")}
+
+
 def _candidates(field: Field, pairs: _Pairs) -> dict[str, Column]:
     """Columns that only `candidate` has, and those that differ there."""
     rows, when = pairs
@@ -351,9 +363,14 @@ def _forced(field: Field, pairs: _Pairs, failed: bool) -> dict[str, Column]:
             "adpctdif2": 0.08,
             "forcediffimflux": _FAILED if failed else measured["forced"] * per_dn,
             "forcediffimfluxunc": _FAILED if failed else measured["sigma"] * per_dn,
-            "procstatus": "61" if failed else "0",
+            "procstatus": _why_failed(measured["noise"][:, 4]) if failed else "0",
         }
     )
+
+
+def _why_failed(noise: NDArray[np.float64]) -> NDArray[np.bytes_]:
+    """procstatus of failed measurements: mostly 61, as in real packets, now and then 55 or 56."""
+    return np.select([noise > 1.6, noise < -1.6], [b"55", b"56"], b"61").astype("S2")
 
 
 def _reference_image(image: Mapping[str, Any]) -> NDArray[np.int64]:

@@ -23,7 +23,8 @@ class Message:
 
     `timestamp` is the broker's (None where there is none), `received` ours, both in seconds since 1970. `offset` counts
     within (topic, partition). `epoch` tells apart successive assignments of a partition to this
-    replica: what an earlier assignment brought must not be committed under a later one.
+    replica: what an earlier assignment brought must not be committed under a later one. `record` counts the records of
+    a message that holds several; `value` is then a container file of this one.
     """
 
     topic: str
@@ -34,6 +35,7 @@ class Message:
     timestamp: float | None = None
     received: float = 0.0
     epoch: int = 0
+    record: int = 1
 
     @property
     def topic_partition(self) -> Partition:
@@ -141,6 +143,7 @@ def dead_letter(message: Message, why: DeadLettered) -> DeadLetter:
         topic=message.topic,
         partition=message.partition,
         offset=message.offset,
+        record=message.record,
         timestamp=message.timestamp,
         code=why.code,
         message=why.message,

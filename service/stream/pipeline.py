@@ -8,7 +8,8 @@ taken again later: every step is idempotent.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
 from service.alerts.alert import Alert, AlertError
@@ -24,7 +25,7 @@ from service.output.avro import CLASSIFICATION
 from service.output.classification import Subject, classification
 from service.photometry import SURVEYS_BY_POSITION, LightCurve
 from service.store.interface import Increment, Store, StoredClassification, StoredObject, StoreUnavailableError
-from service.stream.batch import Batch, DeadLettered, Filtered, Item, Published
+from service.stream.batch import Batch, DeadLettered, Filtered, Item, Message, Published
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,10 @@ class Decoder(Protocol):
     """What the pipeline asks of `service.alerts.Decoder`."""
 
     def decode_many(self, raws: Sequence[bytes]) -> list[Alert | AlertError]: ...
+
+    def holds_many(self, raw: bytes) -> bool: ...
+
+    def split(self, raw: bytes) -> Iterable[bytes]: ...
 
 
 class Models(Protocol):
@@ -62,6 +67,17 @@ class Pipeline:
         self._models = models
         self._quality = quality
         self._max_message_bytes = max_message_bytes
+
+    def take(self, messages: Iterable[Message]) -> Batch:
+        """Messages -> a batch with an item for each alert: a message may hold several, and each goes its own way."""
+        items = []
+        for message in messages:
+            if self._decoder.holds_many(message.value):
+                records = enumerate(self._decoder.split(message.value), 1)
+                items += [Item(replace(message, value=value, record=number)) for number, value in records]
+            else:
+                items.append(Item(message))
+        return Batch(items)
 
     def decode(self, batch: Batch) -> None:
         """Bytes -> alerts."""

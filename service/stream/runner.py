@@ -119,7 +119,7 @@ class StreamRunner:
 
     def _take(self, messages: Sequence[Message]) -> None:
         if messages:
-            batch = Batch.of(messages)
+            batch = self._pipeline.take(messages)
             self.accounting.take(batch)
             self._taken.put(batch)
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
-from ztf_packets import an_alert, assert_same, packet, schema
 
 from service.alerts import AlertError, Decoder, fallback, interpreter
 from service.alerts.compiler import NotCompilableError, compile_schema
 from service.alerts.projection import MISSING_NUMBER, NO_INTEGER, Cells, Field, Projection, Type
 from service.alerts.schema import load, resolve
+from tests.alerts.ztf_packets import an_alert, assert_same, packet, schema
 
 # Wanted fields that the generated records may have or lack; everything else in them is to be skipped.
 PROJECTION = Projection(

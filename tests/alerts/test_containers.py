@@ -4,6 +4,7 @@ import bz2
 import io
 import json
 import lzma
+import random
 import re
 import threading
 import zlib
@@ -15,7 +16,6 @@ from pathlib import Path
 import fastavro
 import pytest
 from cramjam import zstd
-from ztf_packets import an_alert, assert_same, framed, packet, schema
 
 import service.alerts
 from service.alerts import (
@@ -29,6 +29,7 @@ from service.alerts import (
     interpreter,
 )
 from service.alerts.decode import MAX_SCHEMAS
+from tests.alerts.ztf_packets import an_alert, assert_same, framed, packet, schema
 
 SCHEMA = schema()
 
@@ -297,3 +298,40 @@ def test_a_bare_record_is_read_by_the_schema_of_the_folder_that_it_fits(schema_f
     assert isinstance(one, Alert)
     assert refusal(bare[:-1], decoder).code == "bad_magic"
     assert refusal(bare).code == "bad_magic"
+
+
+@pytest.mark.parametrize("codec", ["null", "deflate", "snappy"])
+@pytest.mark.parametrize("sync_interval", [1, 10**6])
+def test_a_container_is_split_into_its_records_whatever_is_damaged(codec: str, sync_interval: int) -> None:
+    """Decoding the pieces one by one gives what `decode_all` gives: the good alerts, and an error where one is."""
+    stream = io.BytesIO()
+    records = [an_alert(), an_alert(fid=7), an_alert(jd=2460501.5), an_alert(jd=2460502.5)]
+    fastavro.writer(stream, SCHEMA, records, codec=codec, sync_interval=sync_interval)
+    whole = stream.getvalue()
+    decoder = Decoder()
+    assert decoder.holds_many(whole)
+    rng = random.Random(5)
+    for damage in range(120):
+        raw = bytearray(whole)
+        if damage % 3 == 1:
+            raw = raw[: rng.randrange(len(raw))]
+        elif damage % 3 == 2:
+            raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
+        together = list(decoder.decode_all(bytes(raw)))
+        apart = decoder.decode_many(list(decoder.split(bytes(raw))))
+        good = [(one.candid, one.light_curve, str(one)) for one in together if isinstance(one, Alert)]
+        assert [(one.candid, one.light_curve, str(one)) for one in apart if isinstance(one, Alert)] == good
+        assert all(not decoder.holds_many(piece) for piece in decoder.split(bytes(raw)) if len(good) == 3)
+        assert any(isinstance(one, AlertError) for one in apart) == any(isinstance(one, AlertError) for one in together)
+
+
+def test_one_record_is_not_taken_for_many() -> None:
+    for raw in (
+        packet(an_alert(), SCHEMA),
+        packet([], SCHEMA),
+        b"",
+        b"Obj\x01",
+        b"text",
+        packet(an_alert(), SCHEMA)[:-9],
+    ):
+        assert not Decoder().holds_many(raw)

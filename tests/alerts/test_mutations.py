@@ -12,10 +12,10 @@ from pathlib import Path
 
 import fastavro
 import pytest
-from ztf_packets import an_alert, assert_same, packet, schema
 
 from service.alerts import AlertError, Decoder, container
 from service.simulate import simulate
+from tests.alerts.ztf_packets import an_alert, assert_same, packet, schema
 
 NORMAL_RUN = 3_000
 SLOW_RUN = 200_000
@@ -137,11 +137,11 @@ def test_many_damaged_real_packets(real_data: Path) -> None:
 
 def test_the_compiled_loops_never_leave_their_arrays(tmp_path: Path) -> None:
     """The same damage with numba's own bounds checks on, which turn a stray index into an IndexError."""
-    script = "import test_mutations as t; print(sum(t.run(t.simulated_packets(), 2000, seed=3).values()))"
+    script = "import tests.alerts.test_mutations as t; print(sum(t.run(t.simulated_packets(), 2000, seed=3).values()))"
     environment = os.environ | {
         "NUMBA_BOUNDSCHECK": "1",
         "NUMBA_CACHE_DIR": str(tmp_path),
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])]),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr

@@ -8,10 +8,10 @@ from typing import Any
 
 import fastavro
 import pytest
-from ztf_packets import assert_same
 
 from service.alerts import AlertError, Decoder
 from service.photometry import merge
+from tests.alerts.ztf_packets import assert_same
 
 pytestmark = pytest.mark.real_data
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ztf_packets import an_alert, assert_same, packet, schema
 
 from service.alerts import AlertError, Decoder
+from tests.alerts.ztf_packets import an_alert, assert_same, packet, schema
 
 PRECISE = {"candidate.jd": "double", "candid": "long", "candidate.candid": "long", "prv_candidates.jd": "double",
            "prv_candidates.candid": "long", "fp_hists.jd": "double"}  # fmt: skip

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from prometheus_client import REGISTRY
-from ztf_packets import a_forced_row, a_row, alerts, an_alert, assert_same, packet, schema
 
 from service.alerts import Alert, AlertError, Decoder
 from service.photometry import BANDS, Kind, LightCurve
 from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitude
+from tests.alerts.ztf_packets import a_forced_row, a_row, alerts, an_alert, assert_same, packet, schema
 
 SCHEMA = schema()
 NULLABLE = schema(nullable=True)

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 import yaml
-from expressions import known_metrics, metrics_in, panels
+
+from tests.deploy.expressions import known_metrics, metrics_in, panels
 
 DASHBOARDS = ("operations.json", "host.json")
 # Scrapes come every second here: rates need two of them, recording rules one more.

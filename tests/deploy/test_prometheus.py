@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from expressions import known_metrics, metrics_in
+
+from tests.deploy.expressions import known_metrics, metrics_in
 
 
 def test_promtool_accepts_the_configuration_and_the_rules(root: Path, tool: Callable[[str], str]) -> None:
@@ -46,12 +47,12 @@ def test_every_alert_has_a_story(root: Path) -> None:
 def test_every_alert_says_what_to_do(root: Path) -> None:
     """Each has a section in the guide, under its own name."""
     rules = yaml.safe_load((root / "deploy/prometheus/rules/alerts.yml").read_text())
-    guide = (root / "docs/alerts.md").read_text()
+    guide = (root / "docs/prometheus-alerts.md").read_text()
     for group in rules["groups"]:
         for rule in group["rules"]:
             assert rule["labels"]["severity"] in {"critical", "warning"}
             assert rule["annotations"].keys() == {"summary", "description"}
-            assert f"## {rule['alert']}\n" in guide, f"docs/alerts.md does not speak of {rule['alert']}"
+            assert f"## {rule['alert']}\n" in guide, f"docs/prometheus-alerts.md does not speak of {rule['alert']}"
 
 
 def test_rules_use_only_metrics_that_exist(root: Path) -> None:

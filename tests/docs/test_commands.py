@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
-from blocks import Block, Session, blocks_of, ports_named
+
+from tests.docs.blocks import Block, Session, blocks_of, ports_named
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

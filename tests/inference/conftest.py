@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_bundle import TinyGraph, WriteBundle, draw_light_curve, manifest_values
 
 from service.photometry import BAND_CODES, LightCurve
+from tests.inference.tiny_bundle import TinyGraph, WriteBundle, draw_light_curve, manifest_values
 
 
 @pytest.fixture

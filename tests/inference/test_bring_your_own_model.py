@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bundle import draw_light_curve
 
 from service.config import Device
 from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier
 from service.photometry import BANDS, LightCurve
+from tests.inference.tiny_bundle import draw_light_curve
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "bring-your-own-model.md"

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from onnx import TensorProto
-from tiny_bundle import EMBEDDING_SIZE, TAXONOMY, TinyGraph, WriteBundle, manifest_values
 
 from service.config import Device
 from service.inference.bundle import BundleError, load_bundle
 from service.inference.classifier import Classifier
 from service.inference.session import CPU, CUDA, DeviceError
+from tests.inference.tiny_bundle import EMBEDDING_SIZE, TAXONOMY, TinyGraph, WriteBundle, manifest_values
 
 
 def test_a_whole_bundle_is_read(write_bundle: WriteBundle) -> None:

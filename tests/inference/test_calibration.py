@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tiny_bundle import EMBEDDING_SIZE, TAXONOMY, manifest_values
 
 from service.inference.calibration import Calibrator
 from service.inference.manifest import Manifest
+from tests.inference.tiny_bundle import EMBEDDING_SIZE, TAXONOMY, manifest_values
 
 CLASSES = list(TAXONOMY)
 

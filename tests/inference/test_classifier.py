@@ -8,7 +8,6 @@ from threading import Event
 
 import numpy as np
 import pytest
-from tiny_bundle import TAXONOMY, TinyGraph, WriteBundle, draw_light_curve
 
 from service.config import Device
 from service.inference.bundle import load_bundle
@@ -22,6 +21,7 @@ from service.inference.prediction import (
     Prediction,
 )
 from service.photometry import Kind, LightCurve
+from tests.inference.tiny_bundle import TAXONOMY, TinyGraph, WriteBundle, draw_light_curve
 
 
 def classifier(folder: Path, threads: int = 1) -> Classifier:

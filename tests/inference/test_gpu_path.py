@@ -7,7 +7,6 @@ import logging
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from tiny_bundle import TinyGraph, WriteBundle
 
 from service.config import Device
 from service.inference.batching import CUDA_WINDOW_S, equal_shapes, fill_up, stack
@@ -16,6 +15,7 @@ from service.inference.classifier import Classifier
 from service.inference.manifest import Padding
 from service.inference.session import CUDA, DeviceError, Session
 from service.photometry import LightCurve
+from tests.inference.tiny_bundle import TinyGraph, WriteBundle
 
 BUCKETS = {"lengths": "lengths", "buckets": [4, 8, 16, 40]}
 

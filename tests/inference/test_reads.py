@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tiny_bundle import TAXONOMY, WriteBundle
 
 from service.config import Device
 from service.inference.bundle import BundleError, load_bundle
@@ -16,6 +15,7 @@ from service.inference.classifier import Classifier
 from service.inference.preprocessing.registry import PREPROCESSINGS, READS
 from service.inference.registry import ModelRegistry
 from service.photometry import BAND_CODES, SURVEY_CODES, LightCurve
+from tests.inference.tiny_bundle import TAXONOMY, WriteBundle
 
 SIZE = 16
 

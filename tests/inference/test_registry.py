@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bundle import TinyGraph, WriteBundle, draw_light_curve
 
 from service.config import Device
 from service.inference.bundle import BundleError, load_bundle
 from service.inference.registry import ModelRegistry
 from service.photometry import LightCurve
+from tests.inference.tiny_bundle import TinyGraph, WriteBundle, draw_light_curve
 
 
 @pytest.fixture

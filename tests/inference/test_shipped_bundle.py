@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_bundle import draw_light_curve
 
 from service.config import Device
 from service.inference.bundle import Bundle, load_bundle
 from service.inference.classifier import Classifier
 from service.inference.prediction import NO_DETECTION, TOO_FEW_POINTS, Prediction
 from service.photometry import LightCurve
+from tests.inference.tiny_bundle import draw_light_curve
 
 TOLERANCE = 1e-6  # of probabilities: float32 sums in another order
 

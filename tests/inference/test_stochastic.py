@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_bundle import EMBEDDING_SIZE, TinyGraph, WriteBundle, draw_light_curve
 
 from service.config import Device
 from service.inference.bundle import BundleError, load_bundle
@@ -12,6 +11,7 @@ from service.inference.classifier import Classifier
 from service.inference.manifest import Noise, Stochastic
 from service.inference.stochastic import draw
 from service.photometry import LightCurve
+from tests.inference.tiny_bundle import EMBEDDING_SIZE, TinyGraph, WriteBundle, draw_light_curve
 
 PASSES = 12
 STOCHASTIC = {

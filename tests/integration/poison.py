@@ -27,7 +27,7 @@ def poison(packet: bytes, number: int = 0) -> dict[str, tuple[bytes, set[str]]]:
         "random bytes": (noise.randbytes(5000), {"bad_magic"}),
         "random behind the magic": (b"Obj\x01" + noise.randbytes(5000), {"truncated", "bad_header", "bad_value"}),
         "empty": (b"", {"empty"}),
-        "another schema": (_write(foreign, {"x": number}), {"missing_field"}),
+        "another schema": (_write(foreign, {"x": number}), {"unsupported_survey"}),
         "no object id": (_write({**schema, "fields": fields}, nameless), {"missing_field"}),
         "NaN epoch": (_write(schema, dateless), {"bad_value"}),
         "10 MB": (packet + noise.randbytes(10_000_000), {"too_large"}),

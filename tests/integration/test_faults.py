@@ -1,6 +1,6 @@
 """Long fault injection: processes, brokers, stores and networks die under load, and no alert is lost.
 
-Each test is a row of the table in docs/operations.md.
+Each test is a row of the table in docs/faults.md.
 """
 
 from __future__ import annotations

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import fastavro
 import pytest
 
 from service.inference.bundle import BundleError, default_bundle_folder, load_bundle
@@ -38,6 +41,32 @@ def test_every_simulated_alert_is_classified_once(cluster: Cluster, models: Mode
         assert answer["broker_timestamp"] <= answer["received"] <= answer["published"]
     assert latest is not None
     assert latest.object_id == alerts[-1].object_id
+
+
+def test_every_record_of_a_message_is_answered(cluster: Cluster, models: ModelRegistry, store_url: str) -> None:
+    """Given messages of three alerts each, one of them unreadable, then each alert has an answer or is a dead letter
+    under a place of its own, the books close and the next start reads nothing again.
+    """
+    alerts = list(simulate(30, seed=6))
+    readers = [fastavro.reader(io.BytesIO(alert.packet)) for alert in alerts]
+    records: list[Any] = [next(reader) for reader in readers]
+    records[1]["candidate"]["fid"] = 7
+    messages = []
+    for start in range(0, 30, 3):
+        message = io.BytesIO()
+        fastavro.writer(message, readers[0].writer_schema, records[start : start + 3], codec="snappy")
+        messages.append(message.getvalue())
+    cluster.make_topic(cluster.alerts)
+    cluster.send(iter(messages))
+    for _ in range(2):
+        with streaming(cluster.settings(store_url), models) as (service, _):
+            eventually(lambda: len(cluster.read(cluster.output)) == 29 and service.health().ready)
+            assert service.accounting.view()["closes"]
+    answers = [decode_classification(value)["candid"] for _, value in cluster.read(cluster.output)]
+    assert sorted(answers) == sorted(alert.candid for alert in alerts if alert is not alerts[1])
+    (letter,) = cluster.refused()
+    assert letter.code == "unknown_band"
+    assert letter.place == f"{cluster.alerts}/{letter.partition}/{letter.offset}#2"
 
 
 def test_a_new_model_takes_over_without_a_gap(cluster: Cluster, tmp_path: Path, store_url: str) -> None:

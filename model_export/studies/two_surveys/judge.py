@@ -102,7 +102,7 @@ def judge_seed(out: Path, task: Task, config: CompareConfig, seed: int) -> Seed:
     return Seed(decided, dropped, alone["joint-linear"], scores["joint-linear"], seconds)
 
 
-def judge(out: Path, task: Task, config: CompareConfig) -> dict[str, Any]:
+def compare_strategies(out: Path, task: Task, config: CompareConfig) -> dict[str, Any]:
     """All figures, ready for JSON: macro-F1 in percent per strategy (mean and spread over seeds, 95 % interval), the
     differences that are claimed, what hiding a survey costs, confusion matrices summed over seeds.
 

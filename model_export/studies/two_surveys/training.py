@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -13,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model_export.data.batches import PADDING_BIAS
+from model_export.data.batches import PADDING_BIAS, balanced_rows
 from model_export.data.tables import Dataset
 from model_export.network.encoder import AlertEncoder, EncoderConfig
 from model_export.studies.two_surveys.network import Answers, FusionConfig, MultiSurvey, loss
+from model_export.training import loop
 from service.inference.preprocessing.alert_clr import Tokens
 from service.inference.preprocessing.two_survey import TWO_SURVEY_FEATURES, survey_tokens
 
@@ -142,39 +142,30 @@ class Sequences:
 
 
 def train(
-    model: nn.Module,
-    step_loss: Callable[[nn.Module, Rows, np.random.Generator], Tensor],
+    model: loop.Network,
+    step_loss: Callable[[Rows, np.random.Generator], Tensor],
     rows: Rows,
     labels: NDArray[np.int64],
     config: TrainingConfig,
     seed: int,
-) -> nn.Module:
+) -> loop.Network:
     """The averaged model after `config.steps` batches of `rows`, every class drawn equally often.
 
-    `step_loss(model, rows of the batch, generator)`; labels (M,) of all objects.
+    `step_loss(rows of the batch, generator)`; labels (M,) of all objects.
     """
     rng = np.random.default_rng(seed)
-    per_class = 1.0 / np.bincount(labels[rows])[labels[rows]]
-    probability = per_class / per_class.sum()
-    average = copy.deepcopy(model).eval()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
-    )
-    model.train()
-    for step in range(config.steps):
-        for group in optimizer.param_groups:
-            falling = 0.5 * (1 + np.cos(np.pi * step / config.steps))
-            group["lr"] = config.learning_rate * min((step + 1) / config.warm_up, 1.0) * falling
-        batch = rng.choice(rows, config.batch_size, p=probability)
-        value = step_loss(model, batch, rng)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            decay = min(config.average_decay, (step + 1) / (step + 10))
-            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
-    return average
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+
+    def learning_rate(step: int) -> float:
+        falling = 0.5 * (1 + np.cos(np.pi * step / config.steps))
+        return config.learning_rate * min((step + 1) / config.warm_up, 1.0) * falling
+
+    settings = loop.LoopConfig(config.steps, config.steps, config.average_decay)
+    training = loop.Training.start(model, optimizer, learning_rate, settings)
+    batches = balanced_rows(rng, rows, labels, config.batch_size)
+    for _ in loop.train(training, batches, lambda batch: step_loss(batch, rng)):
+        pass  # nothing is judged on the way
+    return training.average
 
 
 def train_one_input(
@@ -184,13 +175,12 @@ def train_one_input(
     """A single survey (or a stacked sequence), on those of `rows` that it saw."""
     targets = torch.tensor(labels)
 
-    def step_loss(model: nn.Module, batch: Rows, rng: np.random.Generator) -> Tensor:
-        return functional.cross_entropy(model(sequences.embed(model.branch, batch, rng)), targets[batch])  # type: ignore[arg-type]
-
     model = OneInput(branch, classes, dropout)
-    trained = train(model, step_loss, rows[sequences.present[rows]], labels, config, seed)
-    assert isinstance(trained, OneInput)
-    return trained
+
+    def step_loss(batch: Rows, rng: np.random.Generator) -> Tensor:
+        return functional.cross_entropy(model(sequences.embed(branch, batch, rng)), targets[batch])
+
+    return train(model, step_loss, rows[sequences.present[rows]], labels, config, seed)
 
 
 def train_multisurvey(
@@ -200,17 +190,16 @@ def train_multisurvey(
     """All surveys together, the sum of the heads' cross-entropies."""
     targets = torch.tensor(labels)
     present = presence(surveys)
+    model = MultiSurvey(branch, fusion)
 
-    def step_loss(model: nn.Module, batch: Rows, rng: np.random.Generator) -> Tensor:
-        embeddings = torch.stack([s.embed(model.branch, batch, rng) for s in surveys], dim=1)  # type: ignore[arg-type]
-        answers = model.fuse(embeddings, present[batch])  # type: ignore[operator]
+    def step_loss(batch: Rows, rng: np.random.Generator) -> Tensor:
+        embeddings = torch.stack([s.embed(branch, batch, rng) for s in surveys], dim=1)
+        answers = model.fuse(embeddings, present[batch])
         return loss(
             Answers(answers.own.float(), answers.joint.float(), answers.embedding), present[batch], targets[batch]
         )
 
-    trained = train(MultiSurvey(branch, fusion), step_loss, rows, labels, config, seed)
-    assert isinstance(trained, MultiSurvey)
-    return trained
+    return train(model, step_loss, rows, labels, config, seed)
 
 
 def presence(surveys: list[Sequences]) -> Tensor:

@@ -12,9 +12,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from model_export.bundles.graph import Publication, export_alert_clr, session
-from model_export.bundles.stochastic import Members, Served, export_passes
+from model_export.bundles.graph import Publication, Served, export_served, open_graph
+from model_export.bundles.stochastic import Members
 from model_export.data.tables import CLASSES
 from model_export.network.encoder import AlertClassifier, EncoderConfig
 from model_export.network.stochastic_passes import METHODS, Method, Passes
@@ -46,20 +47,16 @@ def costs(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
 
-        def add(name: str, noise: Mapping[str, NDArray[Any]]) -> None:
-            run, asked = session(path), feed | dict(noise)
+        def add(name: str, model: nn.Module, noise: Mapping[str, NDArray[Any]] | None = None) -> None:
+            export_served(Served(model, publication), path, noise)
+            run, asked = open_graph(path), feed | dict(noise or {})
             calls[name] = lambda: run.run(["logits", "embedding"], asked)
 
-        export_alert_clr(plain, publication, path)
-        add("softmax", {})
-        members = Members([AlertClassifier(plain.config).eval() for _ in range(MEMBERS)])
-        export_passes(Served(members, publication), {}, path)
-        add(f"ensemble of {MEMBERS}", {})
+        add("softmax", plain)
+        add(f"ensemble of {MEMBERS}", Members([AlertClassifier(plain.config).eval() for _ in range(MEMBERS)]))
         for name in names:
             method, model = Method(name, 0.1), sampled if name in ("hsa", "ha-mc") else plain
-            noise = method.draws(model, WINDOW, passes, 0)
-            export_passes(Served(Passes(model, method, WINDOW), publication), noise, path)
-            add(name, noise)
+            add(name, Passes(model, method, WINDOW), method.draws(model, WINDOW, passes, 0))
     best = _best(calls, repeats)
     return {
         "points": POINTS,

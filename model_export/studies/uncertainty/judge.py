@@ -23,8 +23,9 @@ from model_export.data.tables import Dataset
 from model_export.judging.calibrate import apply, calibrate, conformal_sets, fit_softening, soften
 from model_export.judging.evaluate import ENOUGH
 from model_export.judging.examples import PREFIXES, bin_of, examples
+from model_export.judging.out_of_distribution import Ask
 from model_export.network.encoder import AlertClassifier
-from model_export.network.predict import ALL, Predictions, predict
+from model_export.network.predict import ALL, Answers, predict
 from model_export.network.stochastic_passes import Method, predict_passes, together
 from model_export.studies.uncertainty.scores import rejection_curve, roc_auc, uncertainty
 from model_export.training.run import FinetuneConfig, load_run
@@ -37,12 +38,9 @@ FEWEST: Final = 5  # objects of a class to be counted in macro-F1
 REJECTED: Final = (0.1, 0.2, 0.3)
 SEED: Final = 0  # of the noise of all passes, as a bundle has it by default
 
-Answers = dict[int, Predictions]
-Ask = Callable[[Dataset, tuple[int, ...]], Answers]
-
 
 @dataclass(frozen=True)
-class Published:
+class PublishedPasses:
     """What a method says of n objects at one number of detections: calibrated passes (n, P, C), set sizes (n,)."""
 
     passes: NDArray[np.float64]
@@ -62,7 +60,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class JudgedMethod:
     """A method on validation and test objects, by number of detections; `score` was chosen on validation."""
 
     name: str
@@ -70,19 +68,21 @@ class Judgement:
     rate: float | None
     passes: int
     score: str
-    validation: dict[int, Published]
-    test: dict[int, Published]
+    validation: dict[int, PublishedPasses]
+    test: dict[int, PublishedPasses]
 
 
 class Bench:
     """The held-out objects, and the prior that answers are published with."""
 
     def __init__(self, data: Dataset, alert_share: float) -> None:
-        split, known = data.objects["split"], (data.labels >= 0) & (data.objects["table"] != "forced_tde").to_numpy()
-        self.validation, self.test = (data.where((split == name).to_numpy() & known) for name in ("validation", "test"))
-        self.prior = published_prior(data.where((split == "train").to_numpy()), alert_share)
+        known = (data.labels >= 0) & (data.objects["table"] != "forced_tde").to_numpy()
+        self.validation, self.test = (data.where(data.in_split(name) & known) for name in ("validation", "test"))
+        self.prior = published_prior(data.split("train"), alert_share)
 
-    def judge(self, name: str, reference: str, ask: Ask, rate: float | None = None, quick: bool = False) -> Judgement:
+    def judge(
+        self, name: str, reference: str, ask: Ask, rate: float | None = None, quick: bool = False
+    ) -> JudgedMethod:
         """Ask for answers, calibrate on the validation split, and choose there the score that speaks for the method.
 
         `quick` leaves the test split alone and calibrates at the judged numbers of detections only: for tuning.
@@ -92,7 +92,7 @@ class Bench:
         scale = fit_softening(seen)
         calibration = calibrate(replace(seen, logits=soften(seen.logits, scale)))
 
-        def publish(answers: Answers) -> dict[int, Published]:
+        def publish(answers: dict[int, Answers]) -> dict[int, PublishedPasses]:
             told = {}
             for k in SEEN:
                 enough = answers[k].n_detections >= ENOUGH
@@ -101,16 +101,16 @@ class Bench:
                 members = conformal_sets(calibration, apply(calibration, logits, n_seen), n_seen)
                 passes = logits if logits.ndim == 3 else logits[:, None]
                 temperature = np.array(calibration.temperature)[bin_of(n_seen)][:, None, None]
-                told[k] = Published(softmax(passes / temperature), answers[k].labels[enough], members.sum(axis=1))
+                told[k] = PublishedPasses(softmax(passes / temperature), answers[k].labels[enough], members.sum(axis=1))
             return told
 
         validation = publish(found)
         test = {} if quick else publish(ask(self.test, SEEN))
         each = validation[ALL].passes.shape[1]
         score = max(mean_auc(validation), key=mean_auc(validation).__getitem__) if each > 1 else "maximum"
-        return Judgement(name, reference, rate, each, score, validation, test)
+        return JudgedMethod(name, reference, rate, each, score, validation, test)
 
-    def tuned(self, name: str, reference: str, ask: Callable[[float, int], Ask], passes: int) -> Judgement:
+    def tuned(self, name: str, reference: str, ask: Callable[[float, int], Ask], passes: int) -> JudgedMethod:
         """The rate of the best validation figure, found with few passes, judged with all of them."""
         tried = [self.judge(name, reference, ask(rate, TUNING_PASSES), rate, quick=True) for rate in RATES]
         best = max(tried, key=lambda judged: mean_auc(judged.validation)[judged.score])
@@ -118,7 +118,7 @@ class Bench:
         return self.judge(name, reference, ask(best.rate, passes), best.rate)
 
 
-def mean_auc(published: dict[int, Published]) -> dict[str, float]:
+def mean_auc(published: dict[int, PublishedPasses]) -> dict[str, float]:
     """ROC-AUC of each sampled score, mean over the numbers of detections."""
     return {
         score: float(np.mean([roc_auc(p.scores()[score], p.wrong) for p in published.values()]))
@@ -143,13 +143,13 @@ def sampled(model: AlertClassifier, config: FinetuneConfig, method: Method, pass
 
 def judge_all(
     bench: Bench, shipped: Path, members: list[Path], stochastic: Path | None, passes: int, kept: Path
-) -> Iterator[Judgement]:
+) -> Iterator[JudgedMethod]:
     """Every method that the given runs allow: of the shipped network, of its stochastic kin, and of an ensemble.
 
     Answers are kept in the folder `kept`, and what is found there is not asked again.
     """
 
-    def once(name: str, judge: Callable[[], Judgement]) -> Judgement:
+    def once(name: str, judge: Callable[[], JudgedMethod]) -> JudgedMethod:
         path = kept / f"{name.replace(', ', '-').replace(' ', '-')}.npz"
         if not path.exists():
             save(judge(), path)
@@ -171,7 +171,7 @@ def judge_all(
         yield once(joined, lambda: bench.judge(joined, "shipped", ensemble([shipped, *members])))
 
 
-def save(judged: Judgement, path: Path) -> None:
+def save(judged: JudgedMethod, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {
         f"{split} {k} {name}": getattr(told, name)
@@ -183,20 +183,22 @@ def save(judged: Judgement, path: Path) -> None:
     np.savez(path, about=json.dumps(about), **arrays)
 
 
-def load(path: Path) -> Judgement:
+def load(path: Path) -> JudgedMethod:
     with np.load(path) as kept:
         splits = {
-            split: {k: Published(*(kept[f"{split} {k} {n}"] for n in ("passes", "labels", "set_size"))) for k in SEEN}
+            split: {
+                k: PublishedPasses(*(kept[f"{split} {k} {n}"] for n in ("passes", "labels", "set_size"))) for k in SEEN
+            }
             for split in ("validation", "test")
         }
-        return Judgement(**json.loads(str(kept["about"])), **splits)
+        return JudgedMethod(**json.loads(str(kept["about"])), **splits)
 
 
 def with_rate(model: AlertClassifier, config: FinetuneConfig, name: str) -> Callable[[float, int], Ask]:
     return lambda rate, passes: sampled(model, config, Method(name, rate), passes)
 
 
-def figures(judged: list[Judgement], prior: NDArray[np.float64]) -> dict[str, Any]:
+def figures(judged: list[JudgedMethod], prior: NDArray[np.float64]) -> dict[str, Any]:
     """All figures as [value, low, high] with 95 % intervals; differences are paired with the reference's softmax."""
     by_name = {each.name: each for each in judged}
     told: dict[str, Any] = {
@@ -215,7 +217,7 @@ def figures(judged: list[Judgement], prior: NDArray[np.float64]) -> dict[str, An
     return told
 
 
-def _figures(judged: Judgement, reference: Judgement, k: int, prior: NDArray[np.float64]) -> dict[str, Any]:
+def _figures(judged: JudgedMethod, reference: JudgedMethod, k: int, prior: NDArray[np.float64]) -> dict[str, Any]:
     mine, theirs = judged.test[k], reference.test[k]
     p, labels, wrong = mine.probabilities, mine.labels, mine.wrong
     common = np.flatnonzero(np.bincount(labels, minlength=p.shape[1]) >= FEWEST)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from model_export.network.predict import ALL
-from model_export.studies.uncertainty.judge import Judgement
+from model_export.studies.uncertainty.judge import JudgedMethod
 from model_export.studies.uncertainty.scores import rejection_curve
 
 SEEN: Final = {"all": "all detections", "8": "the first 8", "3": "the first 3"}
@@ -58,7 +58,7 @@ def cost_table(told: dict[str, Any]) -> str:
     )
 
 
-def draw_figure(judged: list[Judgement], path: Path) -> None:
+def draw_figure(judged: list[JudgedMethod], path: Path) -> None:
     """Left: accuracy of what is kept when the least sure are rejected. Right: reliability. At all detections and 3."""
     import matplotlib as mpl
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
-
-SAMPLED: Final = ("maximum", "entropy", "variance", "bald")
 
 
 def uncertainty(probabilities: Floats) -> dict[str, Floats]:

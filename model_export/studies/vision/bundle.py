@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model_export.bundles.graph import OPSET, export_graph, session, write_manifest
+from model_export.bundles.graph import OPSET, check_parity, export_graph, write_manifest
 from model_export.data.scores import macro_f1
 from model_export.studies.two_surveys.bundle import one_bin_calibration
 from model_export.studies.two_surveys.network import MultiSurvey
@@ -25,7 +26,7 @@ OUTPUTS: Final = ("logits", "embedding")
 PARITY: Final = 1e-4
 
 
-class Served(nn.Module):
+class VisionGraph(nn.Module):
     """images (B, 3, S, S) of bytes, one per survey, and present (B, surveys) -> logits (B, classes), embedding
     (B, surveys D).
     """
@@ -44,7 +45,7 @@ def export_vision(model: MultiSurvey, vision: VisionConfig, path: Path) -> None:
     batch = torch.export.Dim("batch", min=1)
     example = _example(np.random.default_rng(0), 3, vision)
     export_graph(
-        Served(model),
+        VisionGraph(model),
         tuple(torch.from_numpy(array) for array in example.values()),
         path,
         list(example),
@@ -53,22 +54,13 @@ def export_vision(model: MultiSurvey, vision: VisionConfig, path: Path) -> None:
     )
 
 
-def parity(path: Path, model: MultiSurvey, vision: VisionConfig, batches: tuple[int, ...] = (1, 2, 5)) -> float:
-    """Largest difference of ONNX Runtime and torch over random images and every pattern of presence; relative where a
-    value exceeds one.
-    """
-    run, served, rng, worst = session(path), Served(model), np.random.default_rng(1), 0.0
-    for batch in batches:
-        feed = _example(rng, batch, vision)
-        with torch.no_grad():
-            expected = served(*(torch.from_numpy(array) for array in feed.values()))
-        for ours, theirs in zip(run.run(list(OUTPUTS), feed), expected, strict=True):
-            size = np.maximum(np.abs(theirs.numpy()), 1.0)
-            worst = max(worst, float((np.abs(ours - theirs.numpy()) / size).max()))
-    return worst
+def example_feeds(vision: VisionConfig, batches: Sequence[int] = (1, 2, 5)) -> Iterator[dict[str, NDArray[Any]]]:
+    """Random images, with every pattern of presence."""
+    rng = np.random.default_rng(1)
+    return (_example(rng, batch, vision) for batch in batches)
 
 
-def write_bundle(out: Path, task: Task, config: VisionCompare, seed: int, bundle: Path, version: str) -> Manifest:
+def bundle_vision(out: Path, task: Task, config: VisionCompare, seed: int, bundle: Path, version: str) -> Manifest:
     """The joint model of one seed of a finished comparison as a bundle, calibrated on its validation split.
 
     Raises ValueError where ONNX Runtime and torch differ by more than `PARITY`.
@@ -101,9 +93,7 @@ def publish(
 ) -> Manifest:
     """Graph, manifest, metrics and card. Raises ValueError where ONNX Runtime and torch disagree."""
     export_vision(model, vision, bundle / "model.onnx")
-    worst = parity(bundle / "model.onnx", model, vision)
-    if worst > PARITY:
-        raise ValueError(f"ONNX Runtime and torch differ by {worst:.1e}, more than {PARITY:.0e}")
+    worst = check_parity(bundle / "model.onnx", VisionGraph(model), example_feeds(vision), PARITY)
     (bundle / "metrics.json").write_text(json.dumps(figures | {"parity": worst}, indent=1) + "\n")
     (bundle / "MODEL_CARD.md").write_text(_card(figures))
     return write_manifest(

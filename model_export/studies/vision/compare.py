@@ -132,7 +132,7 @@ def run_networks(
     return task
 
 
-def judge(out: Path, task: Task, config: VisionCompare) -> dict[str, Any]:
+def compare_images(out: Path, task: Task, config: VisionCompare) -> dict[str, Any]:
     """Macro-F1 in percent of each strategy on the test objects that both surveys saw and on all, with 95 % intervals
     of a bootstrap over objects and seeds; differences are paired.
     """

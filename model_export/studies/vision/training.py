@@ -7,7 +7,6 @@ weights of the best macro-F1 on the validation split. From scratch the step is l
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
+from model_export.data.batches import balanced_rows
 from model_export.data.scores import macro_f1
 from model_export.studies.two_surveys.network import Answers, MultiSurvey, loss
 from model_export.studies.two_surveys.training import OneInput
 from model_export.studies.vision.images import Pictures
 from model_export.studies.vision.network import VisionConfig
-from model_export.training.device import best_device
+from model_export.training import loop
+from model_export.training.run import append_history
 
 Rows = NDArray[np.int64]
 
@@ -94,35 +94,26 @@ def fit(
     rng = np.random.default_rng(seed)
     seen = np.any([pictures.present for pictures in surveys], axis=0)
     train, validation = train[seen[train]], validation[seen[validation]]
-    per_class = 1.0 / np.bincount(labels[train])[labels[train]]
-    probability = per_class / per_class.sum()
-    device = best_device()
+    device = loop.best_device()
     model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     targets = torch.tensor(labels, device=device)
-    best, best_weights, waited, running = -1.0, copy.deepcopy(model.state_dict()), 0, 0.0
-    for step in tqdm(range(config.steps), mininterval=10, leave=False):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(step, config)
-        batch = rng.choice(train, config.batch_size, p=probability)
-        model.train()
+
+    def loss_of(batch: Rows) -> Tensor:
         said = answer(model, surveys, batch)
         if isinstance(model, MultiSurvey):
-            value = loss(said, presence(surveys, batch).to(device), targets[batch])
-        else:
-            value = functional.cross_entropy(said.joint, targets[batch])
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        running += (0.05 if step else 1.0) * (value.item() - running)
-        if (step + 1) % config.validate_every and step + 1 != config.steps:
-            continue
+            return loss(said, presence(surveys, batch).to(device), targets[batch])
+        return functional.cross_entropy(said.joint, targets[batch])
+
+    settings = loop.LoopConfig(config.steps, config.validate_every, smoothing=0.05)
+    training = loop.Training.start(model, optimizer, lambda step: _schedule(step, config), settings)
+    batches = balanced_rows(rng, train, labels, config.batch_size)
+    best, best_weights, waited = -1.0, copy.deepcopy(model.state_dict()), 0
+    for _ in loop.train(training, batches, loss_of):
         decided = answers(model, surveys, validation, config.embed_batch).joint.argmax(dim=1).numpy()
         score = macro_f1(labels[validation], decided)
         if history is not None:
-            with history.open("a") as out:
-                out.write(json.dumps({"step": step + 1, "loss": round(running, 4), "macro_f1": round(score, 4)}) + "\n")
+            append_history(history, training.record() | {"macro_f1": score})
         if score > best:
             best, best_weights, waited = score, copy.deepcopy(model.state_dict()), 0
         else:
