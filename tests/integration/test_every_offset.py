@@ -38,6 +38,7 @@ class Story:
         self.settings.quality = QualitySettings(action="drop")
         self.packets = simulate(100_000, seed=seed)
         self.partitions = 2
+        self.taken_up = False  # what expires before a group has ever had a partition is nothing that it missed
         self.former: Counter[int] = Counter()
         self.accounts: Counter[int] = Counter()
         self.outcomes: Counter[str] = Counter()
@@ -82,6 +83,8 @@ class Story:
         except AssertionError:
             raise AssertionError(f"{self.accounted()} of {self.existed()}: {self.service.accounting.view()}") from None  # type: ignore[union-attr]
 
+        self.taken_up = True
+
     # -- what may happen
 
     def produce(self) -> None:
@@ -99,6 +102,8 @@ class Story:
         self.cluster.transaction(packets, self.random.random() < 0.5, self.random.randrange(self.partitions))
 
     def expire(self) -> None:
+        if not self.taken_up:
+            self.settle()
         partition = self.random.randrange(self.partitions)
         self.cluster.expire(
             self.cluster.alerts, partition, self.random.randint(0, self.cluster.ends(self.cluster.alerts)[partition])
@@ -108,12 +113,14 @@ class Story:
         """What is never seen by anybody can't be counted: so all is read before, and filled at once behind."""
         self.settle()
         self.former = self.existed()
+        self.taken_up = False
         self.cluster.make_topic_again(self.cluster.alerts, self.partitions)
         for _ in range(3):
             self.produce()
 
     def add_partition(self) -> None:
         self.partitions += 1
+        self.taken_up = False
         self.cluster.add_partitions(self.cluster.alerts, self.partitions)
 
     def stop_or_start(self) -> None:

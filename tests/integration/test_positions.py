@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -223,6 +226,29 @@ def test_a_bounded_reading_of_a_missing_topic_is_an_error(
     with streaming(cluster.settings(store_url, topics=["mistyped"]), models, **options) as (service, _):
         with pytest.raises(StreamError, match="mistyped"):
             eventually(lambda: service.wait(0.1))
+
+
+def test_the_command_ends_with_a_status_that_tells_a_mistyped_name(cluster: Cluster, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "from service.cli import main; main()",
+        "serve",
+        "--topic",
+        "mistyped",
+        "--port",
+        "0",
+    ]
+    options = [
+        "--exit-at-end",
+        "--bootstrap-servers",
+        cluster.bootstrap_servers,
+        "--store",
+        f"sqlite:///{tmp_path}/s.db",
+    ]
+    done = subprocess.run(command + options, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "the reading is not complete: not there: the topics mistyped" in done.stderr
 
 
 def test_a_span_of_expired_daily_topics_is_an_error(cluster: Cluster, models: ModelRegistry, store_url: str) -> None:

@@ -6,10 +6,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 
+from deploy.kafka.broker import Broker, why_absent
 from service.config import Delivery, Settings
 from service.inference.registry import ModelRegistry
 from service.simulate import simulate
@@ -75,6 +86,37 @@ def test_a_limit_that_nothing_fits_into_is_found_at_the_start(
         eventually(lambda: service.health().ready)
 
 
+def test_an_output_that_access_control_forbids_is_found_at_the_start(
+    tmp_path: Path, models: ModelRegistry, store_url: str
+) -> None:
+    """Given brokers that forbid writing dead letters, then the service publishes nothing until they allow it."""
+    if why := why_absent():
+        pytest.skip(f"no Apache Kafka here: {why}")
+    authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+    properties = {"authorizer.class.name": authorizer, "allow.everyone.if.no.acl.found": "true"}
+    with Broker(tmp_path / "kafka", properties=properties) as broker:
+        cluster = Cluster(broker.bootstrap_servers, "acl")
+        for topic in (cluster.alerts, cluster.output, cluster.dead_letters):
+            cluster.make_topic(topic, 1)
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+        everybody = (ResourceType.TOPIC, cluster.dead_letters, ResourcePatternType.LITERAL, "User:*", "*")
+        rules = [
+            AclBinding(*everybody, AclOperation.DESCRIBE, AclPermissionType.ALLOW),
+            AclBinding(*everybody, AclOperation.WRITE, AclPermissionType.DENY),
+        ]
+        for done in admin.create_acls(rules).values():
+            done.result(10)
+        cluster.send([b"not an alert", *(alert.packet for alert in simulate(3, seed=54))])
+        with streaming(cluster.settings(store_url), models) as (service, _):
+            eventually(lambda: any("access control does not allow it" in reason for reason in service.health().reasons))
+            assert cluster.classifications() == []
+            anything = AclBindingFilter(*everybody, AclOperation.ANY, AclPermissionType.ANY)
+            for forgotten in admin.delete_acls([anything]).values():
+                assert len(forgotten.result(10)) == 2
+            eventually(lambda: service.accounting.total().settled == 4)
+            assert service.health().ready
+
+
 @MODES
 def test_good_answers_are_not_repeated_while_dead_letters_are_refused(
     cluster: Cluster, models: ModelRegistry, store_url: str, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
@@ -125,7 +167,7 @@ def test_a_deleted_output_topic_is_made_again(
             eventually(lambda: service.accounting.total().published == 10, within_s=60)
             eventually(lambda: service.health().ready)
     assert [ready for ready, _ in said].count(True) <= 2, said
-    assert any(f"{cluster.output} is gone" in reason for _, reason in said), said
+    assert any(f"{cluster.output} is gone" in reason or "acknowledged nothing" in reason for _, reason in said), said
     assert len(cluster.classifications()) == 5
 
 

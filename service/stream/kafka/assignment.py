@@ -10,16 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from time import monotonic, time
-from typing import Final
-
-# Why offsets were passed over: `skipped` in the accounts, `reason` of alert_classifier_skipped_offsets_total.
-EXPIRED: Final = "expired"  # retention or DeleteRecords removed them before they were read
-DELETED: Final = "deleted"  # the topic was deleted before they were read
-TRUNCATED: Final = "truncated"  # the log's end went back (an unclean election of a leader) before they were read
-OUTSIDE_SPAN: Final = "outside_span"  # messages of another time than --from and --until ask for
-NO_MESSAGE: Final = "no_message"  # nothing to read: markers and aborted messages of transactions, compacted ones
-# Of these somebody must hear: there were alerts that nobody will answer.
-LOST: Final = (EXPIRED, DELETED, TRUNCATED)
 
 
 @dataclass(slots=True)
@@ -123,11 +113,7 @@ class Assignment:
 
     def confirm(self, asked: float) -> None:
         """At `asked` the topic was still the one we know: what was read before that came from its log."""
-        while self.recent:
-            offset, (_, taken) = next(iter(self.recent.items()))
-            if taken >= asked:
-                break
-            del self.recent[offset]
+        self.recent = {offset: what for offset, what in self.recent.items() if what[1] >= asked}
         if self._ends[1] < asked:
             self.end = max(self.end, self._ends[0])
 

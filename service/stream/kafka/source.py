@@ -2,20 +2,15 @@
 
 Only the poll thread calls the consumer: a call from another thread would wait for `consume`. Other threads read cached
 fields.
-
-Positions are decided here, not by librdkafka's `auto.offset.reset`, which skips without a word. Where a position is not
-in the log any more, what lies between is told as skipped, and a topic that was made again is read from its start.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import count
 from time import monotonic, time
 from typing import Any, Final
 
@@ -32,16 +27,7 @@ from service import metrics
 from service.config import Delivery, KafkaSettings
 from service.stream.batch import Batch, Item, Message, Partition
 from service.stream.interfaces import StreamError
-from service.stream.kafka.assignment import (
-    DELETED,
-    EXPIRED,
-    LOST,
-    NO_MESSAGE,
-    OUTSIDE_SPAN,
-    TRUNCATED,
-    Assignment,
-    Known,
-)
+from service.stream.kafka.assignment import Assignment
 from service.stream.kafka.client_settings import (
     KAFKA_LOG,
     TOLD_ELSEWHERE,
@@ -51,6 +37,8 @@ from service.stream.kafka.client_settings import (
     is_fatal,
     starts_at_end,
 )
+from service.stream.kafka.positions import Positions
+from service.stream.kafka.skipped import DELETED, NO_MESSAGE, OUTSIDE_SPAN, OnSkipped, Skipped
 from service.stream.kafka.topics import Log, Span, TopicWatch
 
 log = logging.getLogger(__name__)
@@ -61,24 +49,15 @@ IDLE_POLL_S: Final = 0.1
 COMMIT_INTERVAL_S: Final = 1.0
 # A revoked partition is given up when its alerts under way have arrived, or after this long; the group waits for us.
 REVOKE_DRAIN_S: Final = 10.0
-# Questions to the broker within a rebalance.
-QUERY_TIMEOUT_S: Final = 10.0
 LAG_INTERVAL_S: Final = 2.0
 # The proof of membership that a transaction carries is renewed at every rebalance; in between it may change only under
 # KIP-848, and a stale one costs a transaction that is tried again. Asking holds up every other thread for 0.2 ms.
 MEMBERSHIP_INTERVAL_S: Final = 0.2
-
-
-# Readiness tells of skipped offsets for this long: a watcher must see it, but a loss of the past is no trouble of now.
-SKIPPED_TOLD_S: Final = 60.0
 # A position that is lost is looked for again this often while the brokers don't answer.
 FIND_AGAIN_S: Final = 1.0
 # Broker timestamps outside of these can't be: seconds taken for milliseconds, a clock that stands at 1970, or is fast.
 EARLIEST_TIMESTAMP_S: Final = datetime(2010, 1, 1, tzinfo=UTC).timestamp()
 LATEST_TIMESTAMP_AHEAD_S: Final = 60.0
-
-# (topic, partition), reason, how many offsets
-OnSkipped = Callable[[Partition, str, int], None]
 
 
 class KafkaSource:
@@ -105,23 +84,19 @@ class KafkaSource:
         self._clock = clock
         config = consumer_config(settings, self.group_id)
         self._cooperative = is_cooperative(config)
-        self._starts_at_end = starts_at_end(settings)
-        self._on_skipped = on_skipped
+        self._skipped = Skipped(on_skipped)
         self._consumer = Consumer(
             {**config, "error_cb": self._on_error, "on_commit": self._on_commit}, logger=KAFKA_LOG
         )
         self._watch = TopicWatch(client_config(settings), settings, span, clock)
+        self._positions = Positions(self._consumer, self._watch, self._skipped, span, starts_at_end(settings))
         self._subscribed: frozenset[str] = frozenset()
         self._assigned: dict[Partition, Assignment] = {}
-        self._known: dict[Partition, Known] = {}  # of partitions that went, for the case that they come back
         self._ids_compared = 0.0
         self._find_again = 0.0
-        self._lost: Counter[str] = Counter()  # offsets that nobody will read, by place and reason in words
-        self._lost_at = -SKIPPED_TOLD_S
         self._lag: dict[Partition, int] = {}
         self._membership: Any = None
         self._lock = threading.Condition()
-        self._epochs = count(1)
         self._paused = False
         self._next_commit = self._next_lag = self._next_membership = 0.0
         self._fatal: KafkaError | None = None
@@ -231,9 +206,7 @@ class KafkaSource:
             return f"not there: the topics {', '.join(missing)}"
         if not self.joined:
             return f"the group {self.group_id} has not assigned partitions yet"
-        if monotonic() - self._lost_at < SKIPPED_TOLD_S:
-            return f"offsets were never read: {self._lost_in_words()}"
-        return None
+        return self._skipped.lost_lately or None
 
     def lag(self) -> dict[Partition, int]:
         """Messages between the settled place and the end, per partition, as measured within the last seconds."""
@@ -283,7 +256,7 @@ class KafkaSource:
             self._go_on_to(place, assignment, offset)
             wanted = self.span is None or not has_timestamp or self.span.holds(milliseconds)
             if not wanted:
-                self._skip(place, OUTSIDE_SPAN, 1)
+                self._skipped.tell(place, OUTSIDE_SPAN, 1)
             new = wanted and assignment.take(offset, hash((milliseconds, len(value), value[-64:], raw.key())))
             self._go_on_to(place, assignment, offset + 1, message=True)
             if not new:
@@ -310,23 +283,11 @@ class KafkaSource:
         with self._lock:
             passed = assignment.pass_to(offset)
         if not message:
-            self._skip(place, NO_MESSAGE, passed)
-        self._skip(place, DELETED, assignment.unread_of_former(at_end=False))
+            self._skipped.tell(place, NO_MESSAGE, passed)
+        self._skipped.tell(place, DELETED, assignment.unread_of_former(at_end=False))
         if assignment.until is not None and offset >= assignment.until:
             assignment.finished = True
             self._consumer.pause([TopicPartition(*place)])
-
-    def _skip(self, place: Partition, reason: str, count: int) -> None:
-        if count == 0:
-            return
-        self._on_skipped(place, reason, count)
-        if reason in LOST:
-            log.error("%d offsets of %s/%d were never read: %s", count, *place, reason)
-            self._lost[f"{place[0]}/{place[1]} ({reason})"] += count
-            self._lost_at = monotonic()
-
-    def _lost_in_words(self) -> str:
-        return ", ".join(f"{count} of {where}" for where, count in sorted(self._lost.items()))
 
     def _has_read_all(self) -> bool:
         """Whether a bounded reading has come to its end."""
@@ -338,8 +299,7 @@ class KafkaSource:
         """What a bounded reading did not read, in words."""
         missing = self._watch.missing_for_a_complete_reading
         reasons = [f"not there: the topics {', '.join(missing)}"] if missing else []
-        reasons += [f"offsets were never read: {self._lost_in_words()}"] if self._lost else []
-        return "; ".join(reasons)
+        return "; ".join([*reasons, *filter(None, [self._skipped.lost])])
 
     def _check_complete(self) -> None:
         """Raise StreamError at the end of a bounded reading that lacks anything, when what was read is answered."""
@@ -392,9 +352,8 @@ class KafkaSource:
             return
         self._find_again = monotonic() + FIND_AGAIN_S
         for place in places:
-            if (known := self._assigned[place].known()) is not None:
-                self._known[place] = known
-        begin = [part for part in self._begin_all(self._partitions(places)) if part.offset >= 0]
+            self._positions.remember(place, self._assigned[place])
+        begin = [part for part in self._begin(self._partitions(places)) if part.offset >= 0]
         if not begin:
             return
         if self._cooperative:
@@ -412,66 +371,22 @@ class KafkaSource:
         if self._paused:
             self._consumer.pause(begin)
 
-    def _begin_all(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    def _begin(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """The partitions with the offsets at which to begin; while the brokers don't tell, without: found later."""
         places = [(part.topic, part.partition) for part in partitions]
         try:
-            committed = self._consumer.committed(partitions, timeout=QUERY_TIMEOUT_S) if partitions else []
-            logs = self._watch.ask_logs(places)
-            at_span = self._starts_of_span(logs)
+            begun = self._positions.begin(
+                partitions, {place: self._assigned[place] for place in places if place in self._assigned}
+            )
         except KafkaException as error:
             log.warning("where to begin in %s is not told: %s", _listed(partitions), error.args[0])
             with self._lock:
                 for place in places:
-                    self._assigned.setdefault(place, Assignment(next(self._epochs))).displaced = True
+                    self._assigned.setdefault(place, self._positions.unknown())
             return partitions
-        return [
-            self._begin((part.topic, part.partition), part, logs[part.topic, part.partition], at_span)
-            for part in committed
-        ]
-
-    def _begin(
-        self, place: Partition, committed: TopicPartition, now: Log, at_span: dict[Partition, int]
-    ) -> TopicPartition:
-        """Take the partition up: where this process stopped, else where the group did, else at the start.
-
-        Both only count for the log that they were of.
-        """
-        known = self._known.pop(place, None)
-        former = None
-        made_again = bool(now.topic_id and committed.metadata and committed.metadata != now.topic_id)
-        position = committed.offset if committed.offset >= 0 and not made_again else None
-        if known is not None and known.is_of_another_log(now.topic_id):
-            position, former, made_again = None, known.as_former(), True
-        elif known is not None:
-            position = max(position or 0, known.position)
-        if made_again:
-            log.warning("the topic of %s/%d was made again: it is read from its start", *place)
-        if position is None:
-            at_end = self._starts_at_end and not made_again
-            position = at_span.get(place, now.end if at_end else now.first)
-            self._skip(place, EXPIRED, now.first if made_again and self.span is None else 0)
-        elif position < now.first:
-            self._skip(place, EXPIRED, now.first - position)
-            position = now.first
-        elif position > now.end and place in self._assigned:  # which the broker has said already
-            log.error("the log of %s/%d ends before what was read of it: all of it is read again", *place)
-            self._skip(place, TRUNCATED, max(0, self._assigned[place].end - position))
-            position = now.first
-        assignment = Assignment(next(self._epochs), now.topic_id, position, start=position, end=now.end, former=former)
         with self._lock:
-            self._assigned[place] = assignment
-        self._skip(place, DELETED, assignment.unread_of_former(at_end=False))
-        return TopicPartition(*place, position)
-
-    def _starts_of_span(self, logs: dict[Partition, Log]) -> dict[Partition, int]:
-        """The first message that is not older than the span's start: none before it is, whatever the order."""
-        if self.span is None or not logs:
-            return {}
-        asked = [TopicPartition(*place, self.span.start_ms) for place in logs]
-        found = self._consumer.offsets_for_times(asked, timeout=QUERY_TIMEOUT_S)
-        places = [(part.topic, part.partition, part.offset) for part in found]
-        return {(topic, number): offset if offset >= 0 else logs[topic, number].end for topic, number, offset in places}
+            self._assigned.update(begun)
+        return [TopicPartition(*place, part.position or 0) for place, part in begun.items()]
 
     def _on_message_error(self, raw: Any, error: KafkaError) -> None:
         code = error.code()
@@ -480,7 +395,7 @@ class KafkaSource:
             assignment = self._assigned.get(place)
             if assignment is not None and not assignment.displaced:
                 self._go_on_to(place, assignment, max(raw.offset(), assignment.position or 0))
-                self._skip(place, DELETED, assignment.unread_of_former(at_end=True))
+                self._skipped.tell(place, DELETED, assignment.unread_of_former(at_end=True))
         elif code == KafkaError._AUTO_OFFSET_RESET:  # the position is not in the log; nothing more is fetched
             assignment = self._assigned.get((raw.topic(), raw.partition()))
             if assignment is not None:
@@ -500,7 +415,7 @@ class KafkaSource:
             KAFKA_LOG.warning("consumer: %s", error.str())
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        begin = self._begin_all(partitions)
+        begin = self._begin(partitions)
         if self._cooperative:
             consumer.incremental_assign(begin)
         else:
@@ -536,8 +451,8 @@ class KafkaSource:
         with self._lock:
             for place in places:
                 assignment = self._assigned.pop(place, None)
-                if assignment is not None and (known := assignment.known()) is not None:
-                    self._known[place] = known
+                if assignment is not None:
+                    self._positions.remember(place, assignment)
                 with suppress(KeyError):  # never measured
                     metrics.CONSUMER_LAG.remove(place[0], str(place[1]))
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.config import KafkaSettings
-from service.stream.kafka.topics import Span, live_topics, wanted_topics
+from service.stream.kafka.topics import Span, live_topics, needed_topics, wanted_topics
 
 
 def test_today_and_the_days_before_it_in_utc() -> None:
@@ -43,6 +43,16 @@ def test_a_span_names_its_own_days() -> None:
         "ztf_20260301_programid1",
         "ztf_20260302_programid1",
     }
+
+
+def test_a_complete_reading_needs_the_days_of_its_span() -> None:
+    """The topic of the day before may be absent, and midnight belongs to the day that it ends."""
+    span = Span(datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC))
+    assert needed_topics(KafkaSettings(), datetime(2026, 5, 1, tzinfo=UTC), span) == {
+        "ztf_20260301_programid1",
+        "ztf_20260302_programid1",
+    }
+    assert needed_topics(KafkaSettings(topics=["mine"]), datetime.now(UTC), span) == {"mine"}
 
 
 def test_topics_without_a_living_partition_are_left_alone() -> None:
