@@ -104,7 +104,7 @@ def conform_points_table(table: pa.Table, name: str) -> pa.Table:
     return pa.table(columns)
 
 
-def light_curves(table: pa.Table, name: str) -> Iterator[tuple[str, LightCurve]]:
+def light_curves(table: pa.Table, name: str = "the table") -> Iterator[tuple[str, LightCurve]]:
     """(object_id, light curve) of every object of a conformed points table, ordered by object_id.
 
     A null magnitude makes an upper limit, which has no sign; limits and reference magnitudes that can't be are unknown.
