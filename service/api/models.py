@@ -92,6 +92,6 @@ def _resident(here: Context, name: str, version: str) -> ModelInfo:
 
 
 def _fields(info: ModelInfo, shape: type[BaseModel]) -> dict[str, Any]:
-    """What users may see: where the bundle lies on disk is not theirs."""
+    """The fields for users, without the bundle's path."""
     values = asdict(info)
     return {name: values[name] for name in shape.model_fields}
