@@ -1,7 +1,7 @@
-"""All settings, and the only place that reads the environment.
+"""All settings; only this module reads the environment.
 
-A setting comes from, in falling order: the command line, `ALERT_CLASSIFIER_<GROUP>__<NAME>` in the environment, a TOML
-file (`--config` or `ALERT_CLASSIFIER_CONFIG`) with one table per group, the default below.
+Sources in order of precedence: the command line, `ALERT_CLASSIFIER_<GROUP>__<NAME>` in the environment, a TOML file
+(`--config` or `ALERT_CLASSIFIER_CONFIG`) with one table per group, the default below.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CONFIG_FILE_VARIABLE = f"{ENV_PREFIX}CONFIG"
 
 
 class ConfigError(AlertClassifierError, ValueError):
-    """A setting that can't be used; the message names it and says what would be right."""
+    """An invalid setting; the message names it and says what would be right."""
 
 
 class Delivery(StrEnum):
@@ -235,7 +235,7 @@ _EXAMPLES: dict[Any, str] = {list: '["a", "b"]', dict: '{"a": "b"}'}
 
 
 def _check_environment() -> None:
-    """Raise ConfigError for what would be ignored without a word, or refused without its name."""
+    """Raise ConfigError for variables that would be silently ignored, or refused without their name."""
     for variable, text in os.environ.items():
         group, separator, name = variable.upper().removeprefix(ENV_PREFIX).lower().partition("__")
         if not separator or not variable.upper().startswith(ENV_PREFIX):
@@ -255,7 +255,7 @@ def _check_environment() -> None:
 
 def _clause(error: ErrorDetails) -> str:
     place = ".".join(map(str, error["loc"])) or "settings"
-    # what was given may be a secret
+    # the value may be a secret
     given = (
         "" if place.startswith(("api.api_keys", "kafka.librdkafka", "store.url")) else f" (given: {error['input']!r})"
     )

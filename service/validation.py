@@ -6,5 +6,5 @@ from pydantic_core import ErrorDetails
 
 
 def said(error: ErrorDetails) -> str:
-    """The message; for our own validators without the "Value error, " that pydantic puts in front."""
+    """The message, for our own validators without pydantic's prefix "Value error, "."""
     return str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
