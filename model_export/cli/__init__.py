@@ -1,4 +1,4 @@
-"""`model-export`: from points tables to a bundle that the service runs.
+"""`model-export`: from points tables to a bundle for the service.
 
 Commands import torch, pandas and scikit-learn where they use them: `--help` would take seconds otherwise.
 """

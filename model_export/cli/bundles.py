@@ -1,4 +1,4 @@
-"""Commands between a run and a bundle that the service loads."""
+"""Commands that export and verify bundles."""
 
 from __future__ import annotations
 

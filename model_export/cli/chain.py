@@ -54,7 +54,7 @@ def run(context: click.Context, data: Path, out: Path, small: bool, version: str
         early_teachers=tuple(early),
         **supervised,
     )
-    fresh = out / "simulated_fresh"  # of another seed, to tell what is like what was learnt
+    fresh = out / "simulated_fresh"  # of another seed, for out-of-distribution statistics
     context.invoke(simulate_data, data=data, out=fresh, seed=7, scale=0.05 if small else 0.3)
     context.invoke(calibrate, data=data, run=final, fresh=fresh)
     context.invoke(export, data=data, run=final, bundle=bundle, version=version)

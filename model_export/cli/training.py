@@ -1,6 +1,6 @@
 """Commands that make training data and weights.
 
-Each imports what it runs when it runs: torch takes seconds to load, and `--help` has no need of it.
+Each command imports its code when it runs, because torch takes seconds to load and `--help` does not need it.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _simulated(folder: Path | None) -> Any:
 
 
 def _note_data(run: Path, data: Path) -> None:
-    """Every run says what it was trained on."""
+    """Write the data of a run into its folder."""
     from model_export.data.tables import data_digest
     from model_export.training.run import write_note
 

@@ -1,1 +1,1 @@
-"""What the networks learn from: tables, simulation, views, batches, priors, and scores of answers."""
+"""Training data: tables, simulation, views, batches, priors; and scores."""

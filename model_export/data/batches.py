@@ -14,10 +14,10 @@ from model_export.data.tables import CLASSES, TAXONOMY, Dataset
 from model_export.data.views import ViewConfig, augment, owner, withhold_context
 from service.inference.preprocessing.alert_clr import Tokens, alert_tokens
 
-PADDING_BIAS: Final = -50.0  # e^-50 is zero in float32 sums, yet far from the subnormals that -1e9 would make
+PADDING_BIAS: Final = -50.0  # e^-50 is zero in float32 sums; -1e9 would make subnormals, which are slow
 MEGABATCH: Final = 4096  # light curves drawn at once; sorted by length, then cut into batches
 
-# A table's weight in its class. Alert objects look most like what is served; forced photometry repeats transients.
+# A table's weight within a class. Alert objects are most like those served; forced photometry repeats transients.
 TABLE_WEIGHT: Final = {"transients": 1.0, "alert_objects": 3.0, "variables_dr": 1.0, "forced_tde": 0.5}
 
 
@@ -31,7 +31,7 @@ class Batch:
     rows: NDArray[np.int64]
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same where a network is."""
+        """The same batch on a device."""
         bias = None if self.bias is None else self.bias.to(device)
         return Batch(self.points.to(device), bias, self.context.to(device), self.rows)
 
@@ -41,7 +41,7 @@ def sampling_weights(
 ) -> NDArray[np.float64]:
     """Probability of each object (M,): classes by count^class_power, tables by TABLE_WEIGHT, simulated by share.
 
-    `unlabelled_share` of the stream are objects without a label, where there are any.
+    `unlabelled_share` of the stream are objects without a label, if there are any.
     """
     weights = np.zeros(len(data))
     simulated = (data.objects["table"] == "simulated").to_numpy()
@@ -75,7 +75,7 @@ def balanced_rows(
 
 
 class ReferencePool:
-    """Reference magnitudes (g, r) of real alert objects per superclass, lent to light curves published without."""
+    """Reference magnitudes (g, r) of real alert objects per superclass, for light curves published without any."""
 
     def __init__(self, train: Dataset) -> None:
         alerts = train.where((train.objects["table"] == "alert_objects").to_numpy() & (train.labels >= 0))
@@ -113,7 +113,7 @@ class ReferencePool:
 
 
 class BatchStream:
-    """Iterate for `(Batch)`es for ever; deterministic given the seed."""
+    """An endless iterator of Batches, deterministic given the seed."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class BatchStream:
 def length_batches(
     tokens: Tokens, rows: NDArray[np.int64], batch_size: int, window: int, rng: np.random.Generator | None = None
 ) -> Iterator[Batch]:
-    """Light curves of like length together, so that hardly anything is padding; past `window`, a random window."""
+    """Group light curves of similar length, for little padding; of those longer than `window` a random window."""
     starts = np.cumsum(tokens.counts) - tokens.counts
     order = np.argsort(tokens.counts, kind="stable")
     for chosen in np.array_split(order, max(1, len(order) // batch_size)):

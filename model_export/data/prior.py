@@ -1,4 +1,4 @@
-"""The prior that published probabilities carry, and how logits are moved to it."""
+"""The prior of the published probabilities, and the class frequencies of training."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from model_export.data.tables import CLASSES, Dataset
 def published_prior(train: Dataset, alert_share: float) -> NDArray[np.float64]:
     """Class frequencies (C,) of the union of the real training objects, alert objects weighing `alert_share` of it.
 
-    Two populations are served: transients that a follow-up programme typed, and whatever a packet's position holds. In
-    the first variable stars are unknown, in the second three of four objects are one. A supernova survey's counts alone
-    would call every first detection a SNIa, packet counts alone would doubt clear supernovae; a mixture is the
-    compromise, and the relative frequencies of the transients come out nearly the same in both.
+    Two populations are served: transients typed by follow-up programmes, without variable stars, and all objects with
+    packets, three quarters of them variable stars. With a prior from the first every first detection would be a SNIa;
+    with one from the second clear supernovae would be doubted. The mixture is a compromise; the relative frequencies of
+    the transients are nearly the same in both.
     """
     real = train.objects["table"].isin(["transients", "alert_objects"]).to_numpy() & (train.labels >= 0)
     alerts = (train.objects["table"] == "alert_objects").to_numpy()

@@ -1,4 +1,4 @@
-"""The figures every stage is judged by, in plain numpy: one definition for validation, evaluation and the report."""
+"""The scores, in plain numpy: one definition for validation, evaluation and the report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def softmax(logits: Floats) -> Floats:
 
 
 def half_prior_decision(probabilities: Floats, prior: Floats) -> Ints:
-    """Class of the largest log p - 0.5 log prior (n,): rare classes count, and no rule of choice can be tuned."""
+    """Class of the largest log p - 0.5 log prior (n,): gives rare classes a chance, and has no parameter to tune."""
     return np.argmax(np.log(np.maximum(probabilities, 1e-12)) - 0.5 * np.log(prior), axis=1)
 
 
@@ -37,7 +37,7 @@ def superclass_decision(probabilities: Floats) -> Ints:
 
 
 def f1_scores(truth: Ints, decided: Ints, classes: Sequence[int] | Ints) -> Floats:
-    """F1 of each class (k,); 0 where a class is never found."""
+    """F1 of each class (k,); 0 if a class is never found."""
     scores = []
     for label in classes:
         hit = np.sum((truth == label) & (decided == label))
@@ -89,7 +89,7 @@ def alert_scores(probabilities: Floats, truth: Ints, prior: Floats) -> dict[str,
 
 
 def weighted_quantile(values: Floats, weights: Floats, share: float) -> float:
-    """The smallest value that at least `share` of the weight does not exceed."""
+    """The smallest value v such that values <= v have at least `share` of the weight."""
     order = np.argsort(values)
     reached = np.cumsum(weights[order]) / weights.sum()
     return float(values[order][min(int(np.searchsorted(reached, share)), len(values) - 1)])

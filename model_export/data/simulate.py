@@ -1,9 +1,9 @@
-"""Alert-like histories of classes that have few: real and template light curves of stars, on the real ZTF cadence.
+"""Alert-like histories of classes with few objects: real and template light curves of stars, on the real ZTF cadence.
 
-A broker sees a variable star only as differences from a reference image, above five sigma, of both signs. So a total
-light curve is sampled at the pointings of a real field with their depths, the flux of a reference (the mean of some
-epochs, as the survey stacks them) is taken off, and what exceeds the threshold is a detection, the rest an upper limit.
-Simulated objects are for training alone and never count as evidence.
+In an alert stream a variable star appears only as differences from a reference image, of both signs, above five sigma.
+So a total light curve is sampled at the pointings and depths of a real field, and the flux of a reference (the mean of
+some epochs, as stacked by the survey) is subtracted; differences above the threshold become detections, the others
+upper limits. Simulated objects are only for training, never evidence.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Cadence:
         return cls(fields)
 
     def draw(self, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int64], Floats]:
-        """A random stretch of `SPAN` days of a random field."""
+        """Pointings of a random field over a random span of `SPAN` days."""
         while True:
             mjd, band, depth = self.fields[rng.integers(len(self.fields))]
             start = rng.uniform(mjd[0], max(mjd[-1] - SPAN, mjd[0] + 1))
@@ -82,10 +82,10 @@ def difference_table(
     depth: Floats,
     noisy: bool = True,
 ) -> pa.Table | None:
-    """Points table of one star as the alert stream would see it; None with fewer than two detections.
+    """Points table of one star as in an alert stream; None with fewer than two detections.
 
-    magnitude (n,) is the total one, NaN where unknown; depth (n,) the 5-sigma limit. `noisy` adds photometric noise
-    (an observed light curve carries its own).
+    magnitude (n,) is the total magnitude, NaN if unknown; depth (n,) the 5-sigma limit. `noisy` adds photometric noise
+    (an observed light curve already has some).
     """
     good = np.isfinite(magnitude) & np.isfinite(depth)
     mjd, band, depth = mjd[good], band[good], depth[good]
@@ -101,7 +101,7 @@ def difference_table(
         reference = max(seen[mine[first : first + wanted]].mean(), 1e-3)
         difference[mine] = seen[mine] - reference
         magnr[mine] = AB_ZERO_POINT_UJY - 2.5 * np.log10(reference) + rng.normal(0, 0.02)
-    # surveys differ in how often they look: the public one is sparse, partnership fields are not
+    # the public survey observes less often than partnership fields
     shown = rng.random(len(mjd)) < rng.uniform(0.2, 1.0)
     mjd, band, depth, sigma = mjd[shown], band[shown], depth[shown], sigma[shown]
     difference, magnr = difference[shown], magnr[shown]
@@ -219,7 +219,7 @@ def observed(
         return None
     depth = rng.normal(20.4, 0.3) + rng.normal(0, 0.4, inside.sum())
     magnitude = mag[inside] + fainter
-    if fainter > 0:  # what a fainter star adds of noise, the old noise being small
+    if fainter > 0:  # the additional noise of a fainter star; the old noise is small
         sigma = flux_from_magnitude(depth) / DETECTION_SNR / flux_from_magnitude(magnitude)
         magnitude = magnitude - 2.5 * np.log10(np.maximum(1 + sigma * rng.standard_normal(len(magnitude)), 0.05))
     return difference_table(rng, object_id, mjd[inside], band[inside], magnitude, depth, noisy=False)
@@ -252,7 +252,7 @@ def simulate(folder: Path, out: Path, seed: int = 0, scale: float = 1.0) -> None
 
 
 def load_simulated(folder: Path) -> Dataset:
-    """What `simulate` wrote, as training objects."""
+    """The objects written by `simulate`, for training."""
     data = load_table(folder / "simulated_points.parquet", folder / "simulated_objects.parquet")
     data.objects["split"] = "train"
     data.objects["n_detections"] = count_detections(data)
@@ -260,7 +260,7 @@ def load_simulated(folder: Path) -> Dataset:
 
 
 def _attempts(rng: np.random.Generator, folder: Path, label: str, cadence: Cadence) -> Iterator[pa.Table | None]:
-    """Endless tries at one star of a class; None where it showed fewer than two detections."""
+    """Endless random stars of a class; None for one with fewer than two detections."""
     released = _curves(folder / "variables_dr_points.parquet", folder / "variables_dr_objects.parquet", label)
     templates = _templates(folder, label)
     number = 0

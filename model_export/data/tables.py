@@ -35,7 +35,7 @@ UNLABELLED: Final = -1
 
 DIFFERENCE_TABLES: Final = ("transients", "alert_objects", "forced_tde", "variables_dr")
 
-# Finest published labels with enough objects to learn from; they steer training alone and are never published.
+# Finest labels of the sources with enough objects to learn from; only for training, never published.
 FINE_LABELS: Final = (
     "SN Ia", "SN Ia-91T", "SN Ia-91bg", "SN Ia-pec", "SN II", "SN IIn", "SN IIP", "SN IIb", "SN Ib", "SN Ic",
     "SN Ic-BL", "SN Ibn", "SLSN-I", "SLSN-II",
@@ -45,7 +45,7 @@ _FINE_ALIASES: Final = {
     "SN Ia-CSM": "SN Ia-pec", "SN Iax": "SN Ia-pec", "SN Ia-SC": "SN Ia-pec", "SN Icn": "SN Ibn",
 }  # fmt: skip
 
-# Split fractions (validation, test). Alert objects are few and are what the service will see: more are held out.
+# Split fractions (validation, test). Alert objects are few but most like those served, so more are held out.
 FRACTIONS: Final = (0.10, 0.12)
 FRACTIONS_ALERT_OBJECTS: Final = (0.15, 0.20)
 SPLITS: Final = ("train", "validation", "test")
@@ -121,8 +121,8 @@ def concatenate(datasets: list[Dataset]) -> Dataset:
 def load_difference(folder: Path) -> Dataset:
     """Every real difference light curve of the folder with at least one detection, with its split.
 
-    Total and corrected magnitudes are left out (they become difference fluxes in `simulate`). Forced photometry counts
-    as detected above 5 sigma, as in the alert stream. Residuals of old transients (`note`) are left out.
+    Leaves out total and corrected magnitudes (`simulate` makes difference fluxes of them) and residuals of old
+    transients (`note`). Forced photometry above 5 sigma is a detection, as in the alert stream.
     """
     parts = [_load_table(folder, name) for name in DIFFERENCE_TABLES if (folder / f"{name}_points.parquet").exists()]
     data = concatenate(parts)
@@ -177,7 +177,7 @@ def _load_table(folder: Path, name: str) -> Dataset:
 
 
 def count_detections(data: Dataset) -> NDArray[np.int64]:
-    """Of each object (M,)."""
+    """Number of detections of each object (M,)."""
     return np.bincount(data.owner[data.points["kind"] == Kind.DETECTION], minlength=len(data))
 
 
@@ -191,9 +191,9 @@ def _fine_index(label: object) -> int:
 
 
 def assign_splits(objects: pd.DataFrame) -> NDArray[np.object_]:
-    """train / validation / test per row, stratified by label; an object in several tables is on one side.
+    """train / validation / test per row, stratified by label; an object in several tables is in one split.
 
-    The order within a label is by a hash of the name, so adding objects moves few of the others.
+    Objects of a label are ordered by a hash of their name, so adding objects moves few others to another split.
     """
     first = objects.drop_duplicates("object_id").copy()
     in_alerts = set(objects.loc[objects["table"] == "alert_objects", "object_id"])

@@ -1,8 +1,8 @@
-"""Views of light curves: what an alert broker could have seen of the same object, earlier, noisier, or from afar.
+"""Views of light curves: the same object as it could have been observed: earlier, noisier, or further away.
 
-Everything works on many light curves laid end to end (points (N,), counts (B,)), so a mega-batch costs milliseconds.
-The source of a light curve must not be readable from it: signs, upper limits, reference magnitudes and the apparent
-magnitude are each withheld at random, whatever the table they come from.
+All functions work on many light curves end to end (points (N,), counts (B,)), so a mega-batch takes milliseconds. The
+network must not recognise the table that a light curve comes from, so signs, upper limits, reference magnitudes and the
+apparent magnitude are withheld at random, from objects of every table.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from service.inference.preprocessing.alert_clr import OPTIONAL_CONTEXT
 from service.photometry import Kind
 from service.photometry.flux import MAG_PER_RELATIVE_FLUX
 
-HISTORY_DAYS: Final = 30.0  # what a ZTF packet carries of the past
+HISTORY_DAYS: Final = 30.0  # the history in a ZTF packet
 
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """Probabilities and sizes of what is done to a light curve before the network sees it."""
+    """Probabilities and sizes of the random changes to a light curve in training."""
 
     prefix: float = 0.55  # cut after the first k detections, k log-uniform
-    early: float = 0.0  # of these, with k at most `early_max`: where an alert stream decides, and cheap to train on
+    early: float = (
+        0.0  # share of these with k at most `early_max`: most important in an alert stream, and cheap to train on
+    )
     early_max: int = 6
     history: float = 0.25  # cut to the 30 days before a detection, as a packet does (always, for long variables)
     dim: float = 0.5  # move away by up to `dim_max` magnitudes: noise stays, the faint end drops below threshold
@@ -49,7 +51,7 @@ Ragged = tuple[NDArray[np.void], NDArray[np.int64]]
 
 
 def owner(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Which light curve each point belongs to (N,)."""
+    """Number of the light curve that each point belongs to (N,)."""
     return np.repeat(np.arange(len(counts)), counts)
 
 
@@ -76,8 +78,8 @@ def prefix(points: NDArray[np.void], counts: NDArray[np.int64], k: NDArray[np.in
 
 
 def log_uniform(rng: np.random.Generator, n: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Integers 1..n (B,), k + 1 log-uniform: each octave is as likely, and one detection, of which little can be
-    learnt, does not take a quarter of all views.
+    """Integers k in 1..n (B,) with k + 1 log-uniform: every octave is equally likely, and single detections, which
+    teach little, are less than a quarter of all views.
     """
     k = np.floor(2.0 * np.exp(rng.random(len(n)) * np.log((n + 2.0) / 2.0))).astype(np.int64) - 1
     return np.clip(k, 1, np.maximum(n, 1))
@@ -86,7 +88,7 @@ def log_uniform(rng: np.random.Generator, n: NDArray[np.int64]) -> NDArray[np.in
 def history(
     rng: np.random.Generator, points: NDArray[np.void], counts: NDArray[np.int64], chosen: NDArray[np.bool_]
 ) -> Ragged:
-    """For the chosen light curves (B,), the 30 days that end at a detection drawn at random."""
+    """Cut the chosen light curves (B,) to the 30 days that end at a random detection."""
     before, total = detections_before(points, counts)
     last = np.floor(rng.random(len(counts)) * total).astype(np.int64)
     of = owner(counts)
@@ -101,10 +103,10 @@ def history(
 def dim(
     rng: np.random.Generator, points: NDArray[np.void], counts: NDArray[np.int64], by: NDArray[np.float64]
 ) -> Ragged:
-    """Move light curves away by `by` (B,) magnitudes: the noise stays, what falls below 5 sigma becomes a limit.
+    """Make light curves fainter by `by` (B,) magnitudes: noise stays, points below 5 sigma become upper limits.
 
     Flux f +- s becomes a f +- s with a = 10^(-0.4 by), after gaussian noise of s sqrt(1 - a^2). The brightest detection
-    always stays: an object without any is no training example. Returns new points.
+    always stays, because an object without any can't be used in training. Returns new points.
     """
     points = points.copy()
     detected = points["kind"] == Kind.DETECTION
@@ -138,7 +140,7 @@ def thin(rng: np.random.Generator, points: NDArray[np.void], counts: NDArray[np.
     gone = rng.random(len(points)) < fraction[of]
     night_fraction = rng.random(size) * 0.4 * (rng.random(size) < config.night_drop)
     night = np.floor(points["mjd"]).astype(np.int64)
-    # one number per light curve and night, without a table of nights: a multiplicative hash of both
+    # a random number per light curve and night, by a multiplicative hash of both
     dice = ((night * 2654435761 + of * 40503 + int(rng.integers(1 << 30))) % 1000003) / 1000003
     gone |= dice < night_fraction[of]
     band = np.where(rng.random(size) < config.band_drop, rng.integers(0, 2, size), -1)
@@ -158,7 +160,7 @@ def augment(
     long_variable: NDArray[np.bool_],
     config: ViewConfig,
 ) -> Ragged:
-    """One random view of each light curve; `long_variable` (B,) marks years of a star, of which a history is cut."""
+    """One random view of each light curve; those in `long_variable` (B,), of years, are always cut to a history."""
     size = len(counts)
     points, counts = history(rng, points, counts, rng.random(size) < np.where(long_variable, 0.85, config.history))
     by = rng.random(size) * config.dim_max * (rng.random(size) < config.dim)

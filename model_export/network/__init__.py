@@ -1,1 +1,1 @@
-"""The networks: the encoder, its stochastic forms, and what they answer."""
+"""The networks: encoder, stochastic forms, prediction."""

@@ -1,8 +1,8 @@
-"""alert-clr: a transformer over the points of a partial light curve, windows fused late, in one file.
+"""alert-clr: a transformer over the points of a partial light curve, with late fusion of windows.
 
-The idea is Astra-CLR's (arXiv:2606.31627): one shared encoder, windows of a long light curve fused after it. What is
-different is made for alerts: relative time with log-spaced periods instead of absolute days; tokens of difference
-flux, error, sign and upper limits; exact lengths, so no padding and no mask when serving; one token of context.
+As in Astra-CLR (arXiv:2606.31627), one shared encoder embeds the windows of a long light curve, which are fused after
+it. Changed for alerts: relative time with log-spaced periods instead of absolute days; tokens with difference flux,
+error, sign and upper limits; exact lengths, so no padding and no mask when serving; one context token.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class EncoderConfig:
     dropout: float = 0.1
     centroids: int = 0  # per head, of hierarchical stochastic attention (stochastic_attention.py); 0: plain attention
     centroid_temperature: float = 1.0
-    key_temperature: float = 0.0  # 0: the square root of d/H, with which the noiseless scores are the plain ones
+    key_temperature: float = 0.0  # 0: the square root of d/H, which without noise gives the plain scores
     embedding: int = 96  # D
     classes: int = len(CLASSES)
     fine_labels: int = len(FINE_LABELS)
@@ -43,7 +43,7 @@ class EncoderConfig:
 
 
 class Attention(nn.Module):
-    """softmax(Q K^T / sqrt(d/H) + bias) V; the plain kind: ONNX Runtime fuses it best."""
+    """softmax(Q K^T / sqrt(d/H) + bias) V, in the plain form that ONNX Runtime fuses best."""
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:  # each (B, H, T, d/H)
         scores = query @ key.transpose(-1, -2) * (1.0 / math.sqrt(query.shape[-1]))  # (B, H, T, T)
@@ -112,11 +112,11 @@ class AlertEncoder(nn.Module):
         phase = days * self.frequencies
         phase = (phase - torch.floor(phase)) * (2.0 * math.pi)  # (B, T, P) in one turn: sine stays exact in float32
         x = self.embed_point(torch.cat((points[..., 1:], days * 1e-3, torch.sin(phase), torch.cos(phase)), dim=-1))
-        token = self.embed_context(context)[:, None, :]  # (B, 1, d): what is known of the object as a whole
+        token = self.embed_context(context)[:, None, :]  # (B, 1, d): data of the object as a whole
         x = torch.cat((token, self.dropout_points(x)), dim=1)  # (B, 1 + T, d)
         if bias is not None:
             bias = functional.pad(bias, (1, 0))  # the context token is never padding
-        x = x.to(self.blocks[0].expand.weight.dtype)  # the blocks may be half precision, times may not
+        x = x.to(self.blocks[0].expand.weight.dtype)  # blocks may be in half precision, times may not
         for block in self.blocks:
             x = block(x, None if bias is None else bias.to(x.dtype))
         x = self.norm(x.to(self.norm.weight.dtype))
@@ -131,7 +131,7 @@ class AlertEncoder(nn.Module):
 
 
 class AlertClassifier(nn.Module):
-    """Encoder, mean over windows, linear head. Auxiliary heads (finest label, redshift) steer training alone."""
+    """Encoder, mean over windows, linear head. Auxiliary heads (finest label, redshift) are only for training."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()

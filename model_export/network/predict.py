@@ -1,4 +1,4 @@
-"""Logits and embeddings of a dataset, for each number of first detections, by the rules of serving."""
+"""Logits and embeddings of a dataset for each number of first detections, computed as in serving."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ALL: Final = 0  # all detections
 
 @dataclass(frozen=True)
 class Answers:
-    """What a network said of n light curves: logits (n, C), of P stochastic passes (n, P, C); embedding (n, D).
+    """A network's answers for n light curves: logits (n, C), of P stochastic passes (n, P, C); embedding (n, D).
 
-    n_seen is the number of detections that were shown, n_detections that of the whole object.
+    n_seen is the number of detections shown, n_detections that of the whole object.
     """
 
     logits: NDArray[np.float64]
@@ -42,7 +42,7 @@ class Answers:
 
 
 def shown(data: Dataset, k: int) -> Dataset:
-    """What is known of each object at its k-th detection (ALL: everything)."""
+    """Each object as known at its k-th detection (ALL: everything)."""
     if k == ALL:
         return data
     return Dataset(*prefix(data.points, data.counts, np.full(len(data), k)), data.objects)
@@ -52,7 +52,7 @@ def shown(data: Dataset, k: int) -> Dataset:
 def predict(
     model: AlertClassifier, data: Dataset, parameters: dict[str, Any], ks: Sequence[int] = (ALL, 3, 1)
 ) -> dict[int, Answers]:
-    """Answers, without prior, to the first k detections of each object, for each k (ALL: everything)."""
+    """Answers, without prior, for the first k detections of each object, for each k (ALL: everything)."""
     model.eval()
     device = next(model.parameters()).device
     found = {}

@@ -1,8 +1,8 @@
 """Hierarchical stochastic attention (HSA; Pei, Wang & Szarvas 2022, AAAI 36, arXiv:2112.13776).
 
 Keys attend to a few learnt centroids, queries to keys rebuilt from those centroids, and both choices are sampled with
-the Gumbel-softmax trick (Jang, Gu & Poole 2017, arXiv:1611.01144). The network is random when trained and when asked:
-its answers differ from pass to pass, and by how much says how sure it is. With dropout kept on besides it is HA-MC
+the Gumbel-softmax trick (Jang, Gu & Poole 2017, arXiv:1611.01144). The network is random in training and in use: its
+answers differ from pass to pass, and their spread measures its uncertainty. With dropout kept on as well it is HA-MC
 (Cádiz-Leyton et al. 2025, A&A 699, A168, arXiv:2412.10528).
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 class Gumbel(nn.Module):
-    """Adds fresh Gumbel(0, 1) noise to scores of any shape, in training and when asked."""
+    """Adds fresh Gumbel(0, 1) noise to scores of any shape, in training and in use."""
 
     def forward(self, scores: Tensor) -> Tensor:
         return scores - torch.log(torch.empty_like(scores).exponential_())
@@ -25,7 +25,7 @@ class HierarchicalStochasticAttention(nn.Module):
     """Sampled attention over centroids, then over keys.
 
     Keys k become sum_j softmax_j((k . c_j + g) / tau_1) c_j; attention is softmax((Q K'^T + g) / tau_2); g is Gumbel
-    noise. The paper shares the centroids among its heads, whose projections are one; here each head has its own.
+    noise. The paper shares centroids among heads, which have one projection; here each head has its own.
     """
 
     def __init__(

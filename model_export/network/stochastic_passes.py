@@ -1,9 +1,9 @@
-"""Networks asked several times under given noise: Monte Carlo dropout, stochastic attention, and both.
+"""Stochastic passes with given noise: Monte Carlo dropout, stochastic attention, and both.
 
-Where training draws noise (`nn.Dropout`, `hsa.Gumbel`), a network asked for its uncertainty is given it: the same
-module path then names the noise in torch, the input of the ONNX graph and the entry of the manifest. One mask per pass
-shared by all points of a light curve (`mc-dropout`) is one draw of the weights, as Gal & Ghahramani (2016,
-arXiv:1512.05287) argue for sequences; one mask per point (`mc-dropout-points`) is what training did.
+Training draws noise in `nn.Dropout` and `stochastic_attention.Gumbel`; for stochastic passes the noise is an input
+instead. The module path names it in torch, in the ONNX graph and in the manifest. One mask per pass, shared by all
+points of a light curve (`mc-dropout`), is one draw of the weights, as Gal & Ghahramani (2016, arXiv:1512.05287) argue
+for sequences; one mask per point (`mc-dropout-points`) is as in training.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ METHODS: Final = ("mc-dropout", "mc-dropout-points", "head-dropout", "hsa", "ha-
 
 @dataclass(frozen=True)
 class Method:
-    """How a network is made uncertain: `name` is one of METHODS, `rate` that of its dropout."""
+    """The kind of noise: `name` is one of METHODS, `rate` the dropout rate."""
 
     name: str
     rate: float = 0.0
 
     def noises(self, model: AlertClassifier) -> list[Noise]:
-        """The noise inputs of the network, in the order of its modules. Raises ValueError where it has none for it."""
+        """The network's noise inputs, in the order of its modules. Raises ValueError if it has none of this kind."""
         stochastic = self.name in ("hsa", "ha-mc")
         if stochastic != bool(model.config.centroids):
             raise ValueError(f"{self.name} needs a network with{'' if stochastic else 'out'} stochastic attention")
-        drops = {"hsa": (), "head-dropout": (HEAD,)}.get(self.name)  # which dropouts are kept on; None: all of them
+        drops = {"hsa": (), "head-dropout": (HEAD,)}.get(self.name)  # dropouts that stay on; None: all
         found = []
         for path, module in model.named_modules():
             if isinstance(module, Gumbel):
@@ -52,7 +52,7 @@ class Method:
         return found
 
     def shape(self, model: AlertClassifier, path: str, window: int) -> tuple[int, ...]:
-        """Of the noise of one pass at a module, for light curves in windows of up to `window` points."""
+        """Shape of the noise of one pass at a module, for light curves in windows of up to `window` points."""
         config, tokens = model.config, window + 1  # and the context token
         by_name = {
             "noise_centroids": (config.heads, tokens, config.centroids),
@@ -64,7 +64,7 @@ class Method:
         return by_name.get(path.rpartition(".")[2], (each, config.width))
 
     def draws(self, model: AlertClassifier, window: int, passes: int, seed: int) -> dict[str, NDArray[np.float32]]:
-        """All noise (passes, ...) by module path, as the service will draw it."""
+        """All noise (passes, ...) by module path, drawn as in the service."""
         return {
             noise.input: draw(noise, index, seed, passes, self.shape(model, noise.input, window))
             for index, noise in enumerate(self.noises(model))
@@ -72,7 +72,7 @@ class Method:
 
 
 class GivenMask(nn.Module):
-    """In place of a dropout: x (B, d) or (B, T, d) times a mask of at least so many points."""
+    """Replaces a dropout: x (B, d) or (B, T, d) times a mask of at least as many points."""
 
     given: Tensor
 
@@ -85,7 +85,7 @@ class GivenMask(nn.Module):
 
 
 class GivenNoise(nn.Module):
-    """In place of Gumbel noise: scores (B, H, T, m) plus noise that was drawn for at least so many points."""
+    """Replaces Gumbel noise: scores (B, H, T, m) plus noise for at least as many points."""
 
     given: Tensor
 
@@ -98,7 +98,7 @@ class GivenNoise(nn.Module):
 
 
 def under(model: AlertClassifier, noise: Mapping[str, NDArray[np.float32]]) -> AlertClassifier:
-    """A copy that is given `noise` (1 or B, ...) by module path instead of drawing it; elsewhere it has none."""
+    """A copy with `noise` (1 or B, ...), by module path, instead of drawn noise; other modules have none."""
     given = copy.deepcopy(model).eval()
     for path, values in noise.items():
         parent, _, name = path.rpartition(".")
@@ -115,7 +115,7 @@ def predict_passes(
     noise: Mapping[str, NDArray[np.float32]],
 ) -> dict[int, Answers]:
     """As `predict`, with logits (n, P, C) of every pass under `noise` (P, ...), and the mean of their embeddings."""
-    if noise.keys() == {HEAD}:  # the encoder is asked once
+    if noise.keys() == {HEAD}:  # the encoder runs once
         found = predict(model, data, parameters, ks)
         weight, bias = (parameter.detach().double().numpy() for parameter in (model.head.weight, model.head.bias))
         masked = {k: p.embedding[:, None] * noise[HEAD] for k, p in found.items()}
@@ -149,7 +149,7 @@ class Passes(nn.Module):
         passes, batch, count = noise[0].shape[0], points.shape[0], points.shape[1]
         given = dict(zip(self.paths, noise, strict=True))
         head = given.pop(HEAD, None)
-        buffers = {f"{HEAD}.given": torch.ones(1)}  # the head is asked below
+        buffers = {f"{HEAD}.given": torch.ones(1)}  # the head runs below
         if given:  # passes in front, then light curves, then windows
             points = points[None].expand(passes, *points.shape).flatten(0, 1)  # (P B, W, L, F)
             context = context[None].expand(passes, *context.shape).flatten(0, 1)
