@@ -80,7 +80,7 @@ def fuse(encoder: onnx.ModelProto, head: Head) -> onnx.ModelProto:
 
 
 def import_astra(encoder_path: Path, head_path: Path, out: Path, version: str) -> Manifest:
-    """Write a bundle that the service can load: uncalibrated (temperature 1, sets of every class), and saying so."""
+    """Write a bundle that is marked as uncalibrated: temperature 1, conformal sets of all classes."""
     head = Head.read(head_path)
     encoder = onnx.load(encoder_path)
     out.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def _head(head: Head, width: int, encoder: onnx.ModelProto) -> onnx.ModelProto:
     if concatenated:
         constants.append(numpy_helper.from_array(np.array([-1, WINDOWS * width], dtype=np.int64), "head/shape"))
         nodes = [helper.make_node("Reshape", ["windows", "head/shape"], ["embedding"])]
-    else:  # the mean over windows as a product with a constant: one form for every opset
+    else:  # the mean over windows as a product with a constant, which is the same in every opset
         constants.append(numpy_helper.from_array(np.array([-1, WINDOWS, width], dtype=np.int64), "head/shape"))
         constants.append(numpy_helper.from_array(np.full((1, WINDOWS), 1 / WINDOWS, np.float32), "head/mean"))
         constants.append(numpy_helper.from_array(np.array([-1, width], dtype=np.int64), "head/flat"))

@@ -1,8 +1,8 @@
 """Astra-CLR, as published: a transformer over a star's magnitudes, three windows fused after it.
 
-Sources: arXiv:2606.31627 and its authors' public code; where the two differ, the code. Read it top to bottom: one
-point becomes a vector, four post-norm layers mix the points of one window, a masked mean is the embedding. N is the
-number of points of a window (700 = 300 g, 350 r, 50 i), d = 512.
+Sources: arXiv:2606.31627 and its authors' public code, which is followed where the two differ. Each point becomes a
+vector, four post-norm layers mix the points of one window, a masked mean is the embedding. N is the number of points of
+a window (700 = 300 g, 350 r, 50 i), d = 512.
 """
 
 from __future__ import annotations

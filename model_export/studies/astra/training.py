@@ -1,6 +1,6 @@
 """Astra-CLR's two stages on total-magnitude light curves: contrastive pre-training, partial top-layer fine-tuning.
 
-Defaults are the published ones; on two cores take fewer steps and smaller batches, or a GPU, which is used when there.
+Defaults are the published ones; on two cores use fewer steps and smaller batches. A GPU is used if available.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def finetune_astra(stars: Dataset, config: AstraFinetuneConfig, run: Path, start
 def _balanced_rows(
     rng: np.random.Generator, labels: NDArray[np.int64], size: int, per_class: int
 ) -> Iterator[NDArray[np.int64]]:
-    """Rows drawn as from a set of at most `per_class` objects of each class."""
+    """Rows drawn from at most `per_class` objects of each class."""
     number = np.bincount(labels, minlength=len(CLASSES))
     weight = (np.minimum(number, per_class) / np.maximum(number, 1))[labels]
     while True:

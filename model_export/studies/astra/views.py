@@ -60,7 +60,7 @@ def dropped_bins(
 ) -> NDArray[np.bool_]:
     """Points (n,) in a random `fraction` of the occupied 5-day bins, counted from the star's first epoch.
 
-    Half of the bins that hold points, not of all bins: the seasons' empty ones would be drawn in vain.
+    A fraction of the occupied bins, not of all, because dropping the empty ones between seasons has no effect.
     """
     bins = np.floor((mjd - mjd[0]) / BIN_DAYS).astype(np.int64)
     occupied = np.unique(bins[chosen])

@@ -1,4 +1,4 @@
-"""A trained two-survey model becomes a bundle: one graph that takes what either survey saw, or both."""
+"""Export a trained two-survey model as a bundle: one graph for objects detected by either survey or both."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ PREPROCESSING: Final = "two-survey/1"
 
 
 class TwoSurveyGraph(nn.Module):
-    """What the service runs. `alone`: for each survey the head that answers where it alone saw the object, "own" or
-    "joint".
+    """The exported network. `alone`: for each survey the head, "own" or "joint", used for objects that only this survey
+    detected.
     """
 
     def __init__(self, model: MultiSurvey, alone: tuple[str, ...]) -> None:
@@ -86,7 +86,7 @@ def example_feeds(seed: int = 0) -> Iterator[dict[str, NDArray[Any]]]:
 def bundle_two_surveys(out: Path, task: Task, config: CompareConfig, seed: int, bundle: Path, version: str) -> Manifest:
     """The joint-linear model of one seed of a finished comparison as a bundle.
 
-    Raises ValueError where ONNX Runtime and torch differ by more than 1e-5.
+    Raises ValueError if ONNX Runtime and torch differ by more than 1e-5.
     """
     with np.load(out / f"seed-{seed}" / "joint-linear.npz") as found:
         answers = {name: found[name] for name in found.files}

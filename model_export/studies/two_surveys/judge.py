@@ -1,7 +1,7 @@
-"""From the networks' answers to decisions of each strategy, and from decisions to macro-F1 with intervals.
+"""Decisions of each strategy from the networks' answers, and their macro-F1 with intervals.
 
-Every strategy is judged on the same test objects. Chosen on the validation split alone: whether an object that one
-survey saw is answered by that survey's own head or by the joint head.
+Every strategy is judged on the same test objects. Whether a survey's own head or the joint head answers for objects
+that only this survey detected is chosen on the validation split.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ CLAIMS: Final = (
     ("atlas", "raw-atlas"),
 )
 REGULARISATION: Final = 0.1  # C of the logistic regressions, not tuned
-NOBODY: Final = -1  # the decision where a strategy has nothing to say: never right
+NOBODY: Final = -1  # the decision of a strategy without an answer: never right
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Seed:
 
 
 def judge_seed(out: Path, task: Task, config: CompareConfig, seed: int) -> Seed:
-    """Decisions of all strategies of one seed; what learns from embeddings is fitted here."""
+    """Decisions of all strategies of one seed; fits the classifiers on embeddings."""
     answers = {}
     for name in NETWORKS:
         with np.load(out / f"seed-{seed}" / f"{name}.npz") as found:

@@ -24,10 +24,9 @@ JOINT_HEADS: Final = ("linear", "mlp")
 class Branch(Protocol):
     """What all surveys share: any `torch.nn.Module` with an `embedding_size` D that embeds what one survey saw.
 
-    Its arguments are whatever it needs, each with the batch in front: the light-curve branch takes points (B, W, L, F)
-    and context (B, C), an image branch an image (B, 3, height, width). It returns (B, D). It must say the same of an
-    object whatever stands beside it in the batch, and for an absent survey it is given zeros, which it must survive:
-    what it says of them is not used.
+    Its arguments have the batch axis in front: the light-curve branch takes points (B, W, L, F) and context (B, C), an
+    image branch an image (B, 3, height, width). It returns (B, D), which must not depend on the rest of the batch. For
+    an absent survey it gets zeros, which must not fail; the result is not used.
     """
 
     embedding_size: int
@@ -67,7 +66,7 @@ class MultiSurvey(nn.Module):
     """A shared branch, a linear head per survey, and a joint head on the concatenated embeddings."""
 
     def __init__(self, branch: nn.Module, config: FusionConfig) -> None:
-        """`branch` keeps the protocol `Branch`."""
+        """`branch` follows the protocol `Branch`."""
         super().__init__()
         self.config, self.branch = config, branch
         size: int = branch.embedding_size  # type: ignore[assignment]
@@ -109,7 +108,7 @@ class MultiSurvey(nn.Module):
 def loss(answers: Answers, present: Tensor, labels: Tensor) -> Tensor:
     """Sum of the cross-entropies of all heads: a survey's over the objects that it saw, the joint one over all.
 
-    present (B, S); labels (B,). A survey that saw nobody in the batch adds nothing.
+    present (B, S); labels (B,). A survey without objects in the batch adds nothing.
     """
     batch, surveys, classes = answers.own.shape
     each = functional.cross_entropy(

@@ -1,4 +1,4 @@
-"""What the models of two-survey sources share: black bodies, dust, random walks, power-law spectra, number counts."""
+"""Shared by the models of two-survey sources: black bodies, dust, random walks, power-law spectra, number counts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def black_body(wavelength: Floats, temperature: Floats) -> Floats:
 
 
 def reddened(rng: np.random.Generator, flux: Floats, mean: float = 0.06) -> Floats:
-    """Behind an exponential draw of Galactic dust, A proportional to wavelength^-1.3 in the optical."""
+    """`flux` dimmed by a random (exponential) amount of Galactic dust, A proportional to wavelength^-1.3."""
     excess = min(float(rng.exponential(mean)), 0.6)
     return np.asarray(flux * 10.0 ** (-0.4 * 3.1 * excess * (WAVELENGTHS / 5500.0) ** -1.3))
 

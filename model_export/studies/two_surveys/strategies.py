@@ -1,6 +1,6 @@
-"""Every way of joining two surveys, trained on the same objects: run it, stop it, run it again; it goes on.
+"""Every way of joining two surveys, trained on the same objects; it can be stopped and resumed.
 
-Each network of each seed leaves one `.npz` with what it says of the objects that are judged, and is not trained twice.
+Each network of each seed leaves one `.npz` with its answers for the judged objects, and is not trained again.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from model_export.studies.two_surveys.training import (
     train_one_input,
 )
 
-# What the baseline sees of a point: its time, its flux over the brightest, its signal-to-noise, its band, its survey.
-# No limits' places, no steps against other points, no scatter within the night, and no context.
+# Columns for the baseline: time, flux relative to the brightest, signal-to-noise, band, survey. No upper limits, no
+# differences between points, no scatter within the night, and no context.
 RAW_FEATURES: Final = ("days", "flux", "log_snr", "g", "r", "is_atlas")
 
 Arrays = dict[str, NDArray]
@@ -54,7 +54,7 @@ class CompareConfig:
 
 @dataclass(frozen=True)
 class Task:
-    """What all networks share: tokens of each survey and of both in one sequence, labels, and rows by split."""
+    """The input of all networks: tokens of each survey and of both in one sequence, labels, and rows by split."""
 
     ztf: Sequences
     atlas: Sequences

@@ -1,4 +1,4 @@
-"""Train what reads several surveys, or one: sequences of any length, class-balanced draws, averaged weights."""
+"""Train networks of one or several surveys: sequences of any length, class-balanced draws, averaged weights."""
 
 from __future__ import annotations
 
@@ -41,15 +41,14 @@ class TrainingConfig:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the bundle's manifest hands to the preprocessing."""
+        """The preprocessing parameters in the bundle's manifest."""
         return {"window": self.window, "max_windows": self.max_windows}
 
 
 class LightCurveBranch(nn.Module):
     """The encoder of alert-clr over the tokens of one survey (or of several in one sequence), windows averaged.
 
-    `visible`: the token columns that it may see, all by default; the others are zero to it. Without all of them it sees
-    no context either.
+    `visible`: the token columns used, all by default; others are set to zero, and if there are any, the context too.
     """
 
     shown: Tensor
@@ -85,7 +84,7 @@ class OneInput(nn.Module):
 
 
 class Sequences:
-    """What one survey saw of M objects, as tokens laid end to end."""
+    """One survey's tokens of M objects, end to end."""
 
     def __init__(self, data: Dataset, surveys: tuple[str, ...], parameters: dict[str, Any]) -> None:
         self.tokens: Tokens = survey_tokens(data.points, data.counts, surveys, parameters)
@@ -164,7 +163,7 @@ def train(
     training = loop.Training.start(model, optimizer, learning_rate, settings)
     batches = balanced_rows(rng, rows, labels, config.batch_size)
     for _ in loop.train(training, batches, lambda batch: step_loss(batch, rng)):
-        pass  # nothing is judged on the way
+        pass  # no judging during training
     return training.average
 
 

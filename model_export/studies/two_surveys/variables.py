@@ -177,13 +177,13 @@ def rr_lyrae_c(rng: np.random.Generator, sky: Sky) -> Floats:
 
 
 def delta_scuti(rng: np.random.Generator, sky: Sky) -> Floats:
-    """0.04 to 0.2 d, 0.1 to 0.5 mag in r: the high-amplitude ones, which alone are noticed (Breger 2000)."""
+    """0.04 to 0.2 d, 0.1 to 0.5 mag in r: only those of high amplitude are noticed (Breger 2000)."""
     period, amplitude = 10 ** rng.uniform(np.log10([0.04, 0.1]), np.log10([0.2, 0.5]))
     return _star(rng, _pulsator(rng, sky, period, amplitude, rng.uniform(0.15, 0.45)), (0.15, 0.1), -1.15, 13.0, 17.0)
 
 
 def other_periodic(rng: np.random.Generator, sky: Sky) -> Floats:
-    """What is left: ellipsoidal, rotating and reflecting stars of any colour, one stable wave of 0.1 to 30 d."""
+    """The others: ellipsoidal, rotating and reflecting stars of any colour, one stable wave of 0.1 to 30 d."""
     period, amplitude = 10 ** rng.uniform([-1.0, -0.9], [1.5, -0.3])
     turn = sky.times / period + rng.random()
     wave = np.sin(2 * np.pi * turn) + rng.uniform(0, 0.3) * np.sin(4 * np.pi * (turn + rng.random()))

@@ -1,1 +1,1 @@
-"""What stochastic passes, ensembles and set sizes tell of a mistake, beside the plain softmax."""
+"""How well stochastic passes, ensembles and set sizes detect mistakes, compared with the plain softmax."""

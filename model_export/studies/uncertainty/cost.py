@@ -1,4 +1,4 @@
-"""What passes cost: milliseconds of one core per light curve of 50 points, each method as one run of its own graph."""
+"""Cost of stochastic passes: milliseconds of one core per light curve of 50 points, one run of a graph per method."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ SECONDS_PER_TURN: Final = 0.05
 def costs(
     passes: int, config: EncoderConfig | None = None, names: Sequence[str] = METHODS, repeats: int = REPEATS
 ) -> dict[str, Any]:
-    """Milliseconds of the softmax, an ensemble and each named method. Weights do not matter to the time and are random.
+    """Milliseconds of the softmax, an ensemble and each named method. Weights are random: they don't affect the time.
 
-    Methods take turns, and the best of many counts: what else the machine does only ever adds.
+    Methods take turns, and the best of many times counts, because other load can only add to it.
     """
     plain = AlertClassifier(config or EncoderConfig()).eval()
     sampled = AlertClassifier(replace(plain.config, centroids=CENTROIDS)).eval()
@@ -77,7 +77,7 @@ def _best(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, flo
 
 
 def _seconds(call: Callable[[], object], number: int) -> float:
-    """Of processor time: graphs run on the calling thread alone, and a busy machine would only make it wait."""
+    """Seconds of processor time: graphs run on the calling thread, and waiting on a busy machine must not count."""
     start = time.thread_time()
     for _ in range(number):
         call()

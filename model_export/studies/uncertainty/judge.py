@@ -1,9 +1,9 @@
-"""Which uncertainty finds the classifier's own mistakes best? Judged on real held-out light curves.
+"""Which uncertainty detects the classifier's own mistakes best? Judged on real held-out light curves.
 
 Methods: Monte Carlo dropout (whole network, head only), a deep ensemble, hierarchical stochastic attention, and both
-together. Everything is tuned on the validation split: dropout rate, temperatures, and which score speaks for a method.
-The figure is the ROC-AUC of finding a method's own misclassifications, and its difference from that of 1 - max p of the
-plain calibrated network, with bootstrap intervals over objects, the same objects drawn for both.
+together. Everything is tuned on the validation split: dropout rate, temperatures, and the score used for each method.
+The figure is the ROC-AUC of detecting a method's own misclassifications, and its difference from that of 1 - max p of
+the plain calibrated network, with bootstrap intervals over objects, the same objects drawn for both.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SEED: Final = 0  # of the noise of all passes, as a bundle has it by default
 
 @dataclass(frozen=True)
 class PublishedPasses:
-    """What a method says of n objects at one number of detections: calibrated passes (n, P, C), set sizes (n,)."""
+    """A method's answers for n objects at one number of detections: calibrated passes (n, P, C), set sizes (n,)."""
 
     passes: NDArray[np.float64]
     labels: NDArray[np.int64]
@@ -73,7 +73,7 @@ class JudgedMethod:
 
 
 class Bench:
-    """The held-out objects, and the prior that answers are published with."""
+    """The held-out objects, and the published prior."""
 
     def __init__(self, data: Dataset, alert_share: float) -> None:
         known = (data.labels >= 0) & (data.objects["table"] != "forced_tde").to_numpy()
@@ -83,9 +83,9 @@ class Bench:
     def judge(
         self, name: str, reference: str, ask: Ask, rate: float | None = None, quick: bool = False
     ) -> JudgedMethod:
-        """Ask for answers, calibrate on the validation split, and choose there the score that speaks for the method.
+        """Compute answers, calibrate on the validation split, and choose the method's score there.
 
-        `quick` leaves the test split alone and calibrates at the judged numbers of detections only: for tuning.
+        `quick`, for tuning, skips the test split and calibrates only at the judged numbers of detections.
         """
         found = ask(self.validation, SEEN if quick else PREFIXES)
         seen = examples(found, self.prior)
@@ -111,7 +111,7 @@ class Bench:
         return JudgedMethod(name, reference, rate, each, score, validation, test)
 
     def tuned(self, name: str, reference: str, ask: Callable[[float, int], Ask], passes: int) -> JudgedMethod:
-        """The rate of the best validation figure, found with few passes, judged with all of them."""
+        """Choose the rate with the best validation figure with few passes, and judge it with all passes."""
         tried = [self.judge(name, reference, ask(rate, TUNING_PASSES), rate, quick=True) for rate in RATES]
         best = max(tried, key=lambda judged: mean_auc(judged.validation)[judged.score])
         assert best.rate is not None
@@ -144,9 +144,9 @@ def sampled(model: AlertClassifier, config: FinetuneConfig, method: Method, pass
 def judge_all(
     bench: Bench, shipped: Path, members: list[Path], stochastic: Path | None, passes: int, kept: Path
 ) -> Iterator[JudgedMethod]:
-    """Every method that the given runs allow: of the shipped network, of its stochastic kin, and of an ensemble.
+    """Every method possible with the given runs: of the shipped network, its stochastic variants, and an ensemble.
 
-    Answers are kept in the folder `kept`, and what is found there is not asked again.
+    Answers are cached in the folder `kept`.
     """
 
     def once(name: str, judge: Callable[[], JudgedMethod]) -> JudgedMethod:

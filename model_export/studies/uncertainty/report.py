@@ -1,4 +1,4 @@
-"""Tables and figure of `docs/uncertainty.md`, from the figures that `model-export uncertainty` wrote."""
+"""Tables and figure of `docs/uncertainty.md`, from the results of `model-export uncertainty`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def tables(told: dict[str, Any]) -> dict[str, str]:
 
 
 def cost_table(told: dict[str, Any]) -> str:
-    """Markdown of what `model-export uncertainty-cost` wrote."""
+    """The results of `model-export uncertainty-cost` in Markdown."""
     return _table(
         ["method", "ms", "times the softmax"],
         [
@@ -59,7 +59,7 @@ def cost_table(told: dict[str, Any]) -> str:
 
 
 def draw_figure(judged: list[JudgedMethod], path: Path) -> None:
-    """Left: accuracy of what is kept when the least sure are rejected. Right: reliability. At all detections and 3."""
+    """Left: accuracy after rejecting the least sure answers. Right: reliability. With all and with 3 detections."""
     import matplotlib as mpl
 
     mpl.use("svg")

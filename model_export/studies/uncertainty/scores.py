@@ -1,4 +1,4 @@
-"""How unsure an answer is, from the probabilities of its passes; and how well that finds one's own mistakes."""
+"""Uncertainty of an answer from the probabilities of its passes, and how well it detects mistakes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Floats = NDArray[np.float64]
 def uncertainty(probabilities: Floats) -> dict[str, Floats]:
     """Scores (n,), greater where less sure, of calibrated probabilities (n, P, C) of P passes.
 
-    `maximum`: one less the greatest mean probability (sampled maximum probability); `entropy` of the mean [nats];
+    `maximum`: one minus the greatest mean probability (sampled maximum probability); `entropy` of the mean [nats];
     `variance` over passes, mean over classes; `bald`: the mutual information of class and pass [nats] (Houlsby et al.
-    2011, arXiv:1112.5745). One pass has neither of the latter. As in Cadiz-Leyton et al. 2025 (arXiv:2412.10528).
+    2011, arXiv:1112.5745). The last two need several passes. As in Cadiz-Leyton et al. 2025 (arXiv:2412.10528).
     """
     mean = probabilities.mean(axis=1)
     found = {"maximum": 1.0 - mean.max(axis=1), "entropy": entropy(mean)}
@@ -30,7 +30,7 @@ def entropy(probabilities: Floats) -> Floats:
 
 
 def roc_auc(score: Floats, wrong: NDArray[np.bool_]) -> float:
-    """Chance that a wrong answer has a greater score than a right one, ties counting half; NaN without both."""
+    """Probability that a wrong answer has a greater score than a right one, ties counting half; NaN without both."""
     number = int(wrong.sum())
     if number in (0, len(wrong)):
         return float("nan")
@@ -39,6 +39,6 @@ def roc_auc(score: Floats, wrong: NDArray[np.bool_]) -> float:
 
 
 def rejection_curve(score: Floats, wrong: NDArray[np.bool_]) -> Floats:
-    """Share of right answers (n,) among the 1, 2, ... n least unsure; within ties in the order of the data."""
+    """Share of right answers (n,) among the 1, 2, ... n surest; ties in the order of the data."""
     right = ~wrong[np.argsort(score, kind="stable")]
     return np.cumsum(right) / np.arange(1, len(right) + 1)

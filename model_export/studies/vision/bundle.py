@@ -1,4 +1,4 @@
-"""A trained vision model becomes a bundle: one graph from images of bytes to logits and embedding."""
+"""Export a trained vision model as a bundle: one graph from uint8 images to logits and embedding."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def example_feeds(vision: VisionConfig, batches: Sequence[int] = (1, 2, 5)) -> I
 def bundle_vision(out: Path, task: Task, config: VisionCompare, seed: int, bundle: Path, version: str) -> Manifest:
     """The joint model of one seed of a finished comparison as a bundle, calibrated on its validation split.
 
-    Raises ValueError where ONNX Runtime and torch differ by more than `PARITY`.
+    Raises ValueError if ONNX Runtime and torch differ by more than `PARITY`.
     """
     with np.load(out / f"seed-{seed}" / "joint-linear.npz") as found:
         kept = {name: found[name] for name in found.files}

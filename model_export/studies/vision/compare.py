@@ -1,7 +1,7 @@
 """Ways of joining two surveys' images, trained on the same objects and judged on the same test split.
 
-The objects, their split and the ways of judging are those of `compare_surveys`. Run it, stop it, run it again: each
-network leaves one `.npz` and is not trained twice.
+Objects, split and judging are those of `compare_surveys`. It can be stopped and resumed: each trained network leaves
+one `.npz` and is not trained again.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ def build(name: str, config: VisionCompare, weights: Path | None) -> OneInput | 
 def run_networks(
     out: Path, data: Path | None, config: VisionCompare, weights: Path | None, say: Callable[[str], None] = print
 ) -> Task:
-    """Train what is not there yet; weights and answers lie in `out`/seed-N/NETWORK.npz.
+    """Train the networks still missing; weights and answers are in `out`/seed-N/NETWORK.npz.
 
-    Raises ValueError where `out` was begun with another configuration.
+    Raises ValueError if `out` was made with another configuration.
     """
     torch.set_num_threads(config.threads)
     out.mkdir(parents=True, exist_ok=True)

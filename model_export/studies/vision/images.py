@@ -1,4 +1,4 @@
-"""Images of light curves for training, drawn when asked; and the same images by matplotlib, to judge the rasteriser."""
+"""Images of light curves for training, drawn on demand; and the same images by matplotlib, to test the rasteriser."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from service.inference.preprocessing.images import COLOURS, IMAGES, LINE_WIDTH, 
 from service.photometry import BAND_CODES, SURVEY_CODES, Kind, LightCurve
 from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitude
 
-# What "the same picture" means: measured on real and random light curves, asserted in the tests.
+# Tolerances for "the same image": measured on real and random light curves, asserted in the tests.
 LARGEST_MEAN: Final = 1.0  # mean absolute difference of the bytes, 0 to 255, of an image
 LARGEST_SHARE: Final = 0.005  # of pixels that differ by more than DIFFERS in some colour
 DIFFERS: Final = 32
 
 
 class Pictures:
-    """One image of each of M objects: what `surveys`, {survey: its bands}, saw of them.
+    """One image of each of M objects, with the points of `surveys`, {survey: its bands}.
 
-    Drawing takes less than training on what is drawn by far, so nothing is kept: 10,000 images are 2 GB.
+    Images are not kept (10,000 are 2 GB), because drawing is much faster than training on them.
     """
 
     def __init__(self, data: Dataset, surveys: Mapping[str, str], parameters: Mapping[str, Any]) -> None:
@@ -40,7 +40,7 @@ class Pictures:
         self.present: NDArray[np.bool_] = np.bincount(curve[mine & np.any(bands, axis=0)], minlength=len(data)) > 0
 
     def draw(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(n, 3, size, size); black where there is nothing to see."""
+        """(n, 3, size, size); black if there is nothing to draw."""
         return draw_images(*self.data.take(rows), self.parameters)[0]["image"]
 
 
@@ -96,7 +96,7 @@ class Difference:
 
 
 def compare(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> Difference:
-    """How far apart two images (3, size, size) are."""
+    """The difference of two images (3, size, size)."""
     apart = np.abs(one.astype(np.int16) - other)
     return Difference(float(apart.mean()), float((apart.max(axis=0) > DIFFERS).mean()))
 

@@ -1,8 +1,8 @@
 """The vision branch: a Swin Transformer V2 over images of light curves (arXiv:2507.11711; SwinV2: arXiv:2111.09883).
 
-The network is timm's. It keeps the protocol `multisurvey.Branch`, so that one branch is shared by the images of all
-surveys. Weights come from a local file in the form of timm, torchvision, Hugging Face transformers or the authors of
-SwinV2 (`vision_weights`), or the network starts from scratch; nothing is ever fetched.
+The network is timm's. It follows the protocol `two_surveys.network.Branch`, so that the images of all surveys share one
+branch. Weights come from a local file in the format of timm, torchvision, Hugging Face transformers or the authors of
+SwinV2 (see `weights`), or are random; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class VisionConfig:
     std: list[float] = field(default_factory=lambda: list(IMAGENET_STD))
 
     def parameters(self, images: dict[str, dict[str, str]]) -> dict[str, Any]:
-        """What the preprocessing `light-curve-image/1` takes, to make `images`."""
+        """Parameters of the preprocessing `light-curve-image/1` for `images`."""
         return {
             "size": self.image,
             "line_width": self.line_width,
@@ -55,7 +55,7 @@ class VisionBranch(nn.Module):
     std: Tensor
 
     def __init__(self, config: VisionConfig, weights: Path | None = None) -> None:
-        """`weights`: a file of pre-trained ones. Raises WeightsError where they are not of this network."""
+        """`weights`: a file of pre-trained ones. Raises WeightsError if they don't fit this network."""
         super().__init__()
         self.swin = SwinTransformerV2(
             img_size=config.image,

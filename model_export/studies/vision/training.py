@@ -1,4 +1,4 @@
-"""Train vision branches on one survey's images or on several surveys' together, and stop when validation says so.
+"""Train vision branches on the images of one or several surveys, with early stopping by validation.
 
 The recipe is the paper's (arXiv:2507.11711): every class drawn equally often, Adam with a small constant step, the
 weights of the best macro-F1 on the validation split. From scratch the step is larger and falls: `decay_steps`.
@@ -44,7 +44,7 @@ class VisionTraining:
 
 
 def embed(branch: nn.Module, pictures: Pictures, rows: Rows) -> Tensor:
-    """(n, D) of the objects in `rows`; zeros where there is nothing to see."""
+    """Embeddings (n, D) of the objects in `rows`; zeros for black images."""
     seen = np.flatnonzero(pictures.present[rows])
     size: int = branch.embedding_size  # type: ignore[assignment]
     device = next(branch.parameters()).device
@@ -61,7 +61,7 @@ def presence(surveys: Sequence[Pictures], rows: Rows) -> Tensor:
 
 
 def answer(model: OneInput | MultiSurvey, surveys: Sequence[Pictures], rows: Rows) -> Answers:
-    """What the model says of `rows`; a model of one image has one head, which is own and joint alike."""
+    """The model's answers for `rows`; the single head of a model of one image is both own and joint."""
     embeddings = torch.stack([embed(model.branch, pictures, rows) for pictures in surveys], dim=1)
     if isinstance(model, MultiSurvey):
         return model.fuse(embeddings, presence(surveys, rows).to(embeddings.device))
@@ -89,7 +89,7 @@ def fit(
 ) -> float:
     """Train in place; the model is left with its best weights. Returns their macro-F1 on the validation split.
 
-    Objects that none of `surveys` saw are left out. `history`: a file that gets a line of JSON per validation.
+    Objects that none of `surveys` detected are left out. `history`: a file that gets a line of JSON per validation.
     """
     rng = np.random.default_rng(seed)
     seen = np.any([pictures.present for pictures in surveys], axis=0)

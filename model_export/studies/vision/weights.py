@@ -49,7 +49,7 @@ _TRANSFORMERS: Final = (
 
 
 class WeightsError(ValueError):
-    """A file that does not hold the weights of the network; the message names the file and what differs."""
+    """A file without the weights of the network; the message names the file and the differences."""
 
 
 def load_weights(network: SwinTransformerV2, path: Path) -> None:
