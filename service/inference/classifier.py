@@ -261,7 +261,7 @@ class _Census:
         cells = (curve * len(BANDS) + band) * len(Kind) + kind
         shape = (count, len(BANDS), len(Kind))
         self._counts = np.bincount(cells, minlength=count * len(BANDS) * len(Kind)).reshape(shape)
-        self.is_read = is_read.take(points["survey"] * np.int8(len(BANDS)) + points["band"])
+        self.is_read = is_read.take(points["survey"] * len(BANDS) + band)
         usable = self.is_read & (kind == Kind.DETECTION) & ~np.isnan(points["mag"])
         self.n_usable = np.bincount(curve[usable], minlength=count)
         self.n_left_out = np.zeros(count, dtype=np.int64)
