@@ -6,7 +6,6 @@ objects. Macro-F1 is decided by log p - 0.5 log prior, accuracy by argmax.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,7 +254,3 @@ def _calibration(j: Judged) -> Figures:
 
 def _ratio(hits: NDArray[np.bool_]) -> float:
     return round(float(np.mean(hits)), 4) if len(hits) else 0.0
-
-
-def write_metrics(figures: Figures, path: Path) -> None:
-    path.write_text(json.dumps(figures, indent=1) + "\n")
