@@ -108,15 +108,6 @@ class ModelRegistry:
                 log.info("shadow model: %s", classifier.bundle.label)
             return classifier
 
-    def remove_shadow(self, name: str, version: str) -> None:
-        """Raises BundleError where there is no such shadow."""
-        with self._changing:
-            now = self.residents
-            left = tuple(shadow for shadow in now.shadows if (shadow.name, shadow.version) != (name, version))
-            if len(left) == len(now.shadows):
-                raise BundleError(f"{name} {version} is not a shadow")
-            self.residents = replace(now, shadows=left)
-
     def models(self) -> list[ModelInfo]:
         """Every resident model: the active one, then the shadows, then the previous one."""
         now = self.residents
