@@ -223,8 +223,7 @@ def _outputs(classifier: Classifier) -> dict[str, str]:
 
 
 def _residents(here: Context) -> list[Classifier]:
-    now = here.models.residents
-    return [now.active, *now.shadows, *([now.previous] if now.previous and now.previous not in now.shadows else [])]
+    return [classifier for classifier, _ in here.models.models()]
 
 
 def _find(here: Context, name: str, version: str) -> Classifier:

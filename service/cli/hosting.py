@@ -9,7 +9,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 import click
@@ -145,9 +144,3 @@ def slow_gauges(app: FastAPI, models: ModelRegistry, store: Store) -> Iterator[N
     finally:
         ended.set()
         thread.join()
-
-
-def store_folder(url: str) -> None:
-    """Make the folder of an embedded store's file."""
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
