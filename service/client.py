@@ -39,7 +39,7 @@ Column: TypeAlias = Sequence[Any] | Any
 PARQUET: Final = "application/vnd.apache.parquet"
 PAGE: Final = 500  # objects asked for at a time
 
-# Worth asking again: too many requests, a proxy without a service behind it, a service that waits for its store.
+# Worth a retry: too many requests, a proxy whose service is down, a service that waits for its store.
 RETRIED: Final = (429, 502, 503, 504)
 FIRST_WAIT_S: Final = 0.25
 LONGEST_WAIT_S: Final = 30.0
@@ -124,7 +124,7 @@ class Neighbour:
 
 
 class _Requests:
-    """What both clients say and how they read the answers; they differ in how they wait."""
+    """Requests and responses of both clients; only the waiting differs."""
 
     def __init__(self, retries: int) -> None:
         self._retries = retries
@@ -135,7 +135,7 @@ class _Requests:
         return {"base_url": base_url, "headers": headers, "timeout": timeout} | options
 
     def _wait(self, attempt: int, response: httpx.Response | None) -> float:
-        """Seconds until the next attempt: what the service asks for, else longer each time, never all at once."""
+        """Seconds until the next attempt: as the service asks, else longer each time, with random jitter."""
         asked = response.headers.get("retry-after", "") if response is not None else ""
         backoff: float = FIRST_WAIT_S * 2.0**attempt * random.uniform(0.5, 1.0)
         return min(max(backoff, float(asked) if asked.isdecimal() else 0.0), LONGEST_WAIT_S)
@@ -279,7 +279,7 @@ class Client(_Requests):
         self.close()
 
     def _ask(self, method: str, path: str, **request: Any) -> Any:
-        # everything the service offers here may be asked twice: nothing is stored by asking
+        # every request may be repeated, because none changes anything
         for attempt in range(self._retries + 1):
             response = None
             try:
@@ -459,7 +459,7 @@ def _parquet(points: Table) -> bytes:
 
 
 def _like(points: Table, answers: list[dict[str, Any]]) -> Table:
-    """A row per object, in the kind of table that was given: the answer's plain fields, and `p_CLASS` per class."""
+    """A row per object, in the same kind of table as `points`: the answer's plain fields, and `p_CLASS` per class."""
     said = [each.get("mutual_information", each.get("bald")) for each in answers]
     stochastic = any(value is not None for value in said)
     rows = [

@@ -1,7 +1,7 @@
-"""All settings, and the only place that reads the environment.
+"""All settings; only this module reads the environment.
 
-A setting comes from, in falling order: the command line, `ALERT_CLASSIFIER_<GROUP>__<NAME>` in the environment, a TOML
-file (`--config` or `ALERT_CLASSIFIER_CONFIG`) with one table per group, the default below.
+Sources in order of precedence: the command line, `ALERT_CLASSIFIER_<GROUP>__<NAME>` in the environment, a TOML file
+(`--config` or `ALERT_CLASSIFIER_CONFIG`) with one table per group, the default below.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CONFIG_FILE_VARIABLE = f"{ENV_PREFIX}CONFIG"
 
 
 class ConfigError(AlertClassifierError, ValueError):
-    """A setting that can't be used; the message names it and says what would be right."""
+    """An invalid setting; the message names it and says what would be right."""
 
 
 class Delivery(StrEnum):
@@ -236,7 +236,7 @@ _EXAMPLES: dict[Any, str] = {list: '["a", "b"]', dict: '{"a": "b"}'}
 
 
 def _check_environment() -> None:
-    """Raise ConfigError for what would be ignored without a word, or refused without its name."""
+    """Raise ConfigError for variables that would be silently ignored, or refused without their name."""
     for variable, text in os.environ.items():
         if not variable.upper().startswith(ENV_PREFIX):
             continue

@@ -1,13 +1,13 @@
-"""The one ancestor of all errors that the package raises on purpose."""
+"""The base class of all errors that the package raises on purpose."""
 
 
 class AlertClassifierError(Exception):
-    """Something that the caller can understand and act on; the message is one clear sentence."""
+    """An error that the caller can act on; the message is one clear sentence."""
 
 
 class SimulationError(AlertClassifierError, ValueError):
-    """A sky that can't be simulated; the message names what was asked for and what there is."""
+    """A sky that can't be simulated; the message names the wrong value and the possible ones."""
 
 
 class MissingExtraError(AlertClassifierError, ImportError):
-    """An optional part of the package that is not installed; the message names the extra that brings it."""
+    """An optional dependency is not installed; the message names the extra to install."""

@@ -26,7 +26,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 class _StandardError(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stderr` is now: one that was replaced and closed since would swallow every later line."""
+    """Looks up `sys.stderr` at each line: if it was replaced and the old one closed, lines would be lost."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)

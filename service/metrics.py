@@ -1,4 +1,4 @@
-"""Every metric the service shows to Prometheus, with its unit and meaning."""
+"""All Prometheus metrics of the service, with unit and meaning."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 
 _PREFIX: Final = "alert_classifier"
 
-# Resolve 1 ms to 10 s: about three buckets per factor of three, enough for a p99 within 30 %.
+# 1 ms to 10 s, about three buckets per factor of three: enough for a p99 within 30 %.
 LATENCY_BUCKETS_S: Final = (
     0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1,
     0.15, 0.2, 0.25, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0,
 )  # fmt: skip
-# From shutter to answer the survey's own processing dominates: minutes, not milliseconds.
+# From observation to classification the survey's own processing dominates: minutes, not milliseconds.
 OBSERVATION_BUCKETS_S: Final = (10, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 43200, 86400)
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
-# In the order in which a batch goes through them: `runner` says in which thread each runs.
+# The stages in order; `runner` lists the thread of each.
 Stage = Literal["decode", "cut", "merge", "tensors", "inference", "encode", "record", "publish"]
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 

@@ -1,1 +1,1 @@
-"""From weights to the folder that the service loads."""
+"""Export of weights to bundles, the folders that the service loads."""

@@ -1,4 +1,4 @@
-"""A finished run becomes a bundle, and a bundle is checked before anyone serves it."""
+"""Export a finished run as a bundle, and verify a bundle before it is served."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from service.inference.preprocessing.alert_clr import alert_tokens, windows
 
 
 def export_run(data: Path, run: Path, bundle: Path, version: str) -> Manifest:
-    """Write graph and manifest; raises ValueError where ONNX Runtime and torch disagree."""
+    """Write graph and manifest; raises ValueError if ONNX Runtime and torch disagree."""
     model, config = load_run(run)
     real = load_difference(data)
     prior = published_prior(real.split("train"), config.alert_share)
@@ -69,7 +69,7 @@ def verify_bundle(bundle: Path, run: Path | None, data: Path | None) -> Iterator
 
 
 def example_feeds(data: Dataset | None, config: FinetuneConfig) -> list[dict[str, NDArray[Any]]]:
-    """Inputs of the graph: random ones of every shape, and forty real light curves."""
+    """Inputs to test the graph: random ones of every shape, and forty real light curves."""
     rng = np.random.default_rng(0)
     features, context = config.encoder.point_features, config.encoder.context_features
     feeds = [

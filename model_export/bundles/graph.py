@@ -1,4 +1,4 @@
-"""The two files of a bundle that the service reads, graph and manifest; and whether the graph agrees with torch."""
+"""Write graph and manifest of a bundle, and check that the graph agrees with torch."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ Feed = Mapping[str, NDArray[Any]]  # inputs of a graph by name
 
 @dataclass(frozen=True)
 class Publication:
-    """How logits are published: the prior (C,) they carry, and the softening of `calibrate.soften`."""
+    """How logits are published: the prior (C,) included, and the softening of `calibrate.soften`."""
 
     prior: NDArray[np.float64]
     softening: float = 1.0
 
 
 class Served(nn.Module):
-    """A network as it is published: (logits, embedding), the logits with the prior and softened.
+    """A network as published: (logits, embedding), the logits softened and with the prior.
 
-    `model` is an AlertClassifier or holds some: as passes, as members of an ensemble, or padded. `half`: their blocks
-    in float16. The network that was given stays as it is.
+    `model` is an AlertClassifier or contains some: as passes, members of an ensemble, or padded. `half`: blocks in
+    float16. The given network is not changed.
     """
 
     is_transient: Tensor
@@ -71,7 +71,7 @@ class Served(nn.Module):
 
 
 class Padded(nn.Module):
-    """A network that is told how many points of each window are real."""
+    """A network with an input for the number of real points in each window."""
 
     def __init__(self, model: AlertClassifier) -> None:
         super().__init__()
@@ -90,8 +90,8 @@ def export_alert_clr(
 ) -> None:
     """One graph: points (batch, windows, length, F), context (batch, C) -> logits, embedding; every axis dynamic.
 
-    For GPUs: `half` has attention and feed-forward in float16, times, pooling and head in float32; `padded` takes a
-    third input, `lengths` (batch,), and of each window only so many points.
+    For GPUs: `half` has attention and feed-forward in float16, but times, pooling and head in float32; `padded` has a
+    third input, `lengths` (batch,), the number of points used of each window.
     """
     if padded:
         export_served(Served(Padded(model), publication, half), path, {"lengths": np.array([11, 4, 7])}, "batch")
@@ -100,13 +100,13 @@ def export_alert_clr(
 
 
 def export_served(served: Served, path: Path, more: Feed | None = None, axis: str = "passes") -> None:
-    """One graph of `points`, `context` and `more` inputs, given by an example whose first axis is `axis`."""
+    """One graph of `points`, `context` and `more` inputs; `more` is an example whose first axis is `axis`."""
     axes = {name: torch.export.Dim(name, min=1) for name in ("batch", "windows", "length", axis)}
     config, more = served.networks()[0].config, more or {}
     example = [torch.randn(3, 2, 11, config.point_features), torch.randn(3, config.context_features)]
     example += [torch.from_numpy(values) for values in more.values()]
     dynamic: list[Any] = [{0: axes["batch"], 1: axes["windows"], 2: axes["length"]}, {0: axes["batch"]}]
-    if more:  # all that `*more` takes is one argument
+    if more:  # `*more` counts as one argument
         dynamic.append(tuple({0: axes[axis]} for _ in more))
     export_graph(served, tuple(example), path, ["points", "context", *more], tuple(dynamic), ["logits", "embedding"])
 
@@ -137,14 +137,14 @@ def export_graph(
     proto = program.model_proto
     proto.graph.ClearField("value_info")  # shapes of one example would be wrong for others
     for node in proto.graph.node:
-        node.ClearField("metadata_props")  # the exporter's stack traces name files of this machine
+        node.ClearField("metadata_props")  # remove the exporter's stack traces, which name local files
         node.doc_string = ""
     onnx.checker.check_model(proto)
     path.write_bytes(proto.SerializeToString())
 
 
 def open_graph(path: Path) -> onnxruntime.InferenceSession:
-    """A graph on one core, with the service's own options."""
+    """An ONNX Runtime session on one core, with the service's options."""
     return onnxruntime.InferenceSession(path, session_options(), providers=[CPU])
 
 
@@ -193,9 +193,9 @@ def write_manifest(
 
 
 def parity(path: Path, module: nn.Module, feeds: Iterable[Feed]) -> float:
-    """Largest difference between what ONNX Runtime and torch answer to each of `feeds`, over all outputs.
+    """Largest difference between ONNX Runtime and torch, over `feeds` and all outputs.
 
-    Relative where a value exceeds one: float32 rounds a logit of 15 by 1e-6 at every step.
+    Relative if a value exceeds one, as float32 rounds a logit of 15 by 1e-6 at every operation.
     """
     run, worst = open_graph(path), 0.0
     names = [node.name for node in run.get_inputs()]
@@ -209,7 +209,7 @@ def parity(path: Path, module: nn.Module, feeds: Iterable[Feed]) -> float:
 
 
 def check_parity(path: Path, module: nn.Module, feeds: Iterable[Feed], tolerance: float = PARITY) -> float:
-    """`parity`; raises ValueError where it exceeds the tolerance."""
+    """`parity`; raises ValueError if it exceeds the tolerance."""
     worst = parity(path, module, feeds)
     if worst > tolerance:
         raise ValueError(f"ONNX Runtime and torch differ by {worst:.1e}, more than {tolerance:.0e}")

@@ -1,4 +1,4 @@
-"""Bundles that are asked several times: one graph with its noise as inputs, calibrated for the mean of its passes."""
+"""Bundles with stochastic passes: one graph with noise as inputs, calibrated for the mean of the passes."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def export_stochastic(
     seed: int = 0,
     simulated: Path | None = None,
 ) -> Manifest:
-    """Write a bundle of a finished run that is asked `passes` times, or of an ensemble of runs; calibrated anew.
+    """Write a newly calibrated bundle of a finished run with `passes` passes, or of an ensemble of runs.
 
     Temperatures are for the mean of the passes, out-of-distribution statistics for the mean of their embeddings;
-    `simulated` as for `calibrate_run`. Raises ValueError where the run's network has no noise of that kind, or ONNX
+    `simulated` as in `calibrate_run`. Raises ValueError if the run's network has no noise of that kind, or if ONNX
     Runtime and torch disagree.
     """
     loaded = [load_run(run) for run in runs]

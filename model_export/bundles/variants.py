@@ -1,8 +1,8 @@
-"""Faster variants of a bundle, kept only where the science holds: int8 for CPUs, float16 and float32 for GPUs.
+"""Faster variants of a bundle: int8 for CPUs, float16 and float32 for GPUs.
 
-Those for GPUs take padding, so that light curves of near lengths share a run. A variant is a bundle of its own beside
-the first. It is written only if, on the validation split, macro-F1 of the supernova types and the calibration error
-each move by less than half a point.
+Those for GPUs take padding, so that light curves of similar lengths share a run. A variant is a separate bundle. It is
+only written if, on the validation split, macro-F1 of the supernova types and the calibration error each change by less
+than half a point.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _LENGTH: Final = 30  # tokens of a typical light curve with ten to twenty detect
 
 
 class VariantError(ValueError):
-    """A variant that would change the answers too much; the message has the figures."""
+    """A variant changes the answers too much; the message has the figures."""
 
 
 def bucket_lengths(window: int) -> list[int]:
-    """Lengths that light curves are filled up to: in steps of 8 that grow with the length, so that above 16 points
-    at most a third of a window is padding, and few shapes suffice for all.
+    """Lengths to pad light curves to: multiples of 8 with growing steps, so that above 16 points at most a third of a
+    window is padding, with few different shapes.
     """
     lengths = [8]
     while lengths[-1] < window:
@@ -47,8 +47,8 @@ def bucket_lengths(window: int) -> list[int]:
 def write_variant(kind: str, data: Path, bundle: Path, out: Path, run: Path | None = None) -> str:
     """Write a variant: `int8`, or `float16` or `float32` with padding, which need the torch weights of `run`.
 
-    Returns what it costs and gains.
-    Raises VariantError where macro-F1 or the calibration error moves by half a point or more.
+    Returns its costs and gains. Raises VariantError if macro-F1 or the calibration error changes by half a point or
+    more.
     """
     manifest = json.loads((bundle / "manifest.json").read_text())
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +82,7 @@ def write_variant(kind: str, data: Path, bundle: Path, out: Path, run: Path | No
 
 
 def _quantize(source: Path, target: Path) -> None:
-    """Weights of attention and feed-forward to int8; the embedding of points, pooling and head stay in float32."""
+    """Convert weights of attention and feed-forward to int8; embedding of points, pooling and head stay float32."""
     nodes = onnx.load(source).graph.node
     embedding = next(node.name for node in nodes if node.op_type == "MatMul")  # of points: the first product
     kept = [node.name for node in nodes if node.op_type == "Gemm"]  # context, pooling, head
@@ -90,7 +90,7 @@ def _quantize(source: Path, target: Path) -> None:
 
 
 def _figures(bundle: Path, data: Path) -> dict[str, float]:
-    """Macro-F1 of supernova types and calibration error, validation split, everything seen."""
+    """Macro-F1 of supernova types and calibration error, on the validation split, with all detections."""
     real = load_difference(data)
     validation = real.where(real.in_split("validation") & (real.labels >= 0))
     judged = judge(bundle, validation, (ALL,))[ALL]

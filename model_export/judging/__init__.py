@@ -1,1 +1,1 @@
-"""How good a model is: calibration, figures with intervals, baselines, the model card."""
+"""Judging a model: calibration, figures with intervals, baselines, the model card."""

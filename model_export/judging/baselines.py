@@ -1,4 +1,4 @@
-"""What stands beside the network on the same split: boosted trees and a balanced random forest on features."""
+"""Baselines on the same split as the network: boosted trees and a balanced random forest on features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from model_export.network.predict import ALL, shown
 from service.photometry import Kind
 from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitude
 
-# Those of Malanchev et al. 2021 (arXiv:2012.01419) that are defined for a handful of points.
+# The features of Malanchev et al. 2021 (arXiv:2012.01419) that are defined for a handful of points.
 _FEATURES: Final = light_curve.Extractor(
     light_curve.Amplitude(), light_curve.BeyondNStd(1.0), light_curve.Cusum(), light_curve.Duration(),
     light_curve.Eta(), light_curve.EtaE(), light_curve.ExcessVariance(), light_curve.InterPercentileRange(0.25),
@@ -31,7 +31,7 @@ _FEATURES: Final = light_curve.Extractor(
 
 
 def features(data: Dataset) -> NDArray[np.float64]:
-    """(M, n) features of difference flux per band, of the rise and the upper limits around it."""
+    """Features (M, n) of the difference flux per band, the rise, and the upper limits around it."""
     stops = np.cumsum(data.counts)
     rows = [
         _features(data.points[stop - count : stop])
@@ -41,7 +41,7 @@ def features(data: Dataset) -> NDArray[np.float64]:
 
 
 def baseline_figures(data: Dataset, seed: int = 0) -> dict[str, Any]:
-    """Figures of both baselines on the test split, with everything and with the first three detections."""
+    """Figures of both baselines on the test split, with all and with the first three detections."""
     real = data.where((data.labels >= 0) & data.objects["table"].isin(["transients", "alert_objects"]).to_numpy())
     split, table = real.objects["split"].to_numpy(), real.objects["table"].to_numpy()
     enough = (real.objects["n_detections"] >= 5).to_numpy()
@@ -58,7 +58,7 @@ def baseline_figures(data: Dataset, seed: int = 0) -> dict[str, Any]:
                 model.fit(np.nan_to_num(x[train], nan=-99.0), real.labels[train])
                 p = np.full((test.sum(), len(CLASSES)), 1e-6)
                 p[:, model.classes_] = model.predict_proba(np.nan_to_num(x[test], nan=-99.0))
-                if model_name == "balanced_random_forest":  # its probabilities carry a flat prior already
+                if model_name == "balanced_random_forest":  # its probabilities already have a flat prior
                     prior = np.full(len(CLASSES), 1.0)
                 else:
                     prior = np.bincount(real.labels[train], minlength=len(CLASSES)) + 0.5

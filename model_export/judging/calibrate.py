@@ -1,6 +1,6 @@
-"""Make the published numbers mean what they say: temperature, conformal sets and an out-of-distribution score.
+"""Calibration: temperature, conformal sets and an out-of-distribution score.
 
-All of it is fitted on the validation split, seen at every number of first detections, and stored in the manifest.
+All are fitted on the validation split at every number of first detections, and stored in the manifest.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ FEWEST: Final = 9  # objects of a class in a bin; of fewer, no rank covers 90 % 
 
 
 def soften(logits: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    """Logits (..., C) times 1 where the object is surely a transient, times `scale` where it surely is not.
+    """Scale logits (..., C), from a factor of 1 for sure transients to `scale` for sure non-transients.
 
-    Variable stars and active nuclei were learnt from a few hundred real objects, transients from thousands: the
-    network is too sure of the former, and no temperature per detection count could be right for both. The top class
-    stays the top class.
+    The network learnt variable stars and active nuclei from a few hundred real objects, transients from thousands. It
+    is too sure of the former, and one temperature per detection count can't be right for both. The top class does not
+    change.
     """
     transient = softmax(logits)[..., IS_TRANSIENT].sum(axis=-1, keepdims=True)
     return logits * (transient + (1.0 - transient) * scale)
 
 
 def fit_softening(found: Answers) -> float:
-    """The scale of least negative log-likelihood of the alert objects, temperatures refitted on everything for each."""
+    """The scale with the lowest negative log-likelihood of alert objects; temperatures are refitted for each scale."""
     which, alerts = bin_of(found.n_seen), found.table == "alert_objects"
     if not alerts.any():
         return 1.0
@@ -61,27 +61,29 @@ def fit_softening(found: Answers) -> float:
 def calibrate(found: Answers) -> Calibration:
     """Temperature and class-conditional conformal thresholds per detection-count bin.
 
-    A class belongs to the set where 1 - p <= threshold, its threshold being the 90 % quantile of 1 - p(true class) over
-    validation objects of that class and bin (Vovk 2012). With fewer than 9 such objects it is the quantile of its
-    superclass and bin, in which every class weighs the same: by number, the many SNIa would rule out every TDE.
+    A class is in the set if 1 - p <= its threshold, the 90 % quantile of 1 - p(true class) over validation objects of
+    that class and bin (Vovk 2012). With fewer than 9 such objects it is the quantile over its superclass and bin, with
+    equal weight per class; weighted by number, the many SNIa would rule out every TDE.
     """
     which = bin_of(found.n_seen)
     temperatures, thresholds = [], []
     for b in range(len(EDGES)):
         mine = which == b
         logits, labels = found.logits[mine], found.labels[mine]
-        temperature = round(fit_temperature(logits, labels), 4)  # as published, or thresholds miss by a hair
+        temperature = round(fit_temperature(logits, labels), 4)  # rounded as published, so that thresholds fit exactly
         probabilities = published(logits, temperature)
         score = 1.0 - probabilities[np.arange(len(labels)), labels]
         temperatures.append(temperature)
-        thresholds.append([math.ceil(t * 1e6) / 1e6 for t in _thresholds(score, labels)])  # up: down loses coverage
+        thresholds.append(
+            [math.ceil(t * 1e6) / 1e6 for t in _thresholds(score, labels)]
+        )  # round up, to keep the coverage
     return Calibration(
         edges=list(EDGES), temperature=temperatures, conformal_coverage=COVERAGE, conformal_thresholds=thresholds
     )
 
 
 def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """The temperature of least negative log-likelihood (Guo et al. 2017, arXiv:1706.04599)."""
+    """The temperature with the lowest negative log-likelihood (Guo et al. 2017, arXiv:1706.04599)."""
 
     def loss(log_temperature: float) -> float:
         p = published(logits, np.exp(log_temperature))
@@ -91,7 +93,7 @@ def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> f
 
 
 def published(logits: NDArray[np.float64], temperature: float | NDArray[np.float64]) -> NDArray[np.float64]:
-    """softmax(logits / temperature) (n, C) of logits (n, C); of stochastic passes (n, P, C) the mean over passes.
+    """softmax(logits / temperature) (n, C) of logits (n, C); for stochastic passes (n, P, C) the mean over passes.
 
     `temperature` is one number or one per light curve (n,).
     """
@@ -100,14 +102,14 @@ def published(logits: NDArray[np.float64], temperature: float | NDArray[np.float
 
 
 def apply(calibration: Calibration, logits: NDArray[np.float64], n_seen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Published probabilities (n, C) of logits (n, C) or (n, P, C) that carry the prior."""
+    """Published probabilities (n, C) of logits (n, C) or (n, P, C) that include the prior."""
     return published(logits, np.array(calibration.temperature)[bin_of(n_seen)])
 
 
 def conformal_sets(
     calibration: Calibration, probabilities: NDArray[np.float64], n_seen: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Membership (n, C): every class that can't be ruled out."""
+    """Membership (n, C): the classes that can't be ruled out."""
     return 1.0 - probabilities <= np.array(calibration.conformal_thresholds)[bin_of(n_seen)]
 
 
@@ -130,8 +132,8 @@ def _thresholds(score: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArra
 def calibrate_run(data: Path, run: Path, simulated: Path | None = None) -> None:
     """Calibrate the model of a finished run; writes `calibration.json` beside it.
 
-    `simulated` are objects of another seed than those of the training; without them whatever is like those that the
-    network learnt from counts as out of distribution.
+    `simulated` must have another seed than the simulated objects of the training; without them, objects similar to
+    those count as out of distribution.
     """
     model, config = load_run(run)
     real = load_difference(data)
@@ -151,7 +153,7 @@ def calibrate_run(data: Path, run: Path, simulated: Path | None = None) -> None:
 
 
 def read_calibration(path: Path) -> tuple[float, Calibration, OutOfDistribution]:
-    """What `calibrate_run` wrote: softening scale, calibration, out-of-distribution statistics."""
+    """The results of `calibrate_run`: softening scale, calibration, out-of-distribution statistics."""
     stored = json.loads(path.read_text())
     return (
         float(stored["softening"]),

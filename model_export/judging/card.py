@@ -13,7 +13,7 @@ WAYS: Final = ("finetune_pretrained", "finetune_scratch", "probe_pretrained", "p
 
 
 def model_card(figures: Figures, manifest: Manifest) -> str:
-    """What the model is, how it was trained, how good it is, and what it does not do."""
+    """The card: what the model is, its training, its figures, its limits."""
     prior = ", ".join(f"{c} {p:.3f}" for c, p in zip(manifest.classes, manifest.prior, strict=True))
     parts = [
         f"# {manifest.name} {manifest.version}\n",
@@ -108,7 +108,7 @@ def _training(told: Figures) -> str:
 
 
 def _earlier(run: Figures) -> str:
-    """The run that was gone on with, in words."""
+    """The run that this one continued, as text."""
     if run["averaged"]:
         return f"the mean weights of earlier runs ({_parts(run['averaged'])})"
     return f"the weights that {run['steps']:,} steps had made"

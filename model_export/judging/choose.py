@@ -1,7 +1,7 @@
-"""Which of several finished runs is best: the log-loss on the validation split, the only figure anything is chosen by.
+"""Choose the best of several finished runs by the log-loss on the validation split, the only criterion used.
 
-Decisions of some 700 objects, of which 16 are SLSN, move macro-F1 by more than most changes to the training are worth;
-the log-loss of the same objects sees those changes.
+Macro-F1 on some 700 objects, 16 of them SLSN, fluctuates by more than most changes to the training are worth; the
+log-loss of the same objects resolves those changes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Losses = dict[str, dict[str, float]]  # population -> detections shown -> mean n
 
 
 def validation_losses(data: Dataset, runs: Sequence[Path]) -> dict[str, Losses]:
-    """Per run, by the name of its folder, and of the mean of their probabilities where there are several.
+    """Losses of each run, by folder name, and of the mean of their probabilities if there are several.
 
-    Of real validation objects with at least five detections, under the published prior and before calibration.
+    On real validation objects with at least five detections, with the published prior and before calibration.
     """
     train, validation = data.split("train"), data.where(data.in_split("validation") & (data.labels >= 0))
     found: dict[str, Losses] = {}

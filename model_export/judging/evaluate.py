@@ -1,7 +1,7 @@
-"""Judge a bundle as it will be served, by the service's own `Classifier`, on the test split.
+"""Judge a bundle as it is served, with the service's own `Classifier`, on the test split.
 
-Real objects only, each split by object, never trained or tuned on. Every figure comes with a bootstrap interval over
-objects. Macro-F1 is decided by log p - 0.5 log prior, accuracy by argmax.
+Only real objects that were never used for training or tuning. Every figure has a bootstrap interval over objects. The
+decision for macro-F1 is by log p - 0.5 log prior, for accuracy by argmax.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Judged:
-    """What a bundle published of n objects at one prefix: probabilities (n, C), conformal membership (n, C), and which
-    are flagged as out of distribution (n,).
+    """A bundle's answers for n objects at one prefix: probabilities (n, C), conformal membership (n, C), out of
+    distribution (n,).
     """
 
     probabilities: NDArray[np.float64]
@@ -65,7 +65,7 @@ class Judged:
 def judge(
     bundle: Path, data: Dataset, ks: tuple[int, ...] = PREFIXES, switches: dict[str, bool] | None = None
 ) -> dict[int, Judged]:
-    """Ask the bundle about the first k detections of each object, for each k (ALL: everything).
+    """Classify the first k detections of each object, for each k (ALL: everything).
 
     `switches` turn optional context off, e.g. {"reference": False}.
     """
@@ -95,7 +95,7 @@ def judge(
 
 
 def _classifier(folder: Path, switches: dict[str, bool]) -> Classifier:
-    """As served. `load_bundle` would ask for the card and the metrics, which are written after judging."""
+    """The classifier as served. `load_bundle` would need the card and metrics, which are only written after judging."""
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
     preprocessing = manifest.preprocessing
     switched = preprocessing.model_copy(update={"parameters": preprocessing.parameters | switches})
@@ -148,7 +148,7 @@ def evaluate(bundle: Path, data: Dataset) -> Figures:
 
 
 def _optional_context(bundle: Path, data: Dataset) -> Figures:
-    """What each optional context is worth: validation alert objects with it withheld."""
+    """The value of each optional context: figures of validation alert objects without it."""
     alerts = (data.objects["table"] == "alert_objects").to_numpy() & (data.labels >= 0)
     validation = data.where(alerts & data.in_split("validation"))
     found: Figures = {}

@@ -1,4 +1,4 @@
-"""Answers about the objects that a model is calibrated on, at every number of first detections."""
+"""Answers for the calibration objects at every number of first detections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PREFIXES: Final = (*EDGES, ALL)
 
 
 def examples(answers: Mapping[int, Answers], prior: NDArray[np.float64]) -> Answers:
-    """Labelled answers of all prefixes, with prior; an object with fewer than k detections is not repeated for k."""
+    """Labelled answers of all prefixes, with prior; for k only objects with at least k detections."""
     parts = [each.where((each.labels >= 0) & ((k == ALL) | (each.n_detections > k))) for k, each in answers.items()]
     whole = Answers.concatenate(parts)
     return replace(whole, logits=whole.logits + np.log(prior))

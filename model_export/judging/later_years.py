@@ -1,7 +1,7 @@
-"""How a model ages: trained on objects first seen before a date, judged on everything that was found later.
+"""How a model ages: trained on objects first detected before a date, judged on later ones.
 
-A split by object alone lets training see the same seasons, follow-up programmes and detector as the test. The survey
-goes on, so this is the harder and the truer question.
+With a split only by object, training and test share seasons, follow-up programmes and detector. In operation the model
+meets later ones, so this test is harder and more realistic.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from model_export.training.run import load_run
 def later_years(data: Dataset, run: Path, ks: tuple[int, ...] = (3, 8, ALL)) -> dict[str, Any]:
     """Supernova figures with intervals, uncalibrated, of a run with a finite `seen_before`, by detections shown.
 
-    `later`: every labelled transient first detected at or after that date, whatever its split, for training saw none of
-    them; `same_years`: those of the test split first detected before it. Raises ValueError for a run that saw them all.
+    `later`: all labelled transients first detected from that date on, of any split, as none was used for training;
+    `same_years`: those of the test split first detected before it. Raises ValueError for a run without such a date.
     """
     model, config = load_run(run)
     if config.seen_before is None:

@@ -1,4 +1,4 @@
-"""How far an embedding lies from everything that the network learnt: a score, and from where on it is flagged."""
+"""Out-of-distribution score: the distance of an embedding from the training data, and its threshold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model_export.network.predict import ALL, Answers
 from service.inference.manifest import OutOfDistribution
 
 PERCENTILE: Final = 99.0
-# These weigh `alert_share` together, as in the published prior; each as much as the other.
+# Together these populations have the weight `alert_share`, as in the published prior, in equal parts.
 ALERT_POPULATIONS: Final = ("alert_objects", "simulated")
 
 Ask = Callable[[Dataset, tuple[int, ...]], dict[int, Answers]]
@@ -24,25 +24,25 @@ Ask = Callable[[Dataset, tuple[int, ...]], dict[int, Answers]]
 def out_of_distribution_of(
     ask: Ask, train: Dataset, seen: Answers, simulated: Dataset | None, alert_share: float
 ) -> OutOfDistribution:
-    """Statistics of what `ask` answers: of the train split and of simulated objects, where there are any.
+    """Statistics of the answers of `ask` for the train split and, if given, simulated objects.
 
-    Most of what varies has a longer history than the real objects of the alert tables, and the network learnt it from
-    simulated ones. Simulated objects say here what was learnt, never how well.
+    The network learnt long histories of variable objects mostly from simulated ones, because the real objects of the
+    alert tables have short ones. Simulated objects only define "in distribution"; they are not used for scores.
     """
     learnt = [ask(train, (ALL,))[ALL]]
     if simulated is not None:
         answers = ask(simulated, PREFIXES)
         learnt.append(answers[ALL])
-        seen = Answers.concatenate([seen, examples(answers, np.ones(len(CLASSES)))])  # logits are of no account here
+        seen = Answers.concatenate([seen, examples(answers, np.ones(len(CLASSES)))])  # logits are not used here
     return out_of_distribution(learnt, seen, alert_share)
 
 
 def out_of_distribution(learnt: Sequence[Answers], seen: Answers, alert_share: float) -> OutOfDistribution:
-    """Class means and shared whitening of what was `learnt`, populations alike; scale, thresholds of what was `seen`.
+    """Class means and shared whitening from `learnt`, populations weighted equally; scale and thresholds from `seen`.
 
-    A threshold per detection-count bin: one detection lies further from the means of whole light curves than a hundred.
-    In each, the objects of alerts weigh `alert_share` as in the published prior, or the thousands of transients would
-    declare the few stars odd.
+    There is a threshold per detection-count bin, because light curves of one detection are further from the means of
+    whole light curves than those of a hundred. In each bin alert objects have the weight `alert_share`, as in the
+    published prior; otherwise the thousands of transients would make the few stars out of distribution.
     """
     means, centred, weights = [], [], []
     for label in range(len(CLASSES)):
@@ -50,7 +50,7 @@ def out_of_distribution(learnt: Sequence[Answers], seen: Answers, alert_share: f
         means.append(np.mean([part.mean(axis=0) for part in parts], axis=0))
         for part in parts:
             centred.append(part - means[-1])
-            # the root of the number, else the covariance would be that of SNIa alone
+            # weighted by the root of the number, else SNIa would dominate the covariance
             weights.append(np.full(len(part), 1.0 / np.sqrt(len(part)) / len(parts)))
     weight = np.concatenate(weights)
     spread = np.concatenate(centred) * np.sqrt(weight / weight.sum())[:, None]
@@ -77,7 +77,7 @@ def squared_distance(
 
 
 def _weights(table: NDArray[np.object_], alert_share: float) -> NDArray[np.float64]:
-    """Of each object (n,): `alert_share` for the populations of alerts together, the rest for all others."""
+    """Weight of each object (n,): `alert_share` in total for the alert populations, the rest for all others."""
     present = [name for name in ALERT_POPULATIONS if (table == name).any()]
     weights = np.full(len(table), (1.0 - alert_share) / max((~np.isin(table, present)).sum(), 1))
     for name in present:

@@ -1,4 +1,4 @@
-"""How much an encoder knows: a logistic probe on frozen embeddings, and fine-tuning with few labels."""
+"""Quality of an encoder: a logistic probe on frozen embeddings, and fine-tuning with few labels."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from model_export.training.run import FinetuneConfig
 
 LABELS_PER_CLASS: Final = (10, 50, 200)
 REGULARISATION: Final = 10.0  # C of the published probe
-FEWEST_TEST_OBJECTS: Final = 5  # a class of one test object, found or not, would move a mean over classes by 0.07
+FEWEST_TEST_OBJECTS: Final = 5  # a class with one test object would change a mean over classes by 0.07
 
 
 def few_labels(data: Dataset, per_class: int, seed: int) -> Dataset:
-    """At most `per_class` random objects of each class of `data`; the draw for 10 is part of that for 50."""
+    """At most `per_class` random objects of each class of `data`; the 10 are among the 50."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(data))
     rank = np.empty(len(data), dtype=np.int64)
@@ -39,7 +39,7 @@ def few_labels(data: Dataset, per_class: int, seed: int) -> Dataset:
 
 
 def probe(encoder: AlertEncoder, few: Dataset, test: Dataset, config: FinetuneConfig) -> dict[str, float]:
-    """Standardised embeddings, multinomial logistic regression, C = 10."""
+    """Multinomial logistic regression on standardised embeddings, C = 10."""
     model = AlertClassifier(config.encoder)
     model.encoder.load_state_dict(encoder.state_dict())
     inside, outside = (predict(model, d, config.parameters, (ALL,))[ALL] for d in (few, test))
@@ -53,7 +53,7 @@ def probe(encoder: AlertEncoder, few: Dataset, test: Dataset, config: FinetuneCo
 def finetune_few(
     encoder: AlertEncoder | None, few: Dataset, test: Dataset, config: FinetuneConfig, steps: int, seed: int
 ) -> dict[str, float]:
-    """Train the whole network on few labels, from a pre-trained encoder or from scratch; all else is equal."""
+    """Train the whole network on few labels, from a pre-trained encoder or from scratch, all else being equal."""
     torch.manual_seed(seed)
     model = AlertClassifier(config.encoder)
     if encoder is not None:
@@ -73,7 +73,7 @@ def finetune_few(
 
     training = Training.start(model, optimizer, learning_rate, LoopConfig(steps, steps, average_decay=0.99))
     for _ in train(training, stream, loss_of):
-        pass  # nothing is judged on the way
+        pass  # no judging during training
     found = predict(training.average, test, config.parameters, (ALL,))[ALL]
     return _scores(found.labels, found.logits.argmax(axis=1))
 
@@ -83,8 +83,8 @@ def label_curve(
 ) -> dict[str, Any]:
     """Pre-trained against scratch at 10, 50 and 200 labels per class, on the test split.
 
-    Of each way [mean, standard deviation] over draws of labels; `gain` is what fine-tuning gains by pre-training,
-    [mean, standard error of the mean] of the differences from draw to draw.
+    For each method [mean, standard deviation] over draws of labels; `gain` is the gain of fine-tuning by pre-training,
+    [mean, standard error of the mean] of the differences of each draw.
     """
     labelled = (data.labels >= 0) & data.objects["table"].isin(["transients", "alert_objects", "variables_dr"])
     labelled_data = data.where(labelled.to_numpy())
@@ -121,7 +121,7 @@ def _gain(with_it: list[dict[str, float]], without: list[dict[str, float]]) -> d
 
 
 def _scores(truth: NDArray[np.int64], decided: NDArray[np.int64]) -> dict[str, float]:
-    """Means over the classes with enough objects to say anything."""
+    """Means over the classes with enough test objects."""
     labels, number = np.unique(truth, return_counts=True)
     common = labels[number >= min(FEWEST_TEST_OBJECTS, number.max())]
     mine = np.isin(truth, common)

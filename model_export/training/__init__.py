@@ -1,1 +1,1 @@
-"""How weights come about: configurations, run folders, the training loop, pre-training, fine-tuning."""
+"""Training: configurations, run folders, the training loop, pre-training, fine-tuning."""

@@ -1,8 +1,8 @@
-"""One network out of several that went on from the same weights: the mean of their weights.
+"""Average the weights of several networks that were trained on from the same weights.
 
-A network that goes on for a few thousand steps with the first detections alone learns them well and forgets some of the
-rest; halfway between it and what it started from lies one that keeps most of both, at the cost of one (Wortsman et al.
-2022, arXiv:2203.05482).
+A network trained on for a few thousand steps with only first detections learns them well but forgets some of the rest.
+The mean of it and its starting point keeps most of both, at the cost of one network (Wortsman et al. 2022,
+arXiv:2203.05482).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from model_export.training.run import read_note, read_weights, write_note
 def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> None:
     """Write a run whose weights are the weighted mean of those of `runs`; its config is the first one's.
 
-    Raises ValueError where a run is not finished, where shares don't sum to one or are not one per run, or where the
-    networks are of another shape: weights that never were the same can't be averaged.
+    Raises ValueError if a run is not finished, if shares don't sum to one or are not one per run, or if the networks
+    differ in shape, because only weights with a common start can be averaged.
     """
     if len(shares) != len(runs) or abs(sum(shares) - 1.0) > 1e-6:
         raise ValueError(f"shares must be {len(runs)}, one per run, and sum to one; they are {list(shares)}")
@@ -43,7 +43,7 @@ def average_runs(runs: Sequence[Path], shares: Sequence[float], out: Path) -> No
 
 
 def _part(run: Path, share: float) -> dict[str, Any]:
-    """What a run brings to the mean, for its report; `early_max` where it learnt from first detections alone."""
+    """A run's part in the mean, for the report; with `early_max` if it was trained on only first detections."""
     config = read_note(run, "config")
     early = config["view"].get("early", 0.0) == config["view"]["prefix"] == 1.0
     return {"name": run.name, "share": share, "steps": config["steps"]} | (

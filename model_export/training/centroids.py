@@ -1,4 +1,4 @@
-"""Start hierarchical stochastic attention from a finished network: centroids are the k-means of its own keys."""
+"""Initialise hierarchical stochastic attention from a finished network, with k-means of its keys as centroids."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CURVES: Final = 512  # light curves whose keys are clustered: some 20,000 keys o
 
 
 def taken_on(run: Path, encoder: EncoderConfig, data: Dataset, parameters: dict[str, Any]) -> AlertClassifier:
-    """The network of a finished run, to go on with; its attention is made stochastic where `encoder` has centroids."""
+    """The network of a finished run, to train on; with stochastic attention if `encoder` has centroids."""
     plain = load_run(run)[0]
     if encoder.centroids and not plain.config.centroids:
         return with_centroids(plain, encoder, data, parameters)
@@ -33,10 +33,10 @@ def taken_on(run: Path, encoder: EncoderConfig, data: Dataset, parameters: dict[
 def with_centroids(
     plain: AlertClassifier, encoder: EncoderConfig, data: Dataset, parameters: dict[str, Any], seed: int = 0
 ) -> AlertClassifier:
-    """`plain` with its attention replaced by the stochastic one of `encoder`, all other weights kept.
+    """`plain` with its attention replaced by the stochastic one of `encoder`, keeping all other weights.
 
-    Attending to the centroids of the keys nearest to where the keys are, the noiseless network starts near the plain
-    one; random centroids would have to unlearn it first.
+    With centroids close to its own keys, the network without noise starts near the plain one; random centroids would
+    first destroy what it has learnt.
     """
     model = AlertClassifier(encoder)
     missing, unexpected = model.load_state_dict(plain.state_dict(), strict=False)

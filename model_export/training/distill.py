@@ -1,8 +1,8 @@
-"""What an ensemble of finished runs says of a view: the soft labels that a single served network learns from.
+"""Distillation: the mean prediction of an ensemble of finished runs, as soft labels for the single served network.
 
-Several networks from different seeds agree on what the light curves hold and differ in what each has learnt by heart;
-their mean is better calibrated than any of them, and one network of the same size can follow it (Hinton, Vinyals & Dean
-2015, arXiv:1503.02531). Objects without a label teach too.
+Networks from different seeds agree on what the light curves show and differ in what each has overfitted; their mean is
+better calibrated than any of them, and one network of the same size can learn it (Hinton, Vinyals & Dean 2015,
+arXiv:1503.02531). It gives soft labels to unlabelled objects too.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ UPPER_LIMIT: Final = POINT_FEATURES.index("upper_limit")
 
 
 class Teachers:
-    """The averaged models of finished runs, asked together; about few detections those that know them best."""
+    """The mean prediction of several finished runs; for few detections that of runs specialised on them."""
 
     def __init__(
         self, runs: Sequence[Path], early: Sequence[Path] = (), early_max: int = 0, device: str = "cpu"
     ) -> None:
-        """`early` are asked instead of `runs` up to `early_max` detections; raises FileNotFoundError for a run that has
-        no `model.pt` or `config.json`, ValueError where there are no `runs`.
+        """`early` are used instead of `runs` up to `early_max` detections. Raises FileNotFoundError for a run without
+        `model.pt` or `config.json`, ValueError without any `runs`.
         """
         if not runs:
             raise ValueError("teachers of first detections alone can't teach the rest: other teachers are missing")
@@ -61,10 +61,10 @@ def detections(batch: Batch) -> Tensor:
 
 
 def classification_loss(logits: Tensor, labels: Tensor, soft: Tensor | None, share: float) -> Tensor:
-    """Cross-entropy with the labels and, where there are teachers, with their probabilities `soft` (B, C).
+    """Cross-entropy with the labels and, if there are teachers, with their probabilities `soft` (B, C).
 
-    logits (B, C) carry the stream's class frequencies. `share` is the weight of the teachers on labelled objects
-    (-1 marks the others: they have the teachers alone, or nothing).
+    logits (B, C) include the stream's class frequencies. `share` is the weight of the teachers for labelled objects;
+    unlabelled ones (label -1) only have the teachers, or no loss.
     """
     known = labels >= 0
     hard = functional.cross_entropy(logits, labels, ignore_index=-1, reduction="none")  # 0 where unknown

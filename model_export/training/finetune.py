@@ -42,12 +42,12 @@ def finetune(
 ) -> AlertClassifier:
     """Train on the train split (and simulated objects); returns the averaged model, also saved in `run/model.pt`.
 
-    `start` is the `encoder.pt` of a pre-training run, or the folder of a finished run whose whole network goes on;
-    `teachers` are finished runs whose mean answer is followed too, `early_teachers` those that are asked about first
-    detections instead.
+    `start` is the `encoder.pt` of a pre-training run, or the folder of a finished run to continue with its whole
+    network; `teachers` are finished runs whose mean prediction is learnt too, `early_teachers` replace them for first
+    detections.
 
-    The loss is the cross-entropy of logits + log(sampled class frequency): the logits themselves carry no prior
-    (balanced softmax, Ren et al. 2020, arXiv:2007.10740). Resumes from `run/checkpoint.pt` where there is one.
+    The loss is the cross-entropy of logits + log(sampled class frequency), so the logits themselves contain no prior
+    (balanced softmax, Ren et al. 2020, arXiv:2007.10740). Resumes from `run/checkpoint.pt` if it exists.
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -92,7 +92,7 @@ def finetune(
 
 @dataclass(frozen=True)
 class Targets:
-    """What the objects (M,) of a training set are: class, finest label (-1 unknown), log10 redshift (NaN unknown).
+    """Targets of a training set (M,): class, finest label (-1 unknown), log10 redshift (NaN unknown).
 
     `shift` (C,) is the log of the sampled class frequencies.
     """
@@ -118,7 +118,7 @@ class Targets:
 def training_loss(
     model: AlertClassifier, batch: Batch, targets: Targets, soft: torch.Tensor | None, config: FinetuneConfig
 ) -> torch.Tensor:
-    """Of the class and of what else is known: the auxiliary losses are sums over objects known, over all objects."""
+    """Class loss + auxiliary losses; each auxiliary loss is summed over labelled objects, divided by the batch size."""
     rows = torch.from_numpy(batch.rows).to(targets.labels.device)
     fine, log_redshift = targets.fine[rows], targets.log_redshift[rows]
     embedding = model.dropout(model.encoder(batch.points, batch.context, batch.bias))
@@ -132,13 +132,13 @@ def training_loss(
 
 
 def training_set(data: Dataset, simulated: Dataset | None, unlabelled: bool = False) -> Dataset:
-    """Labelled objects of the train split, on demand those without a label too, and the simulated ones."""
+    """Labelled objects of the train split, with `unlabelled` the others too, and the simulated ones."""
     train = data.where(data.in_split("train") & ((data.labels >= 0) | unlabelled))
     return concatenate([train, simulated]) if simulated is not None else train
 
 
 def validation_figures(predictions: dict[int, Answers], prior: np.ndarray) -> dict[str, float]:
-    """The figures to tune on: supernova types and alert objects, at all, three and one detections."""
+    """The figures to tune on: for supernova types and alert objects, with all, three and one detections."""
     figures: dict[str, float] = {}
     for k, p in predictions.items():  # a data set may have only one of the two populations
         name = "all" if k == 0 else str(k)
@@ -165,7 +165,7 @@ def _first_weights(start: Path | None, data: Dataset, config: FinetuneConfig) ->
 def _lineage(
     train: Dataset, start: Path | None, teachers: Sequence[Path], early_teachers: Sequence[Path]
 ) -> dict[str, Any]:
-    """What a run learns from, for its report: objects of each table, pre-training steps and teachers' steps."""
+    """A run's training material, for the report: objects per table, pre-training steps and teachers' steps."""
 
     def read(folder: Path, name: str) -> dict[str, Any]:
         return read_note(folder, name) if (folder / f"{name}.json").exists() else {}
@@ -195,7 +195,7 @@ def _lineage(
 
 
 def _learning_rate(step: int, config: FinetuneConfig) -> float:
-    # a run much shorter than its configuration meant would else do nothing but warm up and cool down
+    # else a run much shorter than configured would only warm up and cool down
     warm_up = min(config.warm_up, max(config.steps // 10, 1))
     left = (config.steps - step) / max(min(config.decay_steps, config.steps * 4 // 5), 1)
     return min((step + 1) / warm_up, 1.0, max(left, 0.0) ** 0.7)

@@ -32,12 +32,12 @@ class LoopConfig:
 
 @dataclass
 class Training(Generic[Network]):
-    """All that changes in training: weights, their average, optimizer, learning rate, step."""
+    """The state of a training: weights, their average, optimizer, learning rate, step."""
 
     model: Network
     optimizer: Optimizer
     schedule: LambdaLR
-    average: Network  # the model itself where no average is kept
+    average: Network  # the model itself if no average is kept
     config: LoopConfig
     step: int = 0
     loss: float = 0.0  # smoothed
@@ -52,7 +52,7 @@ class Training(Generic[Network]):
         return cls(model, optimizer, LambdaLR(optimizer, learning_rate), average, config)
 
     def record(self) -> dict[str, float]:
-        """For the history: the step, minutes since this process began, the smoothed loss."""
+        """A line of the history: step, minutes since the process began, smoothed loss."""
         return {"step": self.step, "minutes": (time.monotonic() - self.began) / 60, "loss": self.loss}
 
     def save(self, run: Path) -> None:
@@ -60,7 +60,7 @@ class Training(Generic[Network]):
         torch.save({"step": self.step, **parts}, run / "checkpoint.pt")
 
     def resume(self, run: Path) -> None:
-        """Go on from the checkpoint of the run, where it has one."""
+        """Load the run's checkpoint, if it has one."""
         if not (run / "checkpoint.pt").exists():
             return
         state = read_weights(run / "checkpoint.pt")
@@ -70,7 +70,7 @@ class Training(Generic[Network]):
         self.optimizer.load_state_dict(state["optimizer"])
         if "schedule" in state:
             self.schedule.load_state_dict(state["schedule"])
-        else:  # checkpoints of pre-training were once written without: the learning rate follows from the step
+        else:  # old pre-training checkpoints lack it: the learning rate follows from the step
             self.schedule.last_epoch = self.step - 1
             self.schedule.step()
 
@@ -78,9 +78,9 @@ class Training(Generic[Network]):
 def train(
     training: Training[Network], batches: Iterable[Drawn], loss_of: Callable[[Drawn], Tensor]
 ) -> Iterator[Training[Network]]:
-    """Train up to the last step; every `report_every` steps and after the last the caller may judge, save, or break.
+    """Train to the last step; yields every `report_every` steps and after the last, to judge, save or break.
 
-    A batch is drawn after the step before is done, so draws and loss may share one random generator.
+    A batch is only drawn after the previous step, so batches and loss may share one random generator.
     """
     config = training.config
     left = range(training.step, config.steps)
@@ -100,7 +100,9 @@ def train_step(training: Training[Network], loss: Tensor) -> None:
     training.schedule.step()
     training.step += 1
     if config.average_decay is not None:
-        decay = min(config.average_decay, training.step / (training.step + 9))  # short at first, to forget the start
+        decay = min(
+            config.average_decay, training.step / (training.step + 9)
+        )  # average over few steps at first, to forget the start
         follow(training.average, training.model, decay)
     training.loss += config.smoothing * (loss.item() - training.loss) if training.loss else loss.item()
 
@@ -112,5 +114,5 @@ def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
 
 
 def best_device() -> str:
-    """A CUDA device where there is one."""
+    """CUDA if available."""
     return "cuda" if torch.cuda.is_available() else "cpu"

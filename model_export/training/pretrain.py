@@ -1,7 +1,7 @@
 """Multi-scale contrastive pre-training: Astra-CLR's loss and schedule, and alert-clr trained with them.
 
-Views of one alert light curve are what a broker knows early (a prefix of a few detections), what it knows late (all of
-it) and a hard version of that (further away, noisier, thinned). Early must find late among other objects.
+The views of one alert light curve are early (a prefix of a few detections), late (all of it) and hard (all of it, but
+further away, noisier, thinned). The network must match an object's views among those of other objects.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from service.inference.preprocessing.alert_clr import Tokens, alert_tokens
 def nt_xent(views: Tensor, temperature: float = 0.1) -> Tensor:
     """Generalised NT-Xent over all ordered pairs of views (Chen et al. 2020, arXiv:2002.05709, for two).
 
-    views (V, B, P): V views of B objects. Every projection is an anchor, every other view of its object a positive of
-    its own, and everything but itself stands in the denominator; only the diagonal is masked.
+    views (V, B, P): V views of B objects. Every projection is an anchor; each other view of its object is a positive;
+    the denominator contains everything except the anchor itself (only the diagonal is masked).
     """
     count, batch, _ = views.shape
     z = functional.normalize(views, dim=-1).flatten(0, 1)  # (V B, P)
@@ -46,7 +46,7 @@ def noam(step: int, width: int, warm_up: int = 1000) -> float:
     return float(width**-0.5 * min(step**-0.5, step * warm_up**-1.5))
 
 
-# What tells objects apart without telling their classes is withheld from most views, or the task would be trivial.
+# Withhold from most views what identifies an object but not its class, or the task would be trivial.
 _SECRETIVE: Final[dict[str, Any]] = {"magnitude_drop": 0.9, "reference_drop": 0.9, "counts_drop": 0.9}
 LATE: Final = ViewConfig(prefix=0.0, dim=0.3, dim_max=0.5, **_SECRETIVE)
 EARLY: Final = ViewConfig(prefix=1.0, dim=0.0, **_SECRETIVE)
@@ -64,7 +64,7 @@ class PretrainConfig:
     warm_up: int = 500
     temperature: float = 0.1
     projection: int = 64
-    fewest_detections: int = 4  # with fewer there is no early and late
+    fewest_detections: int = 4  # with fewer, early and late can't differ
     window: int = 48
     save_every: int = 250
     threads: int = 1
@@ -72,7 +72,7 @@ class PretrainConfig:
 
 
 class Pretrainer(nn.Module):
-    """The encoder and the projection head that only pre-training uses."""
+    """The encoder, and a projection head used only for pre-training."""
 
     def __init__(self, config: PretrainConfig) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Pretrainer(nn.Module):
 
 
 def pretrain(data: Dataset, simulated: Dataset | None, config: PretrainConfig, run: Path) -> AlertEncoder:
-    """Pre-train on everything of the train split, labelled or not, and on simulated objects; labels are not read.
+    """Pre-train on the train split, labelled or not, and on simulated objects; labels are not used.
 
     Writes `run/encoder.pt`; resumes from `run/checkpoint.pt`.
     """
@@ -124,7 +124,7 @@ def pretraining_set(data: Dataset, simulated: Dataset | None, fewest_detections:
 def triplets(data: Dataset, config: PretrainConfig, rng: np.random.Generator) -> Iterator[tuple[Batch, Batch, Batch]]:
     """Batches of (late, early, hard) views of the same objects, rows in the same order.
 
-    Objects of like length share a batch: cheap, and length alone cannot tell an object from its negatives.
+    Objects of similar length share a batch: it is cheap, and length can't distinguish an object from its negatives.
     """
     parameters: dict[str, Any] = {"window": config.window}
     long_variable = data.objects["table"].isin(["variables_dr", "simulated"]).to_numpy()

@@ -1,4 +1,4 @@
-"""A run folder, read and written here alone: config.json, lineage.json, data.json, history.jsonl and weights.
+"""Run folders, read and written only in this module: config.json, lineage.json, data.json, history.jsonl, weights.
 
 A run is finished once it has config.json, lineage.json and model.pt; pre-training leaves encoder.pt instead.
 """
@@ -30,7 +30,7 @@ class FinetuneConfig:
     learning_rate: float = 1.2e-3
     warm_up: int = 500
     weight_decay: float = 0.02
-    average_decay: float = 0.9995  # of the exponential moving average of weights, which is what ships
+    average_decay: float = 0.9995  # of the exponential moving average of weights, which is exported
     class_power: float = 0.5
     simulated_share: float = 0.4
     fine_weight: float = 0.3
@@ -38,7 +38,7 @@ class FinetuneConfig:
     alert_share: float = 0.3  # of alert objects in the published prior
     teacher_share: float = 0.7  # of the loss of a labelled object, where there are teachers
     early_teacher_max: int = 8  # detections, up to which the early teachers are asked instead
-    unlabelled_share: float = 0.1  # of the stream, where there are teachers to say what they are
+    unlabelled_share: float = 0.1  # of the stream, if there are teachers to label them
     seen_before: float | None = None  # mjd: real objects first detected later are kept from training, for `later_years`
     validate_every: int = 1000
     threads: int = 1
@@ -49,7 +49,7 @@ class FinetuneConfig:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the bundle's manifest hands to the preprocessing."""
+        """The preprocessing parameters in the bundle's manifest."""
         return {"window": self.window, "max_windows": self.max_windows}
 
 
@@ -68,7 +68,7 @@ def begin_run(run: Path, config: Any) -> None:
 
 
 def read_note(run: Path, name: str) -> dict[str, Any]:
-    """`config`, `lineage` or `data` of a run; raises FileNotFoundError where it has none."""
+    """`config`, `lineage` or `data` of a run; raises FileNotFoundError if it is missing."""
     note: dict[str, Any] = json.loads((run / f"{name}.json").read_text())
     return note
 
@@ -85,7 +85,7 @@ def append_history(path: Path, record: Mapping[str, float]) -> None:
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """What torch.save wrote, on the CPU wherever it was trained."""
+    """Weights from torch.save, on the CPU."""
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 

@@ -1,4 +1,4 @@
-"""What an alert is, whatever survey it comes from."""
+"""An alert, independent of its survey."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from service.errors import AlertClassifierError
 from service.photometry import LightCurve
 
-UNKNOWN_SIGN: Final = "unknown_sign"  # flag: isdiffpos of a detection is spelled in a way that is not known
+UNKNOWN_SIGN: Final = "unknown_sign"  # flag: isdiffpos of a detection has an unknown spelling
 
 
 class AlertError(AlertClassifierError, ValueError):
@@ -21,7 +21,7 @@ class AlertError(AlertClassifierError, ValueError):
     codec     unsupported_codec, bad_compression, bad_checksum, too_large
     schema    bad_schema, unsupported_schema, unknown_schema
     record    record_overrun, bad_varint, bad_length, bad_count, bad_union, bad_enum, bad_text, too_many_rows,
-              bad_record (damage found by the fallback reader, which does not tell which)
+              bad_record (any damage found by the fallback reader)
     values    missing_field, bad_value, unknown_band
     """
 
@@ -32,7 +32,7 @@ class AlertError(AlertClassifierError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """The fields that quality cuts look at, as the survey publishes them; NaN where the packet has none.
+    """The fields that quality cuts use, as published by the survey; NaN if missing in the packet.
 
     rb, drb: real-bogus scores (0 to 1). nbad: bad pixels in a 5x5 stamp. fwhm [pixel]. elong: axis ratio. magdiff
     [mag]: aperture minus PSF magnitude. ssdistnr [arcsec]: distance to the nearest known Solar System object (negative:
@@ -56,7 +56,7 @@ class Alert:
     """One decoded alert. ra, dec [deg, ICRS]; mjd [days, UTC] of the new detection.
 
     `light_curve` holds the new detection (the one point that carries `candid`), the packet's history of detections and
-    upper limits, and its forced photometry. `flags` tell what in the packet was not understood: UNKNOWN_SIGN.
+    upper limits, and its forced photometry. `flags` name what in the packet was not understood: UNKNOWN_SIGN.
     """
 
     survey: str

@@ -1,4 +1,4 @@
-"""ATLAS forced photometry of a position: what its columns mean, which exposures are kept, and messages that carry it.
+"""ATLAS forced photometry of a position: meaning of its columns, which exposures are kept, and its messages.
 
 Column meanings: the ATLAS forced photometry server's result description (fallingstar-data.com/forcedphot/resultdesc);
 Tonry et al. 2018 (PASP 130, 064505). Cuts on the fit and the sky: arXiv:2507.11711.
@@ -43,22 +43,22 @@ PROJECTION: Final = Projection(
 SOURCE, RA, DEC = range(len(PROJECTION.fields))
 MJD, FILTER, FLUX, FLUX_ERROR, CHI_N, SKY, ERROR_CODE = range(len(PROJECTION.columns))
 
-# The fit is no point source (or the error no error) outside of this, and the sky too bright for a reliable subtraction
-# at or above these brightnesses [mag per square arcsec].
+# Outside of these bounds the fit is no point source, or its error is wrong; and a sky as bright as this or brighter
+# [mag per square arcsec] makes the subtraction unreliable.
 LEAST_CHI_N: Final = 0.5
 LARGEST_CHI_N: Final = 3.0
 BRIGHTEST_SKY: Final[dict[str, float]] = {"c": 18.5, "o": 18.0}
 
 # An ordinary exposure has an error of 10 to 50 uJy; 4000 uJy (5 sigma: 13 mag) is no measurement. The server's own
-# plots leave out the same.
+# plots have the same limit.
 LARGEST_ERROR_UJY: Final = 4000.0
 LARGEST_FLUX_UJY: Final = 1e8  # 4 mag: ATLAS saturates near 11
 # 2015, the year of the first light, is MJD 57023 on; the end is that of alert epochs.
 FIRST_MJD: Final = 57000.0
 LAST_MJD: Final = 99999.5
 
-# Photometry has no identifier, but an alert needs one, the same for the same message. It is made of the newest epoch,
-# so that later photometry has a greater one, and of a digest of the contents; 2^62 sets it above those of ZTF.
+# Photometry has no candid, but an alert needs one, always the same for the same message. It is made of the newest
+# epoch, so that it grows with time, and a digest of the contents; adding 2^62 puts it above those of ZTF.
 _EPOCH_BITS: Final = 37
 _DIGEST_BITS: Final = 25
 _NO_QUALITY: Final = Quality(*[float("nan")] * 10)
@@ -80,10 +80,10 @@ class Exposures:
     error_code: NDArray[np.float64]
 
     def light_curve(self) -> LightCurve:
-        """The exposures worth keeping: detections with their sign at 5 sigma and more, else upper limits of 5 sigma.
+        """The usable exposures: detections with their sign from 5 sigma on, else upper limits of 5 sigma.
 
-        Each exposure has a flux, whatever was there. Were fainter ones detections too, an object would be detected a
-        hundred times before it exists.
+        Every exposure has a flux, even without a source. If fainter ones were detections, an object would be detected
+        a hundred times before it exists.
         """
         kept = self._usable()
         flux, error, band = self.flux[kept], self.error[kept], self.band[kept]
@@ -101,7 +101,7 @@ class Exposures:
         )
 
     def _usable(self) -> NDArray[np.bool_]:
-        faintest = np.full(len(self.mjd), np.inf)  # of a filter that is not known: no sky is dark enough
+        faintest = np.full(len(self.mjd), np.inf)  # for an unknown filter no sky is dark enough
         for name, brightest in BRIGHTEST_SKY.items():
             faintest[self.band == name] = brightest
         usable: NDArray[np.bool_] = (
@@ -119,10 +119,10 @@ class Exposures:
 
 
 def alert(cells: Cells) -> Alert:
-    """The photometry in projected `cells` as an alert: its epoch is that of the newest exposure that was kept.
+    """The photometry in projected `cells` as an alert, whose epoch is that of the newest usable exposure.
 
-    Exposures that are not worth keeping are left out; `light_curve` is empty where none is. Raises AlertError:
-    missing_field, bad_value, naming the field.
+    Unusable exposures are left out; `light_curve` may be empty. Raises AlertError: missing_field, bad_value, naming the
+    field.
     """
     numbers = cells.values.view(np.float64)
     for field, low, high in ((RA, 0.0, 360.0), (DEC, -90.0, 90.0)):
@@ -148,7 +148,7 @@ def photometry(source: str, ra: float, dec: float, light_curve: LightCurve) -> A
 
 
 def position_name(ra: float, dec: float) -> str:
-    """`ATLAS_JHHMMSS.ss+DDMMSS.s` of a position [deg]: cut off, not rounded, as the IAU asks for."""
+    """`ATLAS_JHHMMSS.ss+DDMMSS.s` of a position [deg]: truncated, not rounded, as the IAU requires."""
     centiseconds = int(ra / 15.0 % 24.0 * 360_000 + 1e-6)
     deciseconds = int(abs(dec) * 36_000 + 1e-6)
     hours, degrees = divmod(centiseconds, 360_000), divmod(deciseconds, 36_000)

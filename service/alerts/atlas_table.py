@@ -1,4 +1,4 @@
-"""The table that the ATLAS forced photometry server answers with: text, a row per exposure, one position."""
+"""The table returned by the ATLAS forced photometry server: text, a row per exposure, one position."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from service.alerts.alert import Alert
 from service.alerts.atlas import Exposures, photometry
 from service.photometry.table import TableError
 
-# Of `###MJD m dm uJy duJy F err chi/N RA Dec x y maj min phi apfit mag5sig Sky Obs`, in any order, others beside them.
+# From `###MJD m dm uJy duJy F err chi/N RA Dec x y maj min phi apfit mag5sig Sky Obs`, in any order, others allowed.
 COLUMNS: Final = ("MJD", "uJy", "duJy", "F", "err", "chi/N", "RA", "Dec", "Sky")
 
-# The server repeats the position that was asked for in every row, to 0.02 arcsec.
+# The server repeats the requested position in every row, to 0.02 arcsec.
 LARGEST_SPREAD_DEG: Final = 1.0 / 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class AtlasTable:
-    """A table as it was read: its position [deg] and its exposures, none left out."""
+    """The contents of a table: its position [deg] and all its exposures."""
 
     ra: float
     dec: float

@@ -1,4 +1,4 @@
-"""Compiles a writer schema for one projection: to operations that pull the needed fields and skip the rest."""
+"""Compiles a writer schema for one projection into operations that read the needed fields and skip the rest."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def compile_schema(schema: Node, projection: Projection) -> Program:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What is needed of each row of a table."""
+    """The fields needed from each row of a table."""
 
     columns: _Wanted
 
 
-# What is needed of a value: nothing, its value (cell and type, possibly several times), or parts of it by name.
+# What to read of a value: nothing, the value (into a cell of a type, possibly several), or parts of it by name.
 _Leaf = list[tuple[int, Type]]
 _Wanted = dict[str, "_Leaf | _Wanted | _Row"]
 _Want = _Leaf | _Wanted | _Row | None
@@ -89,7 +89,7 @@ class _Compiler:
     def __init__(self) -> None:
         self.operations: list[tuple[int, int, int, int]] = []
         self.places: list[str] = []
-        self._label = 0  # the latest operation that something jumps to: nothing before it may be merged with
+        self._label = 0  # the latest jump target: later operations may not be merged with those before it
 
     def emit(self, code: int, first: int = 0, second: int = 0, optional: int = -1, *, place: str) -> int:
         if len(self.operations) >= MAX_OPERATIONS:

@@ -1,6 +1,6 @@
 """Avro object container files: magic, metadata, then blocks of records between sync markers (Avro 1.11 specification).
 
-Reads the frame only, and checks every length in it. The records are read with the writer's schema, elsewhere.
+Reads only the frame, and checks every length in it; `interpreter` and `fallback` read the records.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from service.alerts.alert import AlertError
 MAGIC: Final = b"Obj\x01"
 SYNC_SIZE: Final = 16
 
-# A ZTF packet is 70 KB, one of Rubin's about 100 KB, their schemas below 30 KB. What claims to unpack to hundreds of
-# times that is an attack on memory, not an alert.
+# A ZTF packet is 70 KB, one of Rubin's about 100 KB, their schemas below 30 KB. A file that claims to unpack to
+# hundreds of times that is an attack on memory.
 MAX_BLOCK: Final = 64 << 20
 MAX_HEADER: Final = 4 << 20
 
@@ -36,11 +36,10 @@ class Header:
 
 @dataclass(slots=True)
 class Block:
-    """`count` records, one after the other, unpacked, in `data[start:end]`; the block begins at byte `position`,
-    the next at `behind`.
+    """`count` records, unpacked, in `data[start:end]`; the block begins at byte `position`, the next at `behind`.
 
-    `fault` is an error found behind the block. It is not raised at once: where bytes are missing inside the block, the
-    error of the record that they are missing from says more.
+    `fault` is an error found after the block. It is not raised at once, because if bytes are missing inside the block,
+    the error of the record with missing bytes is more specific.
     """
 
     count: int
@@ -120,7 +119,7 @@ def blocks(raw: bytes, header: Header) -> Iterator[Block]:
 
 
 def block_frame(raw: bytes, begin: int, header: Header) -> tuple[int, int]:
-    """How many records the block at `begin` says to hold, and the byte behind it, 0 where it is not whole.
+    """The number of records that the block at `begin` declares, and the byte after it, 0 if it is incomplete.
 
     Raises AlertError.
     """
@@ -188,7 +187,7 @@ def _read_bytes(raw: bytes, position: int, place: str) -> tuple[bytes, int]:
 
 
 def _inflate(packed: bytes, place: str) -> bytes:
-    inflater = zlib.decompressobj(wbits=-15)  # raw deflate: no zlib header, as the specification says
+    inflater = zlib.decompressobj(wbits=-15)  # raw deflate without zlib header, as specified
     try:
         data = inflater.decompress(packed, MAX_BLOCK)
     except zlib.error as error:
@@ -241,7 +240,7 @@ def _bounded(unpacker: bz2.BZ2Decompressor | lzma.LZMADecompressor, packed: byte
 
 
 def _unzstd(packed: bytes, place: str) -> bytes:
-    unpacked = bytearray(MAX_BLOCK)  # takes memory only as far as it is written
+    unpacked = bytearray(MAX_BLOCK)  # memory is only used as far as it is written
     try:
         size = zstd.decompress_into(packed, unpacked)
     except DecompressionError as error:

@@ -1,4 +1,4 @@
-"""Bytes -> Alert, of whichever survey the writer's record is."""
+"""Bytes -> Alert, for the survey that the writer schema belongs to."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from service.alerts.surveys import Survey, survey_of
 
 log = logging.getLogger(__name__)
 
-# Compiled writer schemas that are kept. A stream carries one or two, all archives together some twenty; the bound
-# only keeps a hostile stream from filling the memory.
+# Number of compiled writer schemas kept. A stream has one or two, all archives together some twenty; the limit only
+# protects the memory from a hostile stream.
 MAX_SCHEMAS: Final = 64
 
 FRAME_MAGIC: Final = 0
@@ -27,7 +27,7 @@ FRAME_SIZE: Final = 5
 
 
 class Fallbacks:
-    """How often fastavro had to stand in for the compiler: writer schemas met, and records decoded."""
+    """How often fastavro was used instead of the compiler: number of writer schemas, and of records decoded."""
 
     def __init__(self) -> None:
         self.schemas = 0
@@ -42,9 +42,8 @@ class Fallbacks:
 
 
 class Decoder:
-    """Decodes alert packets: Avro container files, and Confluent-framed messages if `schemas` says where their writer
-    schemas are; where that is a folder, also bare records of one of its schemas. Safe to use from many threads; the
-    work on the bytes is done without the GIL.
+    """Decodes alert packets: Avro container files; with `schemas` also Confluent-framed messages; and if that is a
+    folder, also bare records of one of its schemas. Safe to use from many threads; decoding releases the GIL.
 
     `fallbacks` counts what the compiler did not understand.
     """
@@ -60,7 +59,7 @@ class Decoder:
     def decode(self, raw: bytes) -> Alert:
         """The alert in a message that holds exactly one.
 
-        Raises AlertError, and SchemaSourceUnavailableError when the writer schema can't be asked for.
+        Raises AlertError, and SchemaSourceUnavailableError if the writer schema can't be fetched.
         """
         if self._is_framed(raw):
             reader = self._framed_reader(raw)
@@ -93,14 +92,14 @@ class Decoder:
         return reader.alert(found)
 
     def decode_many(self, raws: Sequence[bytes]) -> list[Alert | AlertError]:
-        """Alert or error per message: a bad one never harms its neighbours. Raises SchemaSourceUnavailableError."""
+        """Alert or error per message; a bad message does not affect others. Raises SchemaSourceUnavailableError."""
         return [self._alert_or_error(raw) for raw in raws]
 
     def decode_all(self, raw: bytes) -> Iterator[Alert | AlertError]:
-        """Every alert of a container file that holds any number of them, or what is wrong with it.
+        """Every alert of a container file with any number of them, or its error.
 
-        An alert with a bad value is one error; where the bytes themselves are damaged, the rest of their block (or of
-        the file, if the damage is in its frame) is given up after one error.
+        An alert with a bad value gives one error. After damaged bytes the rest of their block (or of the file, if its
+        frame is damaged) is skipped after one error.
         """
         if self._schemas is not None and not raw.startswith(container.MAGIC):
             yield self._alert_or_error(raw)
@@ -117,7 +116,7 @@ class Decoder:
             yield error
 
     def holds_many(self, raw: bytes) -> bool:
-        """Whether a message is a container file that says to hold more than one record; takes some microseconds."""
+        """Whether a message is a container file that declares more than one record; takes some microseconds."""
         try:
             known = next((header for header, _ in self._by_header if raw.startswith(header.prefix)), None)
             header = known or container.read_header(raw)
@@ -127,8 +126,8 @@ class Decoder:
             return False
 
     def split(self, raw: bytes) -> Iterator[bytes]:
-        """The records of a container file, each as a container file of its own; decoding them gives what `decode_all`
-        gives. Where bytes are damaged, what is given up with them is one piece, which can't be decoded.
+        """The records of a container file, each as a container file; decoding them gives the same as `decode_all`.
+        Damaged bytes, with what is skipped after them, are one piece, which can't be decoded.
         """
         try:
             header, reader = self._container_reader(raw)
@@ -146,11 +145,11 @@ class Decoder:
             else:
                 return
         except AlertError:
-            pass  # it is met again when the rest is decoded
+            pass  # raised again when the rest is decoded
         yield header.prefix + sync + raw[position:]
 
     def warm_up(self) -> None:
-        """Compile everything that decoding runs, so that the first alert is as fast as the next."""
+        """Compile everything that decoding uses, so that the first alert is as fast as the next."""
         program = compile_schema(schema.Record("nothing", (), is_empty=True), ztf.PROJECTION)
         interpreter.read(b"", 0, 0, program)
         ztf.warm_up()
@@ -167,7 +166,7 @@ class Decoder:
     def _container_reader(self, raw: bytes) -> tuple[container.Header, _Reader]:
         """Header and reader of a container file; the reader is made once per distinct header.
 
-        A header says where it ends, so a message that begins with the bytes of a known header has that header.
+        A header contains its own end, so a message that begins with the bytes of a known header has that header.
         """
         for known in self._by_header:
             if raw.startswith(known[0].prefix):
@@ -202,7 +201,7 @@ class Decoder:
         return reader
 
     def _decode_bare(self, raw: bytes) -> Alert | None:
-        """The alert of a record without header or id, by the first schema of the folder that fits to its last byte."""
+        """The alert of a record without header or id, by the folder's first schema that fits to the last byte."""
         if self._bare is None:
             self._bare = self._bare_readers()
         for reader in self._bare:
@@ -224,7 +223,7 @@ class Decoder:
         return tuple(readers)
 
     def _reader(self, text: bytes) -> _Reader:
-        """What reads the records of a writer schema.
+        """The reader for the records of a writer schema.
 
         Raises AlertError: bad_schema, unsupported_schema, unsupported_survey.
         """

@@ -16,12 +16,12 @@ def parse(schema: Any) -> Any:
     """fastavro's form of a writer schema (as JSON values). Raises AlertError: bad_schema."""
     try:
         return fastavro.parse_schema(schema)
-    except Exception as error:  # fastavro raises KeyError, TypeError and others on schemas that are not
+    except Exception as error:  # fastavro raises KeyError, TypeError and others on invalid schemas
         raise AlertError("bad_schema", f"writer schema: {type(error).__name__}: {error}") from error
 
 
 def read(data: bytes, start: int, end: int, schema: Any, projection: Projection) -> tuple[Cells, int]:
-    """The needed values of the record at `start`, and where it ends.
+    """The needed values of the record at `start`, and the position after it.
 
     Raises AlertError: bad_record, record_overrun, bad_value.
     """

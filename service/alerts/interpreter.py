@@ -18,7 +18,7 @@ from service.alerts.schema import MAX_DEPTH
 from service.jit import jit, jit_inline
 
 # Operation       first argument      second argument
-BEGIN: Final = 0  # number of fields  number of columns     always operation 0: says how cells are laid out
+BEGIN: Final = 0  # number of fields  number of columns     always operation 0: the layout of the cells
 END: Final = 1
 SKIP: Final = 2  # bytes
 SKIP_RUN: Final = 3  # bytes          how often             that many optional fields of equal size
@@ -42,7 +42,7 @@ SKIP_BYTES: Final = 19
 SKIP_TEXT: Final = 20
 TEXT: Final = 21  # cell
 
-# Rows of history that are first made room for, and at most. ZTF's longest histories have some hundreds of rows.
+# Initial and largest number of history rows. ZTF's longest histories have some hundreds.
 _ROOM: Final = 256
 MAX_ROWS: Final = 65_536
 
@@ -69,8 +69,8 @@ _FAULTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """`operations` int32 (n, 4); `places` (n,) names the field each belongs to; `empty` int64 (fields + columns,) holds
-    what the cells of the fields, and of one row, hold before anything is read.
+    """`operations` int32 (n, 4); `places` (n,) is the field of each operation; `empty` int64 (fields + columns,) are
+    the initial values of the cells of the fields, and of one row.
     """
 
     operations: NDArray[np.int32]
@@ -81,7 +81,7 @@ class Program:
 
 
 def read(data: bytes, start: int, end: int, program: Program) -> tuple[Cells, int]:
-    """The needed values of the record at `start`, and where it ends.
+    """The needed values of the record at `start`, and the position after it.
 
     Raises AlertError: record_overrun, bad_varint, bad_length, bad_union, bad_enum, bad_text, bad_count, too_many_rows.
     """
@@ -107,7 +107,7 @@ def _refuse(program: Program, status: int, operation: int, position: int, start:
 
 @jit
 def run(operations, empty, buffer, start, end, values):  # type: ignore[no-untyped-def]
-    """(status, operation, position, rows): where it stopped, and how many rows it read.
+    """(status, operation, position, rows): where it stopped, and the number of rows read.
 
     operations int32 (n, 4), empty int64 (fields + columns,), buffer uint8 (bytes,), values int64 (cells,).
     """
@@ -246,7 +246,7 @@ def run(operations, empty, buffer, start, end, values):  # type: ignore[no-untyp
 
 @jit_inline
 def _long(buffer, p, end):  # type: ignore[no-untyped-def]
-    """A zigzag varint and the position behind it; a negative position says what is wrong: see `_fault`."""
+    """A zigzag varint and the position after it; a negative position is an error code: see `_fault`."""
     if p >= end:
         return np.int64(0), -2 * end - 2
     byte = np.uint64(buffer[p])

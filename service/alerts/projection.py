@@ -1,13 +1,13 @@
-"""Which fields of an alert are needed, and where their values go.
+"""The fields needed from an alert, and the layout of their values.
 
-Values go into one flat array of 8-byte cells: first the alert's own fields, then the rows of its tables (arrays of
-records such as a history), `len(columns)` cells each. What a cell holds depends on its field's type:
+Values are stored in one flat array of 8-byte cells: first the alert's own fields, then the rows of its tables (arrays
+of records such as a history), `len(columns)` cells each. The contents of a cell depend on its field's type:
 
-NUMBER   float64, a NaN with the bits of `MISSING_NUMBER` where the packet has none
-INTEGER  int64, `NO_INTEGER` where the packet has none
-TEXT     start << 32 | length of its UTF-8 bytes in the buffer that goes with the cells, `NO_TEXT` where there is none
-SIGN     as TEXT where the packet spells the sign in letters, else `POSITIVE`, `NEGATIVE` or `UNKNOWN`, or `NO_TEXT`
-PRESENT  int64 1 where the writer's record has a field of that name, whatever its value, else 0
+NUMBER   float64, a NaN with the bits of `MISSING_NUMBER` if missing
+INTEGER  int64, `NO_INTEGER` if missing
+TEXT     start << 32 | length of its UTF-8 bytes in the buffer that belongs to the cells, `NO_TEXT` if missing
+SIGN     as TEXT if the sign is spelled in letters, else `POSITIVE`, `NEGATIVE` or `UNKNOWN`; `NO_TEXT` if missing
+PRESENT  int64 1 if the writer's record has a field of that name, with any value, else 0
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NO_INTEGER: Final = -(2**63)
 NO_TEXT: Final = -1
 POSITIVE: Final = -2
 NEGATIVE: Final = -3
-UNKNOWN: Final = -4  # a number that is no sign
+UNKNOWN: Final = -4  # a number that is not a sign
 
 
 class Type(IntEnum):
@@ -39,7 +39,7 @@ class Type(IntEnum):
 class Field:
     """One needed field: its name in the writer's schema, dotted where it lies in a nested record, and its type.
 
-    `precise`: a float of 32 bits would round it (a Julian date to a quarter of a day), so it is refused.
+    `precise`: refuse a 32-bit float, which would round it (a Julian date to a quarter of a day).
     """
 
     path: str
@@ -49,8 +49,8 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """`fields` occur once per alert; `columns` once per row of the arrays named in `tables`, whose rows follow one
-    another in one table, in the record's order (a column that a record does not have stays empty).
+    """`fields` occur once per alert; `columns` once per row of the arrays named in `tables`, whose rows make one table
+    in the record's order (a column missing in a record stays empty).
     """
 
     fields: tuple[Field, ...]

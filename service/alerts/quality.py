@@ -1,4 +1,4 @@
-"""Survey quality cuts: which published fields of an alert say that it is not a good measurement of a new source."""
+"""Survey quality cuts: published fields of an alert by which it is not a good measurement of a new source."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from service.alerts.alert import Quality
 from service.config import QualitySettings
 
 LOW_QUALITY: Final = "low_quality"  # flag: at least one cut failed
-NO_USABLE_PHOTOMETRY: Final = "no_usable_photometry"  # reason: none of a position's exposures is worth keeping
+NO_USABLE_PHOTOMETRY: Final = "no_usable_photometry"  # reason: none of a position's exposures is usable
 SOLAR_SYSTEM: Final = "solar_system"  # reason: a known moving object; it has a new objectId nearly every night
 
 
 def failed_cuts(quality: Quality, cuts: QualitySettings) -> tuple[str, ...]:
-    """Names of the cuts that an alert fails; a field that the packet lacks (NaN) fails none."""
+    """Names of the cuts that an alert fails; a missing field (NaN) fails none."""
     failed = []
     if cuts.min_rb is not None and quality.rb < cuts.min_rb:
         failed.append("rb")

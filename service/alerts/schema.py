@@ -59,7 +59,7 @@ Node = Primitive | Fixed | Enum | Array | Map | Union | Record
 
 
 def load(text: bytes) -> Any:
-    """A schema's JSON values without logical types: values are read as the plain numbers. Raises AlertError."""
+    """A schema's JSON values without logical types, whose values are read as plain numbers. Raises AlertError."""
     try:
         return _plain(json.loads(text))
     except (ValueError, RecursionError) as error:
@@ -69,22 +69,22 @@ def load(text: bytes) -> Any:
 def resolve(schema: Any) -> Node:
     """The tree of a loaded schema.
 
-    Raises AlertError: bad_schema, or unsupported_schema for two things that no survey has and an attacker could use: a
-    type that contains itself (data could nest without end) and an array of items that take no bytes (few bytes of data
-    could claim any number of them).
+    Raises AlertError: bad_schema, or unsupported_schema for two constructs that no survey uses but an attacker could: a
+    type that contains itself (data could nest without end), and an array of items of zero bytes (little data could
+    declare any number of them).
     """
     return _Resolver().node(schema, "", "schema", 0)
 
 
 def full_name(schema: Any) -> str:
-    """Full name of a loaded schema's record, also where the rest of the schema is not valid; "" where it is none."""
+    """Full name of a loaded schema's record, even if the rest of the schema is invalid; "" if it is no record."""
     if not isinstance(schema, dict) or schema.get("type") not in ("record", "error"):
         return ""
     return _full_name(schema, "", "schema")[0]
 
 
 def types_at(node: Node, path: str) -> Iterator[Node]:
-    """The types that the value at the dotted `path` may have; unions and arrays are looked into."""
+    """The possible types of the value at the dotted `path`, within unions and arrays too."""
     if isinstance(node, Union):
         for branch in node.branches:
             yield from types_at(branch, path)

@@ -11,20 +11,20 @@ from service.errors import AlertClassifierError
 
 
 class SchemaSourceUnavailableError(AlertClassifierError, RuntimeError):
-    """The registry can't be reached or does not answer: nothing is wrong with the message, try again later."""
+    """The registry can't be reached or does not answer. The message is not at fault; try again later."""
 
 
 class SchemaSource(Protocol):
     def schema(self, schema_id: int) -> bytes:
         """The JSON text of writer schema `schema_id`.
 
-        Raises AlertError `unknown_schema` where it does not exist, SchemaSourceUnavailableError where nobody answers.
+        Raises AlertError `unknown_schema` if it does not exist, SchemaSourceUnavailableError if nothing answers.
         """
         ...
 
 
 class SchemaFolder:
-    """Schemas as files `<id>.avsc`; others in it, `<anything>.avsc`, are for records that come without id or header."""
+    """Schemas as files `<id>.avsc`; others, `<anything>.avsc`, are for records without id or header."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -39,7 +39,7 @@ class SchemaFolder:
             raise SchemaSourceUnavailableError(f"{path} can't be read: {error}") from error
 
     def all(self) -> list[bytes]:
-        """The JSON text of every schema in the folder, in the order of their names. Raises as `schema`."""
+        """The JSON text of every schema in the folder, ordered by name. Raises the same as `schema`."""
         try:
             return [path.read_bytes() for path in sorted(self._folder.glob("*.avsc"))]
         except OSError as error:
@@ -47,9 +47,9 @@ class SchemaFolder:
 
 
 class SchemaRegistry:
-    """Schemas from a Confluent-compatible registry, e.g. `http://registry:8081`; `user:password@` in it is used."""
+    """Schemas from a Confluent-compatible registry, e.g. `http://registry:8081`, also with `user:password@`."""
 
-    # The client's default of 3 retries with backoff would hold a whole batch for long; the pipeline tries again itself.
+    # The client's default of 3 retries with backoff would delay a whole batch, and the pipeline retries anyway.
     _TIMEOUT = 5.0  # seconds
     _RETRIES = 1
 
@@ -74,7 +74,7 @@ class SchemaRegistry:
 
 
 def schema_source(kafka: KafkaSettings) -> SchemaSource | None:
-    """Where the writer schemas of framed messages are, if settings say so."""
+    """The source of writer schemas for framed messages, if configured."""
     if kafka.schema_registry_url:
         return SchemaRegistry(kafka.schema_registry_url)
     return SchemaFolder(kafka.schema_folder) if kafka.schema_folder is not None else None

@@ -1,4 +1,4 @@
-"""Which survey the records of a writer schema are of. A record is taken for a survey's only where it says so."""
+"""The survey of a writer schema's records, by what the schema declares, never by guessing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.alerts import atlas, schema, ztf
 from service.alerts.alert import Alert, AlertError
 from service.alerts.projection import Cells, Projection, Type
 
-# What a record without a namespace (Spark names all of them `topLevelRecord`) must have to be one of ZTF's alerts.
+# Fields by which a record without a namespace (Spark names all of them `topLevelRecord`) counts as a ZTF alert.
 _ZTF_FIELDS: Final = ("objectId", "candidate.jd", "candidate.fid", "candidate.magpsf", "prv_candidates.fid")
 _ZTF_NAME: Final = re.compile("ZTF[0-9]{2}[a-z]{7}")
 _READ: Final = (
@@ -21,7 +21,7 @@ _READ: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What is needed of its records, and the function from these cells to an alert."""
+    """The projection of its records, and the function from cells to an alert."""
 
     projection: Projection
     alert: Callable[[Cells], Alert]
@@ -39,7 +39,7 @@ def survey_of(loaded: Any) -> Survey:
     name = schema.full_name(loaded)
     namespace, _, own = name.rpartition(".")
     if name and namespace and name != atlas.RECORD and namespace.partition(".")[0] != "ztf":
-        # before anything else: schemas of other surveys need not be valid to tell what they are
+        # checked first: the schema of another survey should be reported as such even if it is invalid
         raise AlertError("unsupported_survey", f"record {own} of namespace {namespace} is {_READ}")
     tree = schema.resolve(loaded)
     if name == atlas.RECORD:
@@ -57,7 +57,7 @@ def survey_of(loaded: Any) -> Survey:
 
 
 def _ztf_written_again(cells: Cells, record: str) -> Alert:
-    """An alert of a record that only looks like ZTF's: WINTER's and Gattini's do too, the object's name tells."""
+    """An alert of a record that looks like ZTF's. WINTER's and Gattini's do too, so the object's name decides."""
     try:
         alert = ztf.alert(cells)
     except AlertError:
@@ -76,7 +76,7 @@ def _check_name(object_id: str, cells: Cells, record: str) -> None:
 
 
 def _check_widths(tree: schema.Node, projection: Projection) -> None:
-    """Refuse types that round what they hold. Raises AlertError: unsupported_schema, naming the field."""
+    """Refuse types that would round values. Raises AlertError: unsupported_schema, naming the field."""
     places = [("", field) for field in projection.fields]
     places += [(f"{table}.", field) for table in projection.tables for field in projection.columns]
     for parent, field in places:

@@ -1,4 +1,4 @@
-"""ZTF alert packets, schema versions 1.8 to 4.02 and their re-publications: which fields are used, and what they mean.
+"""ZTF alert packets, schema versions 1.8 to 4.02 and their re-publications: the fields used and their meaning.
 
 Field meanings: Masci et al. 2019 (PASP 131, 018003), the ZTF alert schema's own `doc` strings and the ZTF forced
 photometry guide (Masci et al. 2023, arXiv:2305.16279).
@@ -56,7 +56,7 @@ PROJECTION: Final = Projection(
         Field("candidate.drbversion", Type.TEXT),
         Field("publisher", Type.TEXT),
     ),
-    # Schema 4 publishes forced photometry as fp_hists; re-publications of "3.5" put it into prv_candidates instead.
+    # Schema 4 has forced photometry in fp_hists; re-publications as "3.5" have it in prv_candidates.
     tables=("prv_candidates", "fp_hists"),
     columns=(
         Field("jd", precise=True),
@@ -71,7 +71,7 @@ PROJECTION: Final = Projection(
         Field("isdiffpos", Type.SIGN),
         Field("procstatus", Type.TEXT),
         Field("candid", Type.INTEGER),
-        Field("forcediffimflux", Type.PRESENT),  # tells a forced measurement from a detection or upper limit
+        Field("forcediffimflux", Type.PRESENT),  # distinguishes forced photometry from detections and upper limits
     ),
 )
 
@@ -87,10 +87,10 @@ PROJECTION: Final = Projection(
 N_FIELDS: Final = len(PROJECTION.fields)
 N_COLUMNS: Final = len(PROJECTION.columns)
 
-# September 2017, just before the camera's first light, to the year 2132: anything else is a damaged number.
+# September 2017, just before the camera's first light, to the year 2132; other epochs are damaged.
 FIRST_JD: Final = 2458000.0
 LAST_JD: Final = 2500000.0
-# Those of service.photometry.columns, written out because numba's cache does not notice a change of another file.
+# The same as in service.photometry.columns, repeated because numba's cache does not notice changes in another file.
 # ZTF's own marks for "none" are -999 and -99999.
 BRIGHTEST: Final = -5.0
 FAINTEST: Final = 50.0
@@ -99,15 +99,14 @@ LARGEST_FLUX: Final = 1e9  # DN; ZTF saturates near 1e6
 NO_FLUX: Final = -99999.0
 NO_MAGNITUDE: Final = (-999.0, -99999.0)
 
-# procstatus of usable forced photometry: 0 is clean, 57 only says that the reference image shows no source near. The
-# others warn of damaged pixels (56) or say that there is no measurement (55, 61): in 1,050 real rows with 61 the flux
-# was always -99999, whatever else the code may mean.
+# procstatus of usable forced photometry: 0 is clean, 57 only means that the reference image has no source nearby. The
+# others mean damaged pixels (56) or no measurement (55, 61): in 1,050 real rows with 61 the flux was always -99999.
 USABLE_PROCSTATUS: Final = (0, 57)
 
-# What a detection's numbers must lie between, ends included.
+# Bounds of a detection's numbers, ends included.
 _BOUNDS: Final = (
     (JD, FIRST_JD, LAST_JD),
-    (FID, -(2.0**31), 2.0**31),  # an int: which ones are known is asked apart
+    (FID, -(2.0**31), 2.0**31),  # any int: known filters are checked separately
     (MAGPSF, BRIGHTEST, FAINTEST),
     (SIGMAPSF, 0.0, LARGEST_MAGERR),
     (RA, 0.0, 360.0),
@@ -126,11 +125,10 @@ _FORCED: Final = int(Kind.FORCED)
 def alert(cells: Cells) -> Alert:
     """The alert in projected `cells`.
 
-    The detection must be complete and plausible. Rows of the history that are not (no filter that we know, a
-    damaged number, forced photometry that failed) are left out instead: they are not what this alert reports,
-    earlier packets may have brought them undamaged, and the new detection is useful without them.
-    Rows newer than the detection are left out too, and counted: the answer must not use what was not known at its time.
-    Where a row of the history repeats the detection, the detection stands.
+    The detection must be complete and plausible. History rows that are not (unknown filter, damaged number, failed
+    forced photometry) are left out: the new detection is useful without them, and earlier packets may have brought them
+    undamaged. Rows newer than the detection are left out too, and counted, because a classification must not use later
+    data. If a row of the history repeats the detection, the detection is kept.
 
     Raises AlertError: missing_field, bad_value, unknown_band, naming the field.
     """
@@ -154,7 +152,7 @@ def alert(cells: Cells) -> Alert:
     if not object_id or not object_id.isascii() or not object_id.isprintable():
         raise AlertError("bad_value", f"objectId is {object_id[:40]!a}, not a name")
     if number[DRB] == 0.0 and cells.text(DRBVERSION) == "":
-        number[DRB] = float("nan")  # a packet older than the score, written again with a default in its place
+        number[DRB] = float("nan")  # a default value: the packet was written before this score existed
     light_curve, flags = _light_curve(cells, candid)
     return Alert(
         "ztf",
@@ -174,7 +172,7 @@ def alert(cells: Cells) -> Alert:
 
 
 def warm_up() -> None:
-    """Compile what `alert` runs."""
+    """Compile the functions that `alert` uses."""
     values = np.concatenate([PROJECTION.empty_fields(), PROJECTION.empty_row()])
     _light_curve(Cells(b"", values, 1), 1)
 
@@ -188,12 +186,12 @@ def _refuse(cells: Cells, field: int, expected: str) -> NoReturn:
 
 
 def _light_curve(cells: Cells, candid: int) -> tuple[LightCurve, tuple[str, ...]]:
-    """The light curve, and the flags of what was not understood in it."""
+    """The light curve, and flags for what was not understood in it."""
     words = np.empty((1 + cells.n_rows) * WORDS, dtype=np.uint32)
     buffer = np.frombuffer(cells.buffer, dtype=np.uint8)
     count, is_union, odd = _points(buffer, cells.values, cells.n_rows, candid, words)
     flags: tuple[str, ...] = ()
-    if odd:  # hardly ever
+    if odd:  # rarely
         unknown_signs, newer = odd >> 32, odd & 0xFFFFFFFF
         metrics.UNKNOWN_SIGNS.inc(unknown_signs)
         metrics.NEWER_HISTORY.inc(newer)
@@ -207,8 +205,8 @@ def _light_curve(cells: Cells, candid: int) -> tuple[LightCurve, tuple[str, ...]
 
 @jit
 def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-def]
-    """Fill `words` with points; returns how many, whether they are LightCurve's union of them already, and how many of
-    their signs were not understood << 32 | how many rows were left out because they are newer than the detection.
+    """Fill `words` with points; returns their number, whether they already are LightCurve's union, and (number of signs
+    not understood) << 32 | (number of rows left out because they are newer than the detection).
 
     buffer uint8 (bytes,), cells int64 (fields and rows), words uint32 ((1 + n_rows) * 9,).
     """
@@ -319,8 +317,8 @@ def _band(fid):  # type: ignore[no-untyped-def]
 
 @jit
 def _sign(buffer, span):  # type: ignore[no-untyped-def]
-    """isdiffpos in any spelling: 1 for a brightening against the reference (t, true, 1, +), -1 for a fading (f, false,
-    0, -1, -), 0 where there is none or it is not known. Capitals are as good as small letters.
+    """isdiffpos in any spelling: 1 if brighter than the reference (t, true, 1, +), -1 if fainter (f, false, 0, -1, -),
+    0 if missing or unknown. Case does not matter.
     """
     if span < 0:
         return 1 if span == POSITIVE else -1 if span == NEGATIVE else 0

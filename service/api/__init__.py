@@ -1,4 +1,4 @@
-"""HTTP: light curves and packets in, classifications out; objects, models, health; the web page."""
+"""The HTTP API: classify light curves and packets; objects, models, health; the web page."""
 
 from service.api.access import ApiKeyError
 from service.api.app import create_app

@@ -1,4 +1,4 @@
-"""Who may ask, and how often: API keys with a scope, and a rate per client."""
+"""Access control: API keys with a scope, and a rate limit per client."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ KeyScope = Literal["read", "write"]
 
 KEY_HEADER: Final = "x-api-key"
 
-# Open whatever the settings: probes and the page's own files tell nothing. The page asks for a key where one is needed.
+# Always open: probes and the page's files reveal nothing. The page asks for a key if one is needed.
 OPEN_PATHS: Final = ("/health/", "/static/", "/v2/health/")
 OPEN_EXACTLY: Final = ("/", "/docs", "/favicon.ico")
 
-# A client may save up this much of its rate, so that a page that loads its parts at once is not refused.
+# How much unused rate a client may save up, so that a page may load its parts at once.
 BURST_S: Final = 2.0
-# Clients remembered at a time; the one that was silent longest is forgotten, which gives it a full burst again.
+# Clients remembered at a time; the one silent for longest is forgotten, which gives it a full burst again.
 MOST_CLIENTS: Final = 10_000
 
 _KEY: Final = re.compile(r"^(read|write):([0-9a-f]{64})$")
 
 
 class ApiKeyError(AlertClassifierError, ValueError):
-    """An entry of api.api_keys that is not `scope:sha256hex`; it is not shown, for it may be the key itself."""
+    """An entry of api.api_keys that is not `scope:sha256hex`; not shown, because it may be the key itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: a name for rate limits, which says nothing of the key, and what it may do."""
+    """A client: a name for the rate limit, which does not reveal the key, and its scope."""
 
     name: str
     scope: KeyScope | None
 
 
 class ApiKeys:
-    """The keys that open the service, known by their SHA-256 alone. `write` keys may also change what is served."""
+    """The valid API keys, as SHA-256 digests. `write` keys may also change which model is served."""
 
     def __init__(self, entries: Sequence[SecretStr]) -> None:
         self._keys: list[tuple[str, KeyScope]] = []
@@ -65,7 +65,7 @@ class ApiKeys:
         return bool(self._keys)
 
     def scope_of(self, key: str) -> tuple[str, KeyScope] | None:
-        """(first digits of its hash, scope) of a valid key, else None; in a time that does not depend on the key."""
+        """(first digits of its hash, scope) of a valid key, else None; in constant time."""
         digest = hashlib.sha256(key.encode()).hexdigest()
         found = None
         for known, scope in self._keys:
@@ -113,7 +113,7 @@ class Access:
         found = self._keys.scope_of(key) if key else None
         if found is None:
             if self._rate is not None:
-                self._rate.take(address)  # guessing has its price too
+                self._rate.take(address)  # wrong keys count too, against guessing
             wrong = "the API key is not known" if key else "an API key is needed"
             raise ProblemError(
                 401,
@@ -134,7 +134,7 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client -> (tokens, when)
 
     def take(self, client: str) -> None:
-        """Raises ProblemError 429 with Retry-After where the client has used up its rate."""
+        """Raises ProblemError 429 with Retry-After if the client has used up its rate."""
         now = self._clock()
         tokens, when = self._buckets.pop(client, (self._burst, now))
         tokens = min(self._burst, tokens + (now - when) * self._rate)
@@ -149,8 +149,8 @@ class RateLimit:
 
 
 def require_write(scope: Scope) -> None:
-    """For routes that change what is served: they need a key even where reading is open, so that no web page that a
-    browser on the same machine happens to show can do it.
+    """For routes that change which model is served. They need a key even if reading is open; otherwise any web page in
+    a browser on the same machine could call them.
     """
     caller: Caller | None = scope.get("caller")
     if caller is None or caller.scope != "write":

@@ -1,6 +1,6 @@
 """What the API answers: classifications, objects and light curves, as models for the documentation and as plain dicts.
 
-The dicts are written to JSON as they are: validating what the service itself made would cost more than making it.
+The dicts are written to JSON without validation, which would cost more than making them.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def extras(prediction: Prediction, light_curve: LightCurve, embedding: bool, wit
 def of_stored(stored: StoredClassification, embedding: bool = False) -> dict[str, Any]:
     """A classification at rest as it was published."""
     document = stored.document
-    if "bald" in document:  # messages of earlier versions have the old name alone
+    if "bald" in document:  # messages of earlier versions only have the old name
         document = document | {"mutual_information": document["bald"]}
     if not embedding:
         return document

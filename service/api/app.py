@@ -1,4 +1,4 @@
-"""The HTTP application: routes, middleware and life, put together from what it is handed."""
+"""The HTTP application: routes, middleware and lifespan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from service.config import Settings
 from service.inference.registry import ModelRegistry
 from service.store.interface import Store
 
-# Below this a response travels in one packet anyway.
+# A smaller response fits into one network packet anyway.
 COMPRESSED_ABOVE_BYTES: Final = 1500
 
 
@@ -34,7 +34,7 @@ def create_app(
     stream: Stream | None = None,
     decoder: Decoder | None = None,
 ) -> FastAPI:
-    """The application; who made `store`, `registry` and `stream` closes them. Raises ApiKeyError."""
+    """The application; the caller closes `store`, `registry` and `stream`. Raises ApiKeyError."""
     api = settings.api
     keys = ApiKeys(api.api_keys)
     context = Context(settings, registry, store, decoder or Decoder(), Neighbours(store), stream)
@@ -65,7 +65,7 @@ def create_app(
         app.include_router(operations.metrics_router)
     page.install(app, docs=api.docs)
 
-    # The last added is the outermost: every answer gets an id and safe headers, also a refusal.
+    # The last added is the outermost, so every response gets an id and safe headers, refusals too.
     app.add_middleware(BodyLimit, limit=api.max_body_bytes)
     app.add_middleware(Admission)
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_ABOVE_BYTES, compresslevel=3)

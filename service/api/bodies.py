@@ -1,4 +1,4 @@
-"""Request bodies: read whole under the bound, decompressed under the same bound, told apart by their content type."""
+"""Request bodies: read and decompressed within one size limit, and their content types."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from service.api.middleware import too_large
 from service.api.problems import ProblemError
 
 JSON: Final = "application/json"
-# windowBits of zlib: 16 + for gzip's header, plain for RFC 1950, which is what HTTP calls deflate
+# windowBits of zlib: 16 + for gzip's header, plain for RFC 1950, which HTTP calls deflate
 _ENCODINGS: Final = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
 def content_type(request: Request, accepted: Sequence[str]) -> str:
-    """The request's media type without parameters. Raises ProblemError 415 where it is not among `accepted`."""
+    """The request's media type without parameters. Raises ProblemError 415 if it is not in `accepted`."""
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given in accepted:
         return given
@@ -28,9 +28,9 @@ def content_type(request: Request, accepted: Sequence[str]) -> str:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The body, decompressed where Content-Encoding says so.
+    """The body, decompressed as given by Content-Encoding.
 
-    Raises ProblemError 413 where the decompressed body is larger than `limit`, 415 on another encoding, 400 on damage.
+    Raises ProblemError 413 if the decompressed body is larger than `limit`, 415 on another encoding, 400 on damage.
     """
     body = await request.body()
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -52,7 +52,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def parse_json(body: bytes) -> Any:
-    """Raises ProblemError 400 with the place where the JSON breaks."""
+    """Raises ProblemError 400 with the position of the error in the JSON."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -33,10 +33,10 @@ from service.stream.pipeline import preview
 
 router: Final = APIRouter(prefix="/v1", tags=["classify"])
 
-# JSON above this is parsed in a thread: a megabyte takes some 30 ms, in which nobody else would be answered.
+# Larger JSON is parsed in a thread: a megabyte takes some 30 ms, which would block all other requests.
 INLINE_BYTES: Final = 50_000
 
-# The last is what `curl --data-binary` says unless told otherwise.
+# The last is the default of `curl --data-binary`.
 PACKET_TYPES: Final = (
     "application/avro", "avro/binary", "application/vnd.apache.avro", "application/octet-stream",
     "application/x-www-form-urlencoded",
@@ -45,7 +45,7 @@ PACKET_TYPES: Final = (
 _CSV_EXAMPLE: Final = "object_id,mjd,band,mag,magerr,sign\nmine,60313.3,r,19.8,0.12,1\nmine,60316.2,g,19.1,0.07,1\n"
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 
-# Schemas of what is read by hand, for the OpenAPI document (see `openapi.py`).
+# OpenAPI schemas of the bodies that routes read themselves (see `openapi.py`).
 BODY_SCHEMA: Final = TypeAdapter[Any](LightCurveBody | list[AnyLightCurve]).json_schema(
     ref_template="#/components/schemas/{model}"
 )
@@ -128,7 +128,7 @@ async def classify_alert(
         content_type(request, PACKET_TYPES)
     received = time()
     raw = await read_body(request, here.settings.api.max_body_bytes)
-    # a packet takes 0.05 ms, but a writer schema that is new takes some 50 ms, and a registry may have to be asked
+    # a packet takes 0.05 ms, but a new writer schema takes some 50 ms, and perhaps a request to the registry
     alerts, several = await in_thread(_read_packet, here, raw)
     subjects = [(Subject.of(alert), alert.light_curve) for alert in alerts]
     if stored_history:
@@ -158,14 +158,14 @@ async def _answer_many(
 
 
 def _read_json(body: bytes, settings: ApiSettings) -> tuple[Any, list[tuple[str, LightCurve]], dict[str, str] | None]:
-    """The decoded body, its light curves by their names, and headers that say so where old names of fields stand."""
+    """The decoded body, its light curves with their names, and deprecation headers if it uses old field names."""
     values = parse_json(body)
     named = parse_light_curves(values, settings)
     return values, named, old_names.DEPRECATION if old_names.are_used(values) else None
 
 
 def _read_packet(here: Context, raw: bytes) -> tuple[list[Alert], bool]:
-    """The alerts of a packet, and whether it is a file of several. One bad record refuses all, by its number."""
+    """The alerts of a packet, and whether it is a file of several. One bad record, named by number, refuses all."""
     try:
         return [here.decoder.decode(raw)], False
     except AlertError as error:

@@ -1,4 +1,4 @@
-"""What the routes work with, handed in once: no globals."""
+"""The objects that routes use, passed in once instead of globals."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from service.stream.service import StreamHealth
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Up to this many points the model is asked on the event loop itself: it takes a millisecond or two. Handing that to a
-# thread and back nearly doubled the 99th percentile at 200 requests a second of 50 points (7.1 against 3.9 ms).
+# Up to this many points the model runs on the event loop itself: it takes a millisecond or two. Using a thread nearly
+# doubled the 99th percentile at 200 requests per second of 50 points (7.1 against 3.9 ms).
 INLINE_POINTS: Final = 256
 
 
 class Stream(Protocol):
-    """What the API asks of a running stream."""
+    """The part of a running stream that the API uses."""
 
     @property
     def accounting(self) -> Accounting: ...
@@ -46,7 +46,7 @@ class Context:
     stream: Stream | None
 
     async def classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
-        """One prediction per light curve by the active model; larger work leaves the event loop free."""
+        """One prediction per light curve by the active model; larger requests run in a thread."""
         classifier = self.models.active
         if sum(map(len, light_curves)) <= INLINE_POINTS:
             return classifier.classify(light_curves)
@@ -62,5 +62,5 @@ Here = Annotated[Context, Depends(_context)]
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """`work` in a thread of the pool, for what would block the event loop."""
+    """Run `work` in a thread of the pool, so that it does not block the event loop."""
     return await to_thread.run_sync(lambda: work(*args, **kwargs))

@@ -35,7 +35,7 @@ async def events(request: Request) -> Response:
         async for each in follow:
             yield _event(each)
 
-    # proxies that gather answers before passing them on would make the night stand still
+    # disable proxy buffering, or events arrive late
     return StreamingResponse(lines(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 

@@ -1,4 +1,4 @@
-"""Light curves as people send them: points or columns, magnitudes or fluxes, with their unit said."""
+"""Light curves in requests: points or columns, magnitudes or fluxes with a unit."""
 
 from __future__ import annotations
 
@@ -103,14 +103,14 @@ class PointsLightCurve(_Identified):
         return [point.survey or self.survey for point in self.points]
 
     def units(self) -> list[Unit | None]:
-        """Of each point; None where nothing is said."""
+        """Of each point; None if not given."""
         return [point.unit or self.unit for point in self.points]
 
     def column(self, name: str) -> list[Any] | None:
         return [getattr(point, name) for point in self.points]
 
     def place(self, name: str, index: int) -> str:
-        """Where a value stands in the request."""
+        """Path of a value in the request."""
         return f"points.{index}.{name}"
 
 
@@ -165,7 +165,7 @@ class ColumnsLightCurve(_Identified):
         return self.survey if isinstance(self.survey, list) else [self.survey] * len(self.mjd)
 
     def units(self) -> list[Unit | None]:
-        """Of each point; None where nothing is said."""
+        """Of each point; None if not given."""
         return self.unit if isinstance(self.unit, list) else [self.unit] * len(self.mjd)
 
     def column(self, name: str) -> list[Any] | None:
@@ -224,7 +224,7 @@ def too_many_points(limit: int) -> ProblemError:
 
 
 def _check_points(sent: list[Any], settings: ApiSettings) -> None:
-    """Before anything else is looked at: what is wrong with a million points need not be told one by one."""
+    """Checked first, so that the errors of a million points are not listed one by one."""
     rows = [value.get("points", value.get("mjd")) for value in sent if isinstance(value, dict)]
     if sum(len(each) for each in rows if isinstance(each, list)) > settings.max_points:
         raise too_many_points(settings.max_points)
@@ -245,7 +245,7 @@ def _parse(value: Any, prefix: str) -> tuple[str, LightCurve]:
 
 
 def _told(problem: ProblemError, value: dict[str, Any], prefix: str) -> ProblemError:
-    """The same problem, its places told from the body's root and with the names that were sent."""
+    """The same problem, with paths from the body's root and the names that were sent."""
     errors = [
         FieldError(field=prefix + old_names.as_sent(error.field, value), message=error.message)
         for error in problem.errors
@@ -280,9 +280,9 @@ def _light_curve(sent: AnyLightCurve) -> LightCurve:
 
 
 def _microjansky(sent: AnyLightCurve, mag: NDArray[np.float64], flux: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What one unit of each point's flux is in microjansky, NaN for magnitudes.
+    """Microjansky per unit of each point's flux (n,), NaN for magnitudes.
 
-    Raises ProblemError where the numbers contradict the unit that is said.
+    Raises ProblemError if the numbers contradict the unit.
     """
     units = sent.units()
     scale = np.array([MICROJANSKY.get(unit or "mag", np.nan) for unit in units])

@@ -1,4 +1,4 @@
-"""What happens to every request, whatever it asks: an id, a clock, safe headers, a bound on its body."""
+"""For every request: an id, its duration, safe headers, a limit on its body and on the load."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ log = logging.getLogger(__name__)
 
 _REQUEST_ID: Final = re.compile(
     r"^[A-Za-z0-9._-]{1,64}$"
-)  # a caller's id goes into logs and headers: nothing odd in it
+)  # a caller's id goes into logs and headers, so it must be harmless
 
-# Its answers last as long as somebody looks: they would say nothing about latency.
+# Not timed: its responses last as long as a client listens.
 ENDLESS: Final = ("/v1/events",)
 
-# Some two seconds of work on one core: who comes later had better ask another replica.
+# Some two seconds of work on one core; later requests are better sent to another replica.
 MOST_UNDER_WAY: Final = 1000
 
-# The page loads its own files and nothing else, and runs no inline script or style; nobody may frame it.
+# The page only loads its own files, without inline script or style, and may not be framed.
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -41,7 +41,7 @@ SECURITY_HEADERS: Final = {
 
 
 class RequestContext:
-    """Outermost: gives a request its id and its headers, times it, and turns what nobody caught into a problem."""
+    """Outermost: gives a request its id and headers, times it, and turns uncaught exceptions into a problem."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -71,20 +71,22 @@ class RequestContext:
             await self._app(scope, receive, send_with_headers)
         except Exception:
             log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
-            if status:  # the answer had begun: cutting it off is all that is left
+            if status:  # the response has begun, so it can only be cut off
                 raise
             error = ProblemError(500, "internal-error", "the service failed; the request id finds the cause in its log")
             await problem_response(request_id, scope["path"], error)(scope, receive, send_with_headers)
         finally:
             seconds = perf_counter() - start
-            route = getattr(scope.get("route"), "path", None) or "other"  # the template: ids would be endless labels
+            route = (
+                getattr(scope.get("route"), "path", None) or "other"
+            )  # the template, because ids would give endless labels
             if route not in ENDLESS:
                 HTTP_REQUEST_SECONDS.labels(scope["method"], route, str(status)).observe(seconds)
             log.debug("%s %s %s %d %.1f ms", request_id, scope["method"], scope["path"], status, 1000 * seconds)
 
 
 class Admission:
-    """Refuses with 503 what would only wait: with `most` requests under way, more would be answered too late."""
+    """Refuses requests with 503 while `most` are in progress: more would be answered too late."""
 
     def __init__(self, app: ASGIApp, most: int = MOST_UNDER_WAY) -> None:
         self._app = app
@@ -108,7 +110,7 @@ class Admission:
 
 
 class BodyLimit:
-    """Refuses a body larger than `limit` bytes: at once where it is announced, else as soon as it has come in."""
+    """Refuses a body larger than `limit` bytes: at once by Content-Length, else once that much has arrived."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Which objects are most alike: exact cosine over the embeddings in the store, kept in memory for a while."""
+"""The most similar objects: exact cosine over the stored embeddings, cached in memory for a while."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from service.store.interface import Store, StoredClassification
 
-# 10^5 embeddings of 96 are 40 MB in single precision; comparing with all of them takes 2.5 ms, so an index that is
-# approximate and has to be maintained would buy nothing.
+# 10^5 embeddings of 96 are 40 MB in single precision, and comparing with all takes 2.5 ms: an approximate index would
+# not pay off.
 MOST_COMPARED: Final = 100_000
-# New alerts show among the neighbours after a minute; reading 10^5 takes 0.25 s.
+# New alerts appear among the neighbours within a minute; reading 10^5 embeddings takes 0.25 s.
 KEPT_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """`found` holds (classification, cosine), most alike first; `compared` counts the objects looked at."""
+    """`found` holds (classification, cosine), most similar first; `compared` is the number of objects compared."""
 
     found: list[tuple[StoredClassification, float]]
     compared: int
@@ -46,14 +46,14 @@ class Neighbours:
         self._vectors: _Vectors | None = None
 
     def of(self, stored: StoredClassification, limit: int) -> Nearest:
-        """The `limit` objects most alike to `stored`, which must have an embedding; without the object itself."""
+        """The `limit` objects most similar to `stored`, which must have an embedding; without the object itself."""
         assert stored.embedding is not None
         vectors = self._read((stored.classifier, stored.version))
         if not vectors.ids:
             return Nearest([], 0)
         direction = stored.embedding.astype(np.float32)
         cosine = vectors.unit @ (direction / np.linalg.norm(direction))
-        # two more than asked for: the object itself may be among them, and one may have been pruned meanwhile
+        # two extra: the object itself may be among them, and one may have been pruned meanwhile
         count = min(limit + 2, len(cosine))
         best = np.argpartition(-cosine, count - 1)[:count]
         found: list[tuple[StoredClassification, float]] = []
@@ -71,6 +71,6 @@ class Neighbours:
                 ids, halves = self._store.embeddings(*classifier, limit=MOST_COMPARED)
                 unit = halves.astype(np.float32)
                 length = np.linalg.norm(unit, axis=1, keepdims=True) if len(ids) else np.ones((0, 1), np.float32)
-                np.divide(unit, length, out=unit, where=length > 0)  # what could not be judged is alike to nothing
+                np.divide(unit, length, out=unit, where=length > 0)  # zero embeddings get similarity 0
                 vectors = self._vectors = _Vectors(classifier, ids, unit, self._clock())
             return vectors

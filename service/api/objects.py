@@ -1,4 +1,4 @@
-"""`GET /v1/objects...`: what the store knows of objects and of what they were taken for."""
+"""`GET /v1/objects...`: stored objects and their classifications."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def query(
             limit=limit,
             cursor=cursor,
         )
-    except ValueError as error:  # the one thing left that can be wrong
+    except ValueError as error:  # only the cursor can still be wrong
         raise invalid("cursor", str(error)) from error
     return json_response({"objects": [stored.document for stored in found], "next": further})
 

@@ -1,7 +1,7 @@
-"""Open Inference Protocol v2 under `/v2`: the same models and the same preprocessing, for stock clients.
+"""Open Inference Protocol v2 under `/v2`: the same models and preprocessing, for standard clients.
 
-A model takes the columns of light curves, a value per point, and gives a row per light curve. Errors are problem
-details that also have the protocol's `error`.
+A model takes columns of light curves, a value per point, and returns a row per light curve. Errors are problem details
+that also have the protocol's `error`.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ OUTPUTS: Final = {
     "probabilities": "FP32", "top_class": BYTES, "conformal_set": "BOOL", "ood_score": "FP32", "flags": BYTES,
     "embedding": "FP32",
 }  # fmt: skip
-STOCHASTIC_OUTPUTS: Final = {  # of models that are asked several times
+STOCHASTIC_OUTPUTS: Final = {  # of models with stochastic passes
     "variance": "FP32", "mutual_information": "FP32",
     "bald": "FP32",  # the old name of mutual_information
 }  # fmt: skip

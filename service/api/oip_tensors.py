@@ -1,7 +1,7 @@
-"""Tensors of the Open Inference Protocol v2 on the wire: in the JSON itself, or behind it as bytes.
+"""Tensors of the Open Inference Protocol v2 on the wire: in the JSON, or after it as bytes.
 
-The protocol: https://github.com/kserve/open-inference-protocol; bytes behind the JSON are its binary tensor data
-extension, which stock clients use unless told otherwise.
+The protocol: https://github.com/kserve/open-inference-protocol; bytes after the JSON are its binary tensor data
+extension, the default of standard clients.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Array = NDArray[Any]
 
 
 class TensorError(AlertClassifierError, ValueError):
-    """A tensor or message that breaks the protocol; `field` is its place in the request."""
+    """A tensor or message that violates the protocol; `field` is its path in the request."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An output that was asked for. `classes` > 0: the best ones as texts, instead of the numbers."""
+    """A requested output. `classes` > 0: that many best classes as texts, instead of the numbers."""
 
     name: str
     binary: bool
@@ -58,7 +58,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """`outputs` empty: all of them, as bytes where `binary`."""
+    """`outputs` empty: all of them, as bytes if `binary`."""
 
     id: str
     inputs: dict[str, Tensor]
@@ -91,7 +91,7 @@ def decode_request(body: bytes, header_length: str | None) -> InferRequest:
 
 
 def encode_response(head: dict[str, Any], tensors: list[tuple[Tensor, bool]]) -> tuple[bytes, int | None]:
-    """(body, length of its JSON where bytes follow, else None); `tensors` with whether each travels as bytes."""
+    """(body, length of its JSON if bytes follow, else None); `tensors` are pairs (tensor, whether sent as bytes)."""
     outputs, blobs = [], []
     for tensor, binary in tensors:
         output: dict[str, Any] = {
@@ -137,7 +137,7 @@ def _decode(each: dict[str, Any], place: str, tail: bytes, offset: int) -> tuple
 
 
 def _from_json(data: Any, datatype: str, count: int, place: str) -> Array:
-    """`data` flat or nested as the shape says; null stands for NaN, which JSON lacks."""
+    """`data` flat or nested according to the shape; null means NaN, which JSON lacks."""
     flat = _flatten(data)
     if len(flat) != count:
         raise TensorError(f"{place}.data", f"must hold {count} values as the shape says, not {len(flat)}")

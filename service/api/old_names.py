@@ -1,4 +1,4 @@
-"""Names of fields that have changed: the old ones are read for one version more, and the answer says that they are old.
+"""Changed names of fields: the old ones are accepted for one more version, with a deprecation header in the response.
 
 `limit` of a point is `diffmaglim` now, and `flux_ujy` with `flux_error_ujy` are `flux` with `fluxerr` in the unit uJy.
 """
@@ -11,12 +11,12 @@ from service.api.problems import invalid
 
 NEW_NAMES: Final = {"limit": "diffmaglim", "flux_ujy": "flux", "flux_error_ujy": "fluxerr"}
 
-# RFC 9745: deprecated since 28 November 2026. There is no Sunset date: the next minor version drops the names.
+# RFC 9745: deprecated since 28 November 2026. No Sunset date: the next minor version drops the names.
 DEPRECATION: Final = {"Deprecation": "@1795824000", "Link": '</docs>; rel="deprecation"; type="text/html"'}
 
 
 def are_used(values: Any) -> bool:
-    """Whether a decoded JSON body has an old name anywhere that a light curve may have it."""
+    """Whether a decoded JSON body has an old field name in a light curve."""
     many = values.get("light_curves", [values]) if isinstance(values, dict) else values
     return any(
         not NEW_NAMES.keys().isdisjoint(fields)
@@ -27,9 +27,9 @@ def are_used(values: Any) -> bool:
 
 
 def renamed(light_curve: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """The light curve with new names alone; what was sent is left as it is.
+    """A copy of the light curve with only new names.
 
-    An old name may stand beside the new one where both say the same, as in our own answers. Raises ProblemError 422.
+    An old name may appear with the new one if both have the same value, as in our own answers. Raises ProblemError 422.
     """
     if "points" not in light_curve:
         return _renamed(light_curve, prefix)
@@ -44,7 +44,7 @@ def renamed(light_curve: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def as_sent(place: str, light_curve: dict[str, Any]) -> str:
-    """The place of an error, told with the name that the sender used."""
+    """The path of an error, with the field name that the sender used."""
     parts = place.split(".")
     fields: Any = light_curve
     for position, part in enumerate(parts):
@@ -79,7 +79,7 @@ def _renamed(fields: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _unit(fields: dict[str, Any], prefix: str) -> Any:
-    """uJy where a flux in microjansky is given, else what was said. Such a flux always needed its error."""
+    """uJy if a flux in microjansky is given, else the unit given. Such a flux always required its error."""
     flux, error, unit = fields.get("flux_ujy"), fields.get("flux_error_ujy"), fields.get("unit")
     lengths = [len(value) for value in (flux, error) if isinstance(value, list)]
     if not lengths:

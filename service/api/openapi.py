@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI gathers, and what routes that read their bodies by hand leave out."""
+"""The OpenAPI document: FastAPI's, completed for routes that read their bodies themselves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TAGS: Final = [
 
 
 def install(app: FastAPI, keys_needed: bool) -> None:
-    """Make `app.openapi()` whole; it is made once, at the first call."""
+    """Complete `app.openapi()`; the document is made once, at the first call."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -1,4 +1,4 @@
-"""What operators and their machines ask: is it alive, is it ready, what did it do, what does it publish."""
+"""Routes for operators: liveness, readiness, metrics, accounts, schemas."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def ready(here: Here) -> Response:
 
 
 def check_readiness(here: Context) -> tuple[list[Check], list[FieldError]]:
-    """(what is well, what is not)."""
+    """(checks that passed, errors of those that failed)."""
     active = here.models.active
     checks = [Check(name="model", detail=f"{active.bundle.label} on {active.provider}")]
     failures = []

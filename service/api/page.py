@@ -1,4 +1,4 @@
-"""The web page at `/` and the reading of the API at `/docs`: plain files of the package, nothing from elsewhere."""
+"""The web page at `/` and the API's documentation at `/docs`: only files of the package, nothing from the internet."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ STATIC: Final = Path(__file__).parent / "static"
 
 
 def install(app: FastAPI, docs: bool) -> None:
-    """Serve the page, its files under `/static`, and `/docs` unless it is closed."""
-    # Revalidated by ETag at every load: a page and scripts of different versions must never meet.
+    """Serve the page, its files under `/static` and, with `docs`, `/docs`."""
+    # Revalidate by ETag at every load, so that page and scripts are never of different versions.
     fresh = {"cache-control": "no-cache"}
 
     async def page(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Query parameters that a route does not know are refused: a misspelt filter would answer as if there were none."""
+"""Refuse unknown query parameters: a misspelt filter would silently be ignored."""
 
 from __future__ import annotations
 

@@ -20,13 +20,13 @@ from service.validation import said
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:alert-classifier:problem:"
 
-# How long to wait before asking again while the store or the stream is away: about as long as the pipeline waits.
+# Retry-After while the store or the stream is unavailable: about as long as the pipeline waits between retries.
 RETRY_AFTER_S: Final = 1
 
-# RFC 9110 renamed them; Python's own table does so from 3.13 on.
+# Names of RFC 9110, which Python has from 3.13 on.
 _RENAMED: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 
-# A request of a thousand wrong points needs no thousand complaints.
+# Most errors listed for one request.
 MOST_ERRORS: Final = 20
 
 
@@ -52,7 +52,7 @@ class Problem(BaseModel):
 
 
 class ProblemError(Exception):
-    """An answer that is a problem. `code` is a short constant in kebab-case that programs can rely on."""
+    """An error response. `code` is a stable constant in kebab-case for programs."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ def invalid_fields(errors: Iterable[ErrorDetails]) -> ProblemError:
 
 
 def _invalid_parameters(errors: Iterable[ErrorDetails]) -> ProblemError:
-    """422 from FastAPI's errors, whose places are (query | path | header, parameter, which of its types failed)."""
+    """422 from FastAPI's errors, whose locations are (query | path | header, parameter, type that failed)."""
     return _invalid([FieldError(field=str(error["loc"][1]), message=said(error)) for error in errors])
 
 
@@ -112,13 +112,13 @@ def _title(status: int) -> str:
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI entries for the problems that a route can answer with."""
+    """OpenAPI entries for a route's possible problems."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": _title(status), "content": content} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
-    """Turn every error that a route can raise into a problem; unexpected ones are `middleware.RequestContext`'s."""
+    """Turn every expected error of a route into a problem; `middleware.RequestContext` handles the unexpected."""
 
     def answer(request: Request, error: ProblemError) -> Response:
         return problem_response(request.scope.get("request_id", ""), request.url.path, error)
@@ -148,7 +148,7 @@ def install(app: FastAPI) -> None:
 
 
 def _from_http(request: Request, error: HTTPException) -> ProblemError:
-    """What Starlette itself raises: no such path, no such method."""
+    """A problem for Starlette's own errors: unknown path or method."""
     if error.status_code == 404:
         return ProblemError(404, "not-found", f"there is nothing at {request.url.path}; /docs lists what there is")
     if error.status_code == 405:

@@ -1,4 +1,4 @@
-"""The pulse of the service, taken once a second: what flows, how fast, what it is; for the page and whoever follows."""
+"""The pulse of the service, measured once a second: rates, latencies, class mix; for the page and other followers."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from service.store.interface import StoredClassification, StoreUnavailableError
 log = logging.getLogger(__name__)
 
 BEAT_S: Final = 1.0
-RATE_S: Final = 10.0  # alerts per second are told over this: batches make single seconds jump
-LATENCY_S: Final = 60.0  # percentiles are told over the last minute
+RATE_S: Final = 10.0  # averaging time of alerts per second: single seconds jump with batches
+LATENCY_S: Final = 60.0  # averaging time of the percentiles
 HISTORY: Final = 120  # rates kept for the sparkline
-STORE_BEATS: Final = 3  # the store is asked every third beat, and only while somebody follows
+STORE_BEATS: Final = 3  # query the store every third beat, and only if there are followers
 
 MIX_S: Final = 3600.0
 NEWEST: Final = 12
@@ -47,11 +47,11 @@ class _Sample:
 
 
 class TooManyFollowersError(AlertClassifierError, RuntimeError):
-    """Nobody else can be told the pulse now."""
+    """The number of followers is at its limit."""
 
 
 class Pulse:
-    """Made once, followed by many. `run` it as a task of the event loop; `close` ends it and every follower."""
+    """One pulse for many followers. `run` it as a task of the event loop; `close` ends it and every follower."""
 
     def __init__(self, context: Context, clock: Callable[[], float] = monotonic) -> None:
         self._context = context
@@ -72,9 +72,9 @@ class Pulse:
             try:
                 self.beat()
                 self._beats += 1
-                if self._followers:  # else nobody looks, and the store is left in peace
+                if self._followers:  # don't query the store for nobody
                     self._latest = orjson.dumps(await in_thread(self.view, self._beats % STORE_BEATS == 0))
-            except Exception:  # the pulse is for looking at: it must not end because of one failure
+            except Exception:  # one failure must not end the pulse
                 log.exception("the pulse could not be taken")
             self._wake()
             due = max(due + BEAT_S, self._clock())
@@ -101,17 +101,17 @@ class Pulse:
             self._followers.discard(beat)
 
     def beat(self) -> None:
-        """Note what was counted until now."""
+        """Take a sample of the counters."""
         sample = _Sample(self._clock(), _total(metrics.PUBLISHED), _buckets(metrics.END_TO_END_SECONDS))
         with self._noting:
             self._samples.append(sample)
             self._rates.append(_rate(self._samples, 1.5 * BEAT_S))
 
     def view(self, ask_store: bool = True) -> dict[str, Any]:
-        """The pulse at the last beat, JSON-able; without `ask_store` what was stored is told as of the last time."""
+        """The pulse at the last beat, JSON-able; without `ask_store` the store's part is that of the last query."""
         if ask_store:
             self._ask_store()
-        with self._noting:  # for no longer than this: the event loop notes, and the store may let us wait
+        with self._noting:  # held only briefly: the event loop takes samples, and the store may be slow
             samples, rates = list(self._samples), list(self._rates)
         context = self._context
         _, failures = check_readiness(context)
@@ -148,7 +148,7 @@ class Pulse:
                 "class_mix": dict(sorted(mix.items(), key=lambda each: -each[1])),
                 "newest": self._newest_transients(),
             }
-        except StoreUnavailableError as error:  # `reasons` tells it; what was known before is still shown
+        except StoreUnavailableError as error:  # reported in `reasons`; the last known values are still shown
             log.debug("the pulse has no answer from the store: %s", error)
 
     def _newest_transients(self) -> list[dict[str, Any]]:
@@ -174,7 +174,7 @@ class Pulse:
 
 @contextlib.asynccontextmanager
 async def running(pulse: Pulse) -> AsyncIterator[None]:
-    """The pulse beats while the application lives."""
+    """Run the pulse while the application runs."""
     task = asyncio.create_task(pulse.run())
     try:
         yield
@@ -193,7 +193,7 @@ def _rate(samples: Sequence[_Sample], seconds: float) -> float:
 
 
 def _percentiles(samples: Sequence[_Sample]) -> dict[str, float] | None:
-    """From the broker's timestamp to the acknowledged classification, over the last minute [ms]; None: nothing."""
+    """Times from broker timestamp to acknowledged classification, over the last minute [ms]; None without any."""
     now, then = samples[-1], _oldest(samples, LATENCY_S)
     counts = [new - old for new, old in zip(now.latency, then.latency, strict=True)]
     if counts[-1] <= 0:
@@ -202,7 +202,7 @@ def _percentiles(samples: Sequence[_Sample]) -> dict[str, float] | None:
 
 
 def _oldest(samples: Sequence[_Sample], seconds: float) -> _Sample:
-    """The oldest sample that is not older than `seconds`, with a beat's tolerance."""
+    """The oldest sample not older than `seconds`, with a tolerance of one beat."""
     return next(each for each in samples if each.when >= samples[-1].when - seconds - 0.5 * BEAT_S)
 
 
@@ -227,7 +227,7 @@ def _buckets(histogram: Histogram) -> tuple[float, ...]:
 
 
 def _quantile(cumulative: list[float], q: float) -> float:
-    """As Prometheus does it: linear within the bucket; above the last bound, that bound."""
+    """As in Prometheus: linear within the bucket; above the last bound, that bound."""
     edges = (0.0, *metrics.LATENCY_BUCKETS_S, inf)
     rank = q * cumulative[-1]
     below = 0.0

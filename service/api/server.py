@@ -1,4 +1,4 @@
-"""The HTTP server around the application, with an end that those who follow the events don't hold up."""
+"""The HTTP server, whose shutdown does not wait for clients of the event stream."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fastapi import FastAPI
 
 from service.api.pulse import Pulse
 
-# Idle connections are kept longer than most load balancers keep them, so that these close first and never send a
-# request down a connection that is just going away.
+# Keep idle connections longer than most load balancers do, so that they close first and never send a request on a
+# connection that we are just closing.
 KEEP_ALIVE_S: Final = 75
 
 
 class Server(uvicorn.Server):
     """`run(sockets=[...])` serves until SIGTERM or SIGINT; `should_exit = True` from another thread ends it too.
 
-    Requests under way may take `drain_s` then. `on_answering` is called once requests are answered: a first start on a
-    machine compiles for some seconds before that.
+    Open requests then have `drain_s` to finish. `on_answering` is called once requests are answered: the first start on
+    a machine compiles for some seconds before.
     """
 
     on_answering: Callable[[], None] | None = None
@@ -44,5 +44,5 @@ class Server(uvicorn.Server):
             self.on_answering()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._pulse.close()  # its followers' endless answers would be waited for
+        self._pulse.close()  # ends the endless responses, which shutdown would wait for
         await super().shutdown(sockets)

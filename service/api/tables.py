@@ -1,4 +1,4 @@
-"""Points tables as people upload them: Parquet or CSV, a row per point, magnitudes or fluxes."""
+"""Uploaded points tables: Parquet or CSV, a row per point, magnitudes or fluxes."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _NAME: Final = "the table"  # in messages: an upload has none
 def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings) -> list[tuple[str, LightCurve]]:
     """(object_id, light curve) of every object of an uploaded points table, ordered by object_id.
 
-    Columns as in `service.photometry.table.read_points_table`; where `unit` is one of flux, `flux` and `fluxerr` stand
-    in place of `mag` and `magerr`. A table without object_id is one light curve, named "". Raises ProblemError 413 over
-    the settings' bounds, 422 naming the column.
+    Columns as in `service.photometry.table.read_points_table`; if `unit` is a unit of flux, `flux` and `fluxerr`
+    replace `mag` and `magerr`. A table without object_id is one light curve, named "". Raises ProblemError 413 above
+    the limits of the settings, 422 naming the column.
     """
     try:
         table = _read(body, media_type, settings.max_points)
-        # before anything is added: what the message lists are the sender's columns
+        # before columns are added, because the message lists the sender's columns
         refuse_missing(("mjd", "band", "mag") if unit == "mag" else ("mjd", "band"), table, _NAME)
         if "object_id" not in table.column_names:
             table = table.append_column("object_id", pa.array([""] * len(table)))
@@ -60,7 +60,7 @@ def _read(body: bytes, media_type: str, max_points: int) -> pa.Table:
             table = read_csv(io.BytesIO(body))
         else:
             file = pq.ParquetFile(io.BytesIO(body))
-            if file.metadata.num_rows > max_points:  # told by the footer: a small file can unpack to a huge table
+            if file.metadata.num_rows > max_points:  # from the footer, because a small file can unpack to a huge table
                 raise too_many_points(max_points)
             table = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The command `alert-classifier`. Commands are imported when they are called, so that `--help` answers at once."""
+"""The command `alert-classifier`. Subcommands are imported when they are called, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service import __version__
 from service.errors import AlertClassifierError
 
 # Exit codes: 0 done, 1 could not (the message says what), 2 wrong usage (click's own), 130 interrupted.
-# Name -> where it is and what it is for: listed without importing any of them.
+# Name -> module and help text, to list the commands without importing them.
 COMMANDS: Final = {
     "serve": ("serve:serve", "Run the service: stream, HTTP API and page."),
     "classify": ("classify:classify", "Classify packets, archives and points tables."),
@@ -60,7 +60,7 @@ def cli(ctx: click.Context, config: Path | None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. Failures that people can mend end in one clear sentence; a traceback is a defect of ours."""
+    """Entry point. Errors that users can fix are printed as one clear sentence; a traceback is a defect of ours."""
     try:
         cli.main(args=arguments, prog_name="alert-classifier", standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # e.g. `| head` has ended
         sys.stderr.close()
         sys.exit(0)
     except (AlertClassifierError, OSError) as error:

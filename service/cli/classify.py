@@ -20,7 +20,7 @@ from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.photometry import LightCurve
 
-# Light curves given to the classifier at once: enough to keep every thread busy, small enough for a live progress bar.
+# Light curves per call of the classifier: enough to keep all threads busy, few enough for a smooth progress bar.
 CHUNK: Final = 1024
 
 

@@ -26,11 +26,11 @@ from service.stream.pipeline import build_pipeline
 from service.stream.runner import StreamRunner
 from service.stream.simulated import SimulatedStream, SkySource
 
-# A sky of this size sends some 600 alerts on a clear night, one night in four being lost to weather: objects are seen
-# again within minutes of the demo, and their light curves grow before one's eyes.
+# A sky of this size sends some 600 alerts per clear night (one night in four is lost to weather), so objects are
+# observed again within minutes of the demo, and their light curves grow visibly.
 OBJECTS: Final = 4000
 ALERTS_PER_NIGHT: Final = 400
-# Where nobody watches (a log file), a line this often is enough.
+# Interval of progress lines if the output is no terminal.
 LOG_EVERY_S: Final = 10.0
 
 
@@ -86,7 +86,7 @@ def demo(config: Path | None, count: int, rate: float, seed: int, port: int) -> 
 
 
 def _report(console: Console, runner: StreamRunner, night: threading.Thread, count: int) -> None:
-    """A progress line that renews itself, or a line now and then where nobody watches."""
+    """A live progress line; without a terminal a line now and then."""
     begun = monotonic()
     if not console.is_terminal:
         while night.is_alive():

@@ -1,4 +1,4 @@
-"""What `serve` and `demo` share: the models, the HTTP server on a socket of its own, the slow gauges."""
+"""Shared by `serve` and `demo`: models, the HTTP server on a socket, slow gauges."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from service.store.interface import Store, StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
-# Readiness and the store's size cost a query or two each; a Prometheus that scrapes every 15 s sees every change.
+# Readiness and the store's size take a query or two; this is often enough for a scrape interval of 15 s.
 GAUGES_S: Final = 10.0
-# Requests under way at SIGTERM may take this long; the stream drains after them, within the 30 s of Kubernetes.
+# Time for open requests at SIGTERM; the stream drains after them, within Kubernetes' 30 s.
 HTTP_DRAIN_S: Final = 5
-# Containers made, less those freed, until the collector looks for cycles; Python's own 700 are a tenth of a batch.
+# Threshold of the garbage collector (containers allocated minus freed); Python's default of 700 is a tenth of a batch.
 GARBAGE: Final = 50_000
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -45,11 +45,11 @@ def open_models(settings: ModelSettings) -> ModelRegistry:
 
 
 def spare_collector() -> None:
-    """Let Python's collector leave alone what is loaded by now: code, compiled functions, models. To be called once,
-    when everything is warm.
+    """Exclude everything loaded so far (code, compiled functions, models) from garbage collection. Call it once, when
+    everything is warm.
 
-    Some 200,000 objects that stay for good, walked again and again, held up every thread for 100 to 200 ms at a
-    time: the 99th percentile of the latency at a steady 250 alerts/s falls from 170 ms to 27 ms.
+    Walking these 200,000 permanent objects blocked all threads for 100 to 200 ms each time. Without that, the 99th
+    percentile of the latency at a steady 250 alerts/s falls from 170 ms to 27 ms.
     """
     gc.collect()
     gc.freeze()
@@ -57,9 +57,9 @@ def spare_collector() -> None:
 
 
 def reload_on_hangup(models: ModelRegistry, settings: ModelSettings) -> None:
-    """SIGHUP reads the configured bundle folders again: what is new there becomes active, or a shadow, without a gap.
+    """On SIGHUP read the configured bundle folders again; new bundles become active, or shadows, without a gap.
 
-    A bundle that can't be served is refused in the log, and the model that was active goes on.
+    A bundle that can't be served is refused with a log line, and the active model stays.
     """
 
     def reload() -> None:
@@ -70,12 +70,12 @@ def reload_on_hangup(models: ModelRegistry, settings: ModelSettings) -> None:
         except (BundleError, DeviceError) as error:
             log.error("the new model is refused, %s goes on: %s", models.active.bundle.label, error)
 
-    # in a thread: loading takes a second, and a signal interrupts whatever the main thread is doing
+    # in a thread: loading takes a second, and the signal handler interrupts the main thread
     signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=reload, name="reload", daemon=True).start())
 
 
 def listen(settings: ApiSettings) -> socket.socket:
-    """A listening socket, taken before anything slow is started. Raises click.ClickException if the port is taken."""
+    """A listening socket, opened before anything slow starts. Raises click.ClickException if the port is in use."""
     try:
         return socket.create_server((settings.host, settings.port), reuse_port=False)
     except OSError as error:
@@ -131,7 +131,7 @@ def slow_gauges(app: FastAPI, models: ModelRegistry, store: Store) -> Iterator[N
             try:
                 now = store.statistics()
             except StoreUnavailableError:
-                pass  # readiness says so
+                pass  # reported by readiness
             else:
                 metrics.STORE_OBJECTS.set(now.objects)
                 metrics.STORE_BYTES.set(now.bytes)

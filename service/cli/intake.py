@@ -1,4 +1,4 @@
-"""Everything `classify` can read, gathered into one light curve per object."""
+"""All input of `classify`, merged into one light curve per object."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WHAT_IS_READ: Final = (
 
 @dataclass
 class Intake:
-    """Light curves read so far, in order of first appearance, and the count of what could not be read."""
+    """Light curves read so far, in order of first appearance, and the number of unreadable inputs."""
 
     cuts: QualitySettings
     join_radius_arcsec: float = JOIN_RADIUS_ARCSEC
@@ -41,7 +41,7 @@ class Intake:
     damaged: int = 0  # of these, files and archives that could not be read; the others are packets and tables
     _curves: dict[str, LightCurve] = field(default_factory=dict)
     _newest: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)  # mjd of the last alert, its flags
-    _places: dict[str, tuple[float, float]] = field(default_factory=dict)  # of objects: those of their newest alerts
+    _places: dict[str, tuple[float, float]] = field(default_factory=dict)  # object -> position of its newest alert
     _photometry: list[Alert] = field(default_factory=list)
 
     def read(self, paths: Sequence[Path]) -> Iterator[Path]:
@@ -55,7 +55,7 @@ class Intake:
             else:
                 self._read_packets(path)
             yield path
-        # at the end, because it does not matter in which order files are given
+        # last, so that the order of the files does not matter
         positions = Positions(NamedPosition(name, *place) for name, place in self._places.items())
         for photometry in self._photometry:
             nearest = positions.nearest(photometry.ra, photometry.dec, self.join_radius_arcsec)
@@ -70,7 +70,7 @@ class Intake:
         return [(object_id, curve.first_detections(max_detections)) for object_id, curve in self._curves.items()]
 
     def flags(self, object_id: str) -> tuple[str, ...]:
-        """What the reader and the quality cuts flag in the object's newest alert."""
+        """Flags of the object's newest alert, from its reader and the quality cuts."""
         return self._newest.get(object_id, (0.0, ()))[1]
 
     def summary(self) -> str:
@@ -133,5 +133,5 @@ class Intake:
 
 
 def _holds_packets(path: Path) -> bool:
-    """By its ending; any other file is tried as a packet too."""
+    """Judged by the ending; any other file is tried as a packet too."""
     return path.is_dir() or path.name.lower().endswith(PACKET_SUFFIXES + TAR_SUFFIXES)

@@ -75,7 +75,7 @@ def replay(
 
 
 def summary(account: Account) -> str:
-    """The books of a replay in one line."""
+    """The accounts of a replay in one line."""
     reasons = [*account.filtered.items(), *account.dead_lettered.items()]
     why = f" ({', '.join(f'{code} {count}' for code, count in reasons)})" if reasons else ""
     return (

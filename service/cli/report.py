@@ -1,4 +1,4 @@
-"""One line per classified object, as a table for people or as JSON lines or CSV for programs."""
+"""The output of `classify`: one line per object, as a table, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SPARKLINE_WIDTH: Final = 16
 
 
 class Report:
-    """Writes to standard output as objects come (`jsonl`, `csv`) or at the end (`table`)."""
+    """Writes to standard output, object by object (`jsonl`, `csv`) or at the end (`table`)."""
 
     def __init__(self, form: str, classes: tuple[str, ...], stochastic: bool = False) -> None:
-        """`stochastic`: answers are of several passes, and tables for programs have the column `mutual_information`."""
+        """`stochastic`: the model runs several passes, so CSV has the column `mutual_information`."""
         self._form = form
         self._classes = classes
         self._stochastic = stochastic
@@ -40,7 +40,7 @@ class Report:
             )  # fmt: skip
 
     def add(self, object_id: str, light_curve: LightCurve, prediction: Prediction, flags: tuple[str, ...]) -> None:
-        """`flags` are those of the alert, which the light curve does not know."""
+        """`flags` are those of the alert, which are not in the light curve."""
         record = classification(object_id, prediction, flags)
         if self._form == "jsonl":
             sys.stdout.buffer.write(orjson.dumps(record) + b"\n")
@@ -68,7 +68,7 @@ class Report:
 
 
 def classification(object_id: str, prediction: Prediction, flags: tuple[str, ...]) -> dict[str, Any]:
-    """The published fields of a classification that needs no stream."""
+    """The fields of a published classification that don't come from the stream."""
     fields = prediction.fields()
     return {
         "object_id": object_id,

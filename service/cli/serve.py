@@ -117,11 +117,11 @@ def serve(
 
 
 def _end_with(stream: StreamService, server: HttpServer) -> None:
-    """Where the stream ends, by failure or because it was bounded, the process ends."""
+    """End the process when the stream ends, by failure or at the end of a bounded reading."""
     try:
         stream.wait()
     except BaseException:
-        pass  # told by the command when everything is shut down
+        pass  # reported by the command after the shutdown
     finally:
         server.stop()
 

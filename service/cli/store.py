@@ -15,7 +15,7 @@ from service.photometry.table import TableError
 from service.photometry.time import mjd_from_unix
 from service.store import Increment, Store, open_store
 
-# Tables that are joined in one transaction: it keeps new objects of the stream waiting, some 50 ms.
+# Tables joined per transaction, which blocks new objects of the stream for some 50 ms.
 IMPORT_CHUNK: Final = 100
 
 _url = click.option("--url", help="The store, instead of the configured one (store.url).")
@@ -92,9 +92,9 @@ def import_atlas(config: Path | None, paths: tuple[Path, ...], url: str | None) 
 @_url
 @click.pass_obj
 def prune(config: Path | None, days: float, yes: bool, url: str | None) -> None:
-    """Forget objects and photometry whose last detection is older than DAYS, with their classifications.
+    """Delete objects and photometry whose last detection is older than DAYS, with their classifications.
 
-    An object that is seen again starts anew from the 30 days of history in its alert.
+    An object that is detected again starts with the 30 days of history in its alert.
     """
     limit = datetime.now(UTC) - timedelta(days=days)
     if not yes:

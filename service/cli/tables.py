@@ -9,7 +9,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-# A pipe has no width of its own; this holds our tables without breaking a line.
+# The width for a pipe: wide enough for our tables without line breaks.
 PIPED_WIDTH: Final = 160
 
 

@@ -73,7 +73,7 @@ def watch(
 
 
 def _named(where: str, news: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """`news`; where they can't be had, one sentence says from where."""
+    """`news`; an error of the source is raised as one sentence that names it."""
     try:
         yield from news
     except (httpx.HTTPError, httpx.InvalidURL, KafkaException) as error:
@@ -81,7 +81,7 @@ def _named(where: str, news: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any
 
 
 def _from_api(url: str, api_key: str | None) -> Iterator[dict[str, Any]]:
-    """Classifications of a service's store, and {} after each look."""
+    """Classifications from a service's API, and {} after each request."""
     headers = {"x-api-key": api_key} if api_key else {}
     with httpx.Client(base_url=url, headers=headers, timeout=10.0) as client:
         since = time() - 60.0
@@ -98,7 +98,7 @@ def _from_api(url: str, api_key: str | None) -> Iterator[dict[str, Any]]:
 
 
 def _from_topic(kafka: KafkaSettings) -> Iterator[dict[str, Any]]:
-    """Classifications from the end of the output topic on, and {} whenever none waits. Joins no group."""
+    """Classifications published from now on to the output topic, and {} whenever there is none. Joins no group."""
     consumer = Consumer(
         {
             **client_config(kafka),

@@ -1,7 +1,7 @@
-"""Light curves put together: their points end to end, and in one run those whose arrays have equal shapes.
+"""Batching of light curves: their points laid end to end, and inputs of equal shape stacked into one run.
 
-On CPU that is all: an exact length is cheaper than any padding. A GPU wants many rows at once, so a bundle made for
-one says how its graph takes padding, and near lengths are made equal by filling up.
+On CPU exact lengths are cheaper than any padding. A GPU needs many rows at once, so a bundle for GPUs describes how its
+graph takes padding, and similar lengths are padded to the same one.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from service.photometry import LightCurve, end_to_end
 
 Inputs = Mapping[str, NDArray[Any]]
 
-# Light curves stacked into one run. On CPU stacking saves the fixed cost of a call, some 0.05 ms, until the activations
-# no longer fit the cache; a GPU needs many rows to be busy at all.
+# Light curves per run. On CPU stacking saves the fixed cost of a call, some 0.05 ms, until the activations outgrow the
+# cache; a GPU is idle without many rows.
 CPU_BATCH: Final = 8
 CUDA_BATCH: Final = 256
 
-# A GPU takes about as long for ten rows as for a hundred: it is worth a few milliseconds to wait for more of them.
+# A GPU takes about as long for a hundred rows as for ten, so waiting a few milliseconds for more pays off.
 CUDA_WINDOW_S: Final = 0.004
 
 
 def lay_end_to_end(light_curves: Sequence[LightCurve]) -> tuple[NDArray[np.void], NDArray[np.int64]]:
-    """The points of all light curves, one light curve after the other (N,), and how many each has (B,)."""
+    """The points of all light curves end to end (N,), and the number of points of each (B,)."""
     points = light_curves[0].points if len(light_curves) == 1 else end_to_end(light_curves)
     return points, np.array([len(light_curve) for light_curve in light_curves], dtype=np.int64)
 
 
 def fill_up(inputs: Inputs, padding: Padding) -> dict[str, NDArray[Any]]:
-    """One light curve's inputs with `points` (W, L, F) filled up to its bucket, and how many of L are real."""
+    """One light curve's inputs with `points` (W, L, F) padded to its bucket, and how many of L are real."""
     points = inputs["points"]
     count, length, features = points.shape
     bucket = next((bucket for bucket in padding.buckets if bucket >= length), length)
@@ -43,9 +43,9 @@ def fill_up(inputs: Inputs, padding: Padding) -> dict[str, NDArray[Any]]:
 
 
 def equal_shapes(inputs: Sequence[Inputs], largest: int) -> list[list[int]]:
-    """Indices into `inputs`, in groups of equal shapes with `largest` members at most, the most points first.
+    """Indices into `inputs`, in groups of equal shape with at most `largest` members.
 
-    Long ones first, so that threads that share the groups finish together.
+    Groups with the most points come first, so that the threads that share them finish at about the same time.
     """
     by_shape: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     for index, arrays in enumerate(inputs):
@@ -55,7 +55,7 @@ def equal_shapes(inputs: Sequence[Inputs], largest: int) -> list[list[int]]:
 
 
 def stack(inputs: Sequence[Inputs]) -> dict[str, NDArray[Any]]:
-    """Arrays of equal shapes with a batch axis in front."""
+    """Arrays of equal shape stacked along a new batch axis in front."""
     if len(inputs) == 1:
         return {name: array[None] for name, array in inputs[0].items()}
     return {name: np.stack([arrays[name] for arrays in inputs]) for name in inputs[0]}

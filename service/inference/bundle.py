@@ -35,7 +35,7 @@ class BundleError(AlertClassifierError, ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """A bundle whose files are there and agree with one another. `graph` is the ONNX model that was hashed."""
+    """A bundle whose files exist and agree with each other. `graph` is the ONNX model that the hash was checked on."""
 
     folder: Path
     manifest: Manifest
@@ -45,11 +45,11 @@ class Bundle:
 
     @property
     def label(self) -> str:
-        """`name version`, as people call it."""
+        """`name version`, for people."""
         return f"{self.manifest.name} {self.manifest.version}"
 
     def tensors(self, light_curves: Sequence[LightCurve]) -> list[dict[str, NDArray[Any]]]:
-        """The graph's inputs for each light curve, without a batch axis. Raises ValueError where one has none."""
+        """The graph's inputs for each light curve, without a batch axis. Raises ValueError if one can't be used."""
         return self.inputs(*lay_end_to_end(light_curves))
 
     def inputs(self, points: NDArray[np.void], counts: NDArray[np.int64]) -> list[dict[str, NDArray[Any]]]:
@@ -60,7 +60,7 @@ class Bundle:
         return [dict(inputs) if padding is None else fill_up(inputs, padding) for inputs in exact]
 
     def reads(self) -> list[tuple[str, str]]:
-        """(survey, band) of the points that the model looks at. Raises ValueError where it would look at none."""
+        """(survey, band) of the points that the model uses. Raises ValueError if it would use none."""
         preprocessing, bands = self.manifest.preprocessing, self.manifest.bands
         read = PREPROCESSINGS[preprocessing.id].reads(preprocessing.parameters)
         known = [(survey, band) for survey, band in read if band in bands]
@@ -74,8 +74,8 @@ def load_bundle(folder: Path | str | None = None) -> Bundle:
     """Read a bundle, the shipped one unless `folder` says another, and check its hash; opening it as a `Classifier`
     checks the graph too.
 
-    Raises BundleError where a file is missing, the manifest has a wrong field, the preprocessing is not known, or the
-    model is not the one that the manifest was written for.
+    Raises BundleError if a file is missing, the manifest has a wrong field, the preprocessing is unknown, or the model
+    is not the one that the manifest was written for.
     """
     folder = Path(folder or default_bundle_folder())
     if not folder.is_dir():
@@ -104,7 +104,7 @@ def load_bundle(folder: Path | str | None = None) -> Bundle:
 
 
 def default_bundle_folder() -> Path:
-    """Where the shipped bundle lies."""
+    """The folder of the shipped bundle."""
     return Path(str(resources.files("service"))) / "bundles" / SHIPPED
 
 

@@ -1,4 +1,4 @@
-"""From a graph's raw answers to statements that hold: probabilities, conformal sets, a distance from the known."""
+"""From a graph's raw outputs to calibrated ones: probabilities, conformal sets, an out-of-distribution score."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Judgement:
     """Calibrated answers of n light curves over C classes and S superclasses.
 
     probabilities (n, C) sum to one; superclass_probabilities (n, S) are their sums by parent; in_conformal_set (n, C);
-    ood_score (n,), NaN where the bundle has no such statistics; is_out_of_distribution (n,). Of stochastic passes also
-    variance (n, C), of each class's probability over the passes, and bald (n,), their mutual information in nats.
+    ood_score (n,), NaN if the bundle has no statistics for it; is_out_of_distribution (n,). With stochastic passes also
+    variance (n, C) of each class's probability over the passes, and bald (n,), their mutual information in nats.
     """
 
     probabilities: NDArray[np.float32]
@@ -29,7 +29,7 @@ class Judgement:
 
 
 class Calibrator:
-    """Applies a manifest's calibration to whole batches."""
+    """Applies a manifest's calibration to batches."""
 
     def __init__(self, manifest: Manifest) -> None:
         calibration = manifest.calibration
@@ -44,7 +44,7 @@ class Calibrator:
     def judge(
         self, logits: NDArray[np.floating], embedding: NDArray[np.floating], n_detections: NDArray[np.integer]
     ) -> Judgement:
-        """Of logits (n, C) or, of P passes, (n, P, C), embedding (n, D), and detections (n,) that answers rest on."""
+        """From logits (n, C), or (n, P, C) of P passes, embedding (n, D), and number of detections used (n,)."""
         bins = np.maximum(np.searchsorted(self._first_counts, n_detections, side="right") - 1, 0)
         temperature = self._temperature[bins].reshape(-1, *[1] * (logits.ndim - 1))
         probabilities = _softmax(logits.astype(np.float64) / temperature)
@@ -59,7 +59,7 @@ class Calibrator:
         return Judgement(
             probabilities=probabilities.astype(np.float32),
             superclass_probabilities=self.superclasses(probabilities),
-            # Score of class k: 1 - p_k (Sadinle et al. 2019, arXiv:1609.00451), with a threshold for each class.
+            # score of class k: 1 - p_k (Sadinle et al. 2019, arXiv:1609.00451), with a threshold per class
             in_conformal_set=1.0 - probabilities <= self._thresholds[bins],
             ood_score=score,
             is_out_of_distribution=beyond,
@@ -78,7 +78,7 @@ class _Distance:
 
     def __init__(self, statistics: OutOfDistribution, bins: int) -> None:
         means = np.array(statistics.means, dtype=np.float64)  # (C, D)
-        # The origin is moved between the means: |z - m|^2 is expanded below, and far from the origin that cancels.
+        # Centre the means on the origin: |z - m|^2 is expanded below, which loses precision far from it.
         self._origin = means.mean(axis=0)
         self._whitening = np.array(statistics.whitening, dtype=np.float64).T  # (D, k)
         self._means = (means - self._origin) @ self._whitening  # (C, k)
@@ -86,7 +86,7 @@ class _Distance:
         self.thresholds = np.broadcast_to(np.array(statistics.thresholds, dtype=np.float64), bins)
 
     def score(self, embedding: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) of embeddings (n, D)."""
+        """Distances (n,) of embeddings (n, D)."""
         z = (embedding - self._origin) @ self._whitening  # (n, k)
         squared = (z**2).sum(axis=1)[:, None] - 2.0 * z @ self._means.T + (self._means**2).sum(axis=1)  # (n, C)
         nearest: NDArray[np.float64] = np.maximum(squared.min(axis=1), 0.0) / self._scale
@@ -104,8 +104,8 @@ def _over_passes(
 ) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float64]]:
     """Mean (n, C), variance (n, C) and mutual information (n,) of probabilities (n, P, C).
 
-    The mutual information of class and pass is the entropy of the mean less the mean entropy: high where passes are
-    sure of different classes (BALD, Houlsby et al. 2011, arXiv:1112.5745).
+    The mutual information of class and pass is the entropy of the mean minus the mean entropy: high if passes are each
+    sure of a different class (BALD, Houlsby et al. 2011, arXiv:1112.5745).
     """
     mean = probabilities.mean(axis=1)
     bald = _entropy(mean) - _entropy(probabilities).mean(axis=1)

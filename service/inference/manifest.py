@@ -1,4 +1,4 @@
-"""`manifest.json` of a model bundle: everything the service must know to run a graph and to speak honestly of it."""
+"""`manifest.json` of a model bundle: everything needed to run its graph and to calibrate and describe its outputs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class OutOfDistribution(_Strict):
 
 
 class Padding(_Strict):
-    """The graph takes `points` filled up with zeros, so that light curves of near lengths share a run: for GPUs."""
+    """For GPUs: the graph takes `points` padded with zeros, so that light curves of similar lengths share a run."""
 
     lengths: str = Field(description="the input that says how many points of a window are real: int64 (B,)")
     buckets: list[int] = Field(min_length=1, description="lengths to fill up to, ascending; a longer one stays exact")
@@ -85,7 +85,7 @@ class Padding(_Strict):
 
 
 class Noise(_Strict):
-    """One noise input of the graph, of shape (passes, ...): drawn from the seed, the same for all light curves."""
+    """One noise input of the graph, shape (passes, ...): drawn from the seed, the same for all light curves."""
 
     input: str = Field(description="name of the graph's input")
     kind: Literal["dropout", "gumbel"] = Field(description="masks that keep the mean, or noise added to scores")
@@ -93,9 +93,9 @@ class Noise(_Strict):
 
 
 class Stochastic(_Strict):
-    """The graph answers each light curve `passes` times, under as many draws of its noise: logits (B, passes, C).
+    """The graph runs `passes` times per light curve, each time with other noise: logits (B, passes, C).
 
-    Probabilities are then the mean over passes; their variance and mutual information say how far the passes agree.
+    Probabilities are the mean over passes; variance and mutual information measure how far the passes disagree.
     """
 
     method: str = Field(description="what the passes sample, for people: mc-dropout, hsa, ensemble, ...")
@@ -105,7 +105,7 @@ class Stochastic(_Strict):
 
 
 class Manifest(_Strict):
-    """See each field; `sha256` is of `model.onnx`, and the bundle is refused when it differs."""
+    """See each field; a bundle is refused if `sha256` is not that of its `model.onnx`."""
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")

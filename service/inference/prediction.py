@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-# Flags say in the open what would otherwise be a guess.
-NO_DETECTION: Final = "no_detection"  # nothing to classify: probabilities are the training prior
+# Flags of a prediction.
+NO_DETECTION: Final = "no_detection"  # nothing to classify: the probabilities are the training prior
 TOO_FEW_POINTS: Final = "too_few_points"  # fewer detections than the bundle was validated for
 UNKNOWN_BAND: Final = "unknown_band"  # points in bands the model does not know were left out
 UNKNOWN_SURVEY: Final = "unknown_survey"  # points of surveys that it does not read in that band were left out
@@ -32,12 +32,12 @@ class Prediction:
 
     `probabilities` float32 (C,) sums to one, in the order of `classes` (the bundle's taxonomy);
     `superclass_probabilities` are its sums by parent; `conformal_set` holds every class that can't be ruled out at the
-    bundle's coverage (none, where all can); `ood_score` grows with the distance from the training data (above the
-    bundle's threshold the flag is set; NaN where there is none); `embedding` float32 (D,). Counts are per band that has
-    any, of all points of the light curve, whatever the model leaves out.
+    bundle's coverage, possibly none; `ood_score` grows with the distance from the training data (NaN if the bundle has
+    none; above its threshold the flag is set); `embedding` float32 (D,). Counts are per band with any points, over all
+    points of the light curve, including those that the model does not use.
 
-    Where the bundle asks for stochastic passes, `probabilities` are their mean, `variance` float32 (C,) is that of each
-    class's probability over the passes, and `bald` the mutual information of class and pass in nats; else None and NaN.
+    With stochastic passes `probabilities` are their mean, `variance` float32 (C,) that of each class's probability over
+    the passes, and `bald` the mutual information of class and pass in nats; without passes None and NaN.
 
     Where nothing could be judged (`no_detection`, `unusable_photometry`) the probabilities are the training prior, no
     class is named or ruled out, and the embedding is zero.
@@ -67,9 +67,9 @@ class Prediction:
         return float(self.probabilities.max())
 
     def fields(self) -> dict[str, Any]:
-        """What a published classification says of the light curve itself, JSON-able, named as in the output schema.
+        """The fields of a classification that don't depend on an alert, JSON-able, named as in the output schema.
 
-        `variance` and `mutual_information` are there only where there were passes to compare.
+        `variance` and `mutual_information` are only present with stochastic passes.
         """
         probabilities = self.probabilities.tolist()
         top = max(range(len(probabilities)), key=probabilities.__getitem__)
@@ -88,5 +88,5 @@ class Prediction:
         }
         if self.variance is not None and not math.isnan(self.bald):
             fields |= {"variance": dict(zip(self.classes, self.variance.tolist(), strict=True))}
-            fields |= {"mutual_information": self.bald, "bald": self.bald}  # the second is its old name
+            fields |= {"mutual_information": self.bald, "bald": self.bald}  # and by its old name
         return fields

@@ -1,4 +1,4 @@
-"""Resident models: one active, others beside it as shadows; swapped between batches, without a gap, and back again."""
+"""Resident models: one active, others as shadows; swapped between batches without a gap, with a way back."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from service.inference.classifier import Classifier
 log = logging.getLogger(__name__)
 
 ACTIVE: Final = "active"  # its answers are published
-SHADOW: Final = "shadow"  # answers the same light curves, marked as a shadow's
+SHADOW: Final = "shadow"  # classifies the same light curves; its answers are stored but not published
 PREVIOUS: Final = "previous"  # active before the last swap, kept for `rollback`
 
 
 @dataclass(frozen=True, slots=True)
 class Residents:
-    """Who is resident at one moment; take it once per batch and every answer of the batch is from the same models."""
+    """The resident models at one moment. Read it once per batch, so that a whole batch uses the same models."""
 
     active: Classifier
     shadows: tuple[Classifier, ...] = ()
@@ -31,9 +31,9 @@ class Residents:
 class ModelRegistry:
     """The models in memory. Every method may be called from any thread.
 
-    A change builds and warms the new model first, then replaces `residents` in one assignment: who reads it sees the
-    old or the new state, never a mixture, and a batch under way ends with the model it began with. A bundle that can't
-    be loaded raises (BundleError, DeviceError) and changes nothing.
+    A change loads and warms the new model first, then replaces `residents` in one assignment: readers see the old or
+    the new state, never a mixture, and a batch in flight keeps the model it began with. A bundle that can't be loaded
+    raises BundleError or DeviceError and changes nothing.
     """
 
     def __init__(self, active: Bundle, device: Device = Device.AUTO, threads: int = 0) -> None:
@@ -51,12 +51,12 @@ class ModelRegistry:
         return self.residents.shadows
 
     def activate(self, folder: Path) -> Classifier:
-        """Make the bundle in `folder` the active one; where that version is resident already, it is promoted."""
+        """Make the bundle in `folder` the active one; a version that is already resident is promoted."""
         with self._changing:
             return self._activate(self._resident_or_opened(folder))
 
     def promote(self, name: str, version: str) -> Classifier:
-        """Make a resident model the active one, whatever lies on disk now. Raises BundleError where there is none."""
+        """Make a resident model the active one; the disk is not read. Raises BundleError if it is not resident."""
         with self._changing:
             for classifier in self._everyone():
                 if (classifier.name, classifier.version) == (name, version):
@@ -64,9 +64,9 @@ class ModelRegistry:
             raise BundleError(f"{name} {version} is not resident")
 
     def rollback(self) -> Classifier:
-        """Make the model active that was so before the last swap; a second rollback undoes the first.
+        """Reactivate the previously active model; a second rollback undoes the first.
 
-        Raises BundleError where there was none.
+        Raises BundleError if there is none.
         """
         with self._changing:
             now = self.residents
@@ -75,7 +75,7 @@ class ModelRegistry:
             return self._activate(now.previous)
 
     def add_shadow(self, folder: Path) -> Classifier:
-        """Let the bundle in `folder` answer beside the active one. Raises BundleError where it is the active one."""
+        """Run the bundle in `folder` as a shadow. Raises BundleError if it is the active one."""
         with self._changing:
             classifier = self._resident_or_opened(folder)
             now = self.residents
@@ -107,7 +107,7 @@ class ModelRegistry:
         return [now.active, *now.shadows, *([now.previous] if now.previous else [])]
 
     def _resident_or_opened(self, folder: Path) -> Classifier:
-        """A version is one model: what is resident under a name and version is used, and must be the same."""
+        """A name and version mean one model: if it is resident it is used, and its hash must be equal."""
         bundle = load_bundle(folder)
         for classifier in self._everyone():
             if (classifier.name, classifier.version) == (bundle.manifest.name, bundle.manifest.version):

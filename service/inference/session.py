@@ -1,4 +1,4 @@
-"""One ONNX Runtime session over a bundle's graph, on a device that is asserted, never guessed."""
+"""One ONNX Runtime session for a bundle's graph; the device that was asked for is verified."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 
-# TF32 keeps ten bits of a float32 product: an answer would depend on the device. Who wants speed takes float16.
+# TF32 keeps ten bits of a float32 product, so answers would depend on the device. For speed there are float16 bundles.
 _CUDA_OPTIONS: Final = {"use_tf32": "0"}
 
 _NUMPY_TYPES: Final = {
@@ -36,7 +36,7 @@ _NUMPY_TYPES: Final = {
 
 
 class DeviceError(AlertClassifierError, RuntimeError):
-    """The device that was asked for is not there."""
+    """The requested device is not available."""
 
 
 class Session:
@@ -48,11 +48,11 @@ class Session:
     def __init__(
         self, bundle: Bundle, device: Device, sample: Mapping[str, NDArray[Any]], bound: bool | None = None
     ) -> None:
-        """`sample` holds one light curve's inputs, without a batch axis: the graph must take them and answer.
-        `bound`: hand arrays over by ONNX Runtime's IO binding; by default on a GPU, where it saves copies.
+        """`sample` holds one light curve's inputs, without a batch axis, to test the graph with. `bound`: use ONNX
+        Runtime's IO binding; by default only on a GPU, where it saves copies.
 
-        Raises DeviceError where `cuda` was asked for and is not to be had, BundleError where the graph can't be loaded
-        or its inputs and outputs are not those of the preprocessing and the manifest.
+        Raises DeviceError if `cuda` was requested and is not available, BundleError if the graph can't be loaded or its
+        inputs and outputs don't match the preprocessing and the manifest.
         """
         self._bundle = bundle
         self._session = _open(bundle, device)
@@ -75,7 +75,7 @@ class Session:
         return logits, embedding
 
     def _run_bound(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[np.floating]]:
-        """The same, with inputs and outputs in the memory of the device while the graph runs."""
+        """Run the graph with inputs and outputs in the device's memory."""
         binding = self._session.io_binding()
         for name, array in inputs.items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, self._place, 0))
@@ -86,7 +86,7 @@ class Session:
         return outputs
 
     def _draw_noise(self) -> dict[str, NDArray[np.float32]]:
-        """The noise of all passes, drawn once: by name of the graph's input, (passes, ...)."""
+        """The noise of all passes: name of the graph's input -> (passes, ...)."""
         stochastic = self._bundle.manifest.stochastic
         if stochastic is None:
             return {}
@@ -125,7 +125,7 @@ class Session:
                 raise self._error(f"has a fixed batch of {node.shape[0]} in input {name}: that axis must be dynamic")
 
     def _check_outputs(self, sample: Mapping[str, NDArray[Any]]) -> int:
-        """Answer two light curves at once and look at the result. Returns D."""
+        """Run two light curves at once and check the outputs. Returns D."""
         names = [node.name for node in self._session.get_outputs()]
         missing = [name for name in self._outputs if name not in names]
         if missing:
@@ -173,19 +173,19 @@ def _open(bundle: Bundle, device: Device) -> ort.InferenceSession:
 
 
 def session_options() -> ort.SessionOptions:
-    """What every session is opened with; `python -m benchmarks.classify` measures it against other choices."""
+    """Options of every session; `python -m benchmarks.classify` compares them with others."""
     options = ort.SessionOptions()
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    # Graphs are small: cores are kept busy by calling threads, one batch each, not by threads within a product.
+    # Graphs are small: the calling threads keep the cores busy, one batch each, not threads within an operation.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    # Remembering how memory was laid out for each input shape saves 3 to 12 %, and costs 10 MB for a thousand shapes.
+    # Caching the memory layout per input shape saves 3 to 12 % of time and costs 10 MB for a thousand shapes.
     options.enable_mem_pattern = True
     return options
 
 
 def _on(bundle: Bundle, provider: str) -> ort.InferenceSession:
-    """A session that asks for one provider; ONNX Runtime may silently give another, so the caller looks."""
+    """A session on one provider; ONNX Runtime may silently choose another, so the caller must check."""
     if provider == CUDA and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # finds CUDA and cuDNN where pip put them
     try:
@@ -196,7 +196,7 @@ def _on(bundle: Bundle, provider: str) -> ort.InferenceSession:
         )
     except Exception as error:  # ONNX Runtime's errors have no common base but Exception
         raise BundleError(f"{MODEL} of {bundle.folder} is not a graph that can be run: {_first_line(error)}") from error
-    session.disable_fallback()  # else a failing run is repeated on another provider without a word
+    session.disable_fallback()  # else a failed run is silently repeated on another provider
     return session
 
 

@@ -1,9 +1,9 @@
-"""Noise for stochastic passes: asked the same light curve several times, a bundle gives answers that differ.
+"""Noise for stochastic passes, by which a bundle classifies a light curve several times with different results.
 
-A pass is one network drawn at random: its dropout masks, or the Gumbel noise of its attention, are drawn once from the
-bundle's seed and the number of the pass, and are the same for all light curves. So an answer depends on the light curve
-alone, not on the hour, the machine or its neighbours in a batch; and pass 7 of 16 is pass 7 of 32. Drawn anew for each
-light curve the noise would average out no better: light curves are judged one at a time.
+Each pass is one randomly drawn network: its dropout masks, or the Gumbel noise of its attention, are drawn once from
+the bundle's seed and the number of the pass, and are the same for all light curves. So an answer depends only on the
+light curve, not on time, machine or the rest of the batch; and pass 7 of 16 is pass 7 of 32. Fresh noise per light
+curve would not average out better, because each light curve is judged on its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from service.inference.manifest import Noise, Stochastic
 
 
 def draw_all(stochastic: Stochastic, shapes: Mapping[str, Sequence[int]]) -> dict[str, NDArray[np.float32]]:
-    """What each noise input of a graph is fed, (passes, *shape) by its name; `shapes` are those of one pass."""
+    """Name of each noise input -> its values (passes, *shape); `shapes` are those of one pass."""
     return {
         noise.input: draw(noise, index, stochastic.seed, stochastic.passes, shapes[noise.input])
         for index, noise in enumerate(stochastic.noise)
@@ -25,9 +25,9 @@ def draw_all(stochastic: Stochastic, shapes: Mapping[str, Sequence[int]]) -> dic
 
 
 def draw(noise: Noise, index: int, seed: int, passes: int, shape: Sequence[int]) -> NDArray[np.float32]:
-    """What the graph's input `noise` is fed: (passes, *shape), for the `index`-th noise input of the bundle.
+    """Values (passes, *shape) of `noise`, the `index`-th noise input of the bundle.
 
-    `dropout` is 0 with probability `rate`, else 1 / (1 - rate), as training has it; `gumbel` is -log(-log(uniform)).
+    `dropout` is 0 with probability `rate`, else 1 / (1 - rate), as in training; `gumbel` is -log(-log(uniform)).
     """
     values = np.empty((passes, *shape), dtype=np.float32)
     for number in range(passes):

@@ -1,1 +1,1 @@
-"""What is published: documents, their Avro schemas, and the forms in which they are kept."""
+"""Published messages: classifications and dead letters, their Avro schemas and file formats."""

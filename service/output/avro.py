@@ -1,7 +1,7 @@
 """Avro single-object encoding (Avro 1.11): two magic bytes, the schema's fingerprint, the body.
 
-Ten bytes of frame tell any Avro library which schema a message has, without a registry and without 20 KB of embedded
-schema in a message of 600 bytes. The schemas lie in `schemas/` and are served by the API.
+Ten bytes of frame identify a message's schema to any Avro library, without a registry and without embedding 20 KB of
+schema in a message of 600 bytes. The schemas are in `schemas/` and served by the API.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ MARKER: Final = b"\xc3\x01"
 
 
 class SchemaMismatchError(AlertClassifierError, ValueError):
-    """A message that was not written with the schema at hand."""
+    """A message that was not written with this schema."""
 
 
 class SingleObject:
     """Encodes and decodes records of one schema, a file of the package's folder `schemas`."""
 
     def __init__(self, name: str, former: Sequence[str] = ()) -> None:
-        """`former` names schemas of messages that earlier versions wrote, which are still read."""
+        """`former`: names of schemas of earlier versions whose messages are still read."""
         self.name = name
         self.header: bytes
         self._schema: Any
@@ -36,7 +36,7 @@ class SingleObject:
         self.text: str = resources.files("service.output").joinpath("schemas", f"{name}.avsc").read_text("utf-8")
         parsed = orjson.loads(self.text)
         self._schema = parse_schema(parsed)
-        # eight bytes, little-endian, as the specification says; fastavro gives them in that order as hex
+        # eight bytes, little-endian, as specified; fastavro returns them in that order as hex
         print_ = bytes.fromhex(fingerprint(to_parsing_canonical_form(parsed), "CRC-64-AVRO"))
         self.header = MARKER + print_
 

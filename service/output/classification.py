@@ -19,10 +19,10 @@ MICROSECONDS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What an answer is about: the alert, or the object that photometry by position has joined.
+    """What a classification is about: the alert, or the object that photometry by position has joined.
 
-    `mjd` [days, UTC] is the epoch that the answer speaks for; ra, dec [deg, ICRS]. `flags`
-    tell what the alert's reader did not understand.
+    `mjd` [days, UTC] is the epoch of the classification; ra, dec [deg, ICRS]. `flags` name what the alert's reader did
+    not understand.
     """
 
     object_id: str
@@ -35,8 +35,9 @@ class Subject:
 
     @classmethod
     def of(cls, alert: Alert, stored: StoredObject | None = None) -> Self:
-        """An alert is its own subject. Photometry by position takes that of `stored`, the object that it has joined,
-        at its newest point: dated by the photometry, the answer would stand behind those to earlier alerts.
+        """An alert is its own subject. For photometry by position it is `stored`, the object that it has joined, at
+        the epoch of the object's newest point; with the photometry's epoch the answer could be older than those to
+        earlier alerts.
         """
         if stored is not None and alert.survey in SURVEYS_BY_POSITION and len(stored.light_curve):
             newest = float(stored.light_curve.mjd[-1])
@@ -53,7 +54,7 @@ def classification(
     failed_cuts: Sequence[str] = (),
     active: bool = True,
 ) -> StoredClassification:
-    """`prediction` as it is published and kept now. `received` and `broker_timestamp` in seconds since 1970.
+    """`prediction` in its published and stored form, dated now. `received`, `broker_timestamp` in seconds since 1970.
 
     Its `document` holds the schema's fields, JSON-able, times in microseconds since 1970. `active` is False for the
     answer of a shadow bundle.

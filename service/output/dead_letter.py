@@ -1,4 +1,4 @@
-"""Messages put aside with their bytes, place and reason: as records of a topic, or lines of a file."""
+"""Dead letters: refused messages with bytes, place and reason, as records of a topic or lines of a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEAD_LETTER: Final = SingleObject("dead_letter", former=("dead_letter_1",))
 
 
 class DeadLetterError(AlertClassifierError, ValueError):
-    """What should be a dead letter in a file is none; the message names the line."""
+    """A line of a dead-letter file is invalid; the message names the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,11 @@ class DeadLetter:
 
     @property
     def place(self) -> str:
-        """`topic/partition/offset`, of a message's second record on with `#2`: unique, and what people ask by."""
+        """`topic/partition/offset`, from a message's second record on with `#2` etc.: unique, and used in commands."""
         return f"{self.topic}/{self.partition}/{self.offset}" + (f"#{self.record}" if self.record > 1 else "")
 
     def encode(self, keep: int | None = None) -> bytes:
-        """As a message of the dead-letter topic, with at most the first `keep` bytes of the value."""
+        """The message for the dead-letter topic, with at most the first `keep` bytes of the value."""
         return DEAD_LETTER.encode(
             {
                 "topic": self.topic,

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 
 class Writer(Protocol):
-    """Keeps classifications, given as the fields of the published message."""
+    """Writes classifications, given as the fields of the published message."""
 
     def write(self, documents: list[dict[str, Any]]) -> None: ...
 
@@ -39,7 +39,7 @@ class JsonLines:
 class Parquet:
     """One row per classification; the schema of the published message in Arrow's types."""
 
-    # Small row groups cost compression, large ones memory: 16k classifications are some 10 MB.
+    # Small row groups compress badly, large ones need memory: 16k classifications are some 10 MB.
     _ROWS = 16_384
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a light curve is: points, bands, magnitudes and fluxes, merging, packing, points tables."""
+"""Light curves: points, bands, magnitudes and fluxes, merging, packing, points tables."""
 
 from service.photometry.bands import (
     BAND_CODES,

@@ -1,4 +1,4 @@
-"""Surveys and photometric bands, and the small integers they are stored as."""
+"""Surveys and photometric bands, and their integer codes."""
 
 from typing import Final
 
@@ -9,8 +9,8 @@ SURVEYS: Final[tuple[str, ...]] = ("ztf", "lsst", "atlas")
 BAND_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(BANDS)}
 SURVEY_CODES: Final[dict[str, int]] = {name: code for code, name in enumerate(SURVEYS)}
 
-# Surveys whose photometry comes for a position instead of in alerts with an object's name: it joins the objects that
-# the alerts of others have named. What an object's own alerts brought and what joined it is told apart by this.
+# Surveys whose photometry is for a position, not in alerts with an object's name: it joins objects named by the alerts
+# of other surveys. This set separates an object's own points from those that joined it.
 SURVEYS_BY_POSITION: Final[tuple[str, ...]] = ("atlas",)
 
 # Effective wavelengths in angstrom of ZTF g, r, i (SVO filter profile service; the values Astra-CLR was trained with).

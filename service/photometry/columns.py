@@ -1,4 +1,4 @@
-"""Columns of numbers and names -> points: JSON, CSV, Parquet, tensors and training tables all come in through here."""
+"""Columns of numbers and names -> points, for all input: JSON, CSV, Parquet, tensors and training tables."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from service.errors import AlertClassifierError
 from service.photometry.bands import BAND_CODES, SURVEY_CODES
 from service.photometry.lightcurve import POINT, Kind
 
-# What a value must lie between, ends included: beyond, it is a mark for "none" (99, -999) or another quantity.
+# Bounds of each value, ends included; one outside is a code for "none" (99, -999) or another quantity.
 BOUNDS: Final[dict[str, tuple[float, float]]] = {
-    "mjd": (0, 100_000),  # 1858 to 2132: a Julian date given by mistake (2.46 million) is refused, not misread
-    "mag": (-5, 50),  # forced photometry of an empty place has a magnitude near 46 and an error without bound
+    "mjd": (0, 100_000),  # 1858 to 2132: refuses a Julian date (2.46 million) given by mistake
+    "mag": (-5, 50),  # forced photometry of an empty position has a magnitude near 46 and an unbounded error
     "magerr": (0, 1e30),
     "limit": (-5, 50),
     "magnr": (-5, 50),
@@ -28,7 +28,7 @@ _HINTS: Final = {
     "mjd": "; a modified Julian date is the Julian date less 2400000.5",
     "mag": "; leave it empty for an upper limit",
 }
-# These only describe a measurement: out of bounds they count as unknown, as they do in packets.
+# These only describe a measurement: out of bounds they count as unknown, as in packets.
 _DESCRIBING: Final = ("limit", "magnr")
 
 KIND_NAMES: Final[dict[str, int]] = {kind.name.lower(): int(kind) for kind in Kind}
@@ -36,7 +36,7 @@ _CODES: Final = {"band": BAND_CODES, "survey": SURVEY_CODES}
 
 
 class ColumnError(AlertClassifierError, ValueError):
-    """`column` holds what can't be; `row` counts from 0; `reason` reads on from the column's name."""
+    """`column` has an impossible value in `row` (from 0); `reason` continues a sentence after the column's name."""
 
     def __init__(self, column: str, row: int, reason: str) -> None:
         super().__init__(f"column {column} {reason}")
@@ -46,9 +46,9 @@ class ColumnError(AlertClassifierError, ValueError):
 def points_from_columns(columns: Mapping[str, Any]) -> NDArray[np.void]:
     """Points (n,) of dtype `POINT`, row by row, from columns (n,) in the units of `POINT`.
 
-    mjd, band and mag are needed; magerr, limit, magnr, sign, candid, survey and kind may be left out. NaN or None is an
+    mjd, band and mag are required; magerr, limit, magnr, sign, candid, survey and kind are optional. NaN or None is an
     unknown number; band and survey are codes (`codes`). A point without mag is an upper limit, any other a detection,
-    unless `kind` names it (None: not). Raises ColumnError; a `limit` or `magnr` that can't be is unknown.
+    unless `kind` says otherwise. Raises ColumnError; an impossible `limit` or `magnr` counts as unknown.
     """
     numbers = {name: known(name, columns[name]) for name in BOUNDS if name in columns}
     kind = np.where(np.isnan(numbers["mag"]), Kind.UPPER_LIMIT, Kind.DETECTION)
@@ -69,7 +69,7 @@ def points_from_columns(columns: Mapping[str, Any]) -> NDArray[np.void]:
 
 
 def known(column: str, values: ArrayLike) -> NDArray[Any]:
-    """The numbers (n,) of a column, all within its bounds or NaN. Raises ColumnError where they can't be."""
+    """The numbers (n,) of a column, all within its bounds or NaN. Raises ColumnError if one is not."""
     numbers = np.asarray(values)
     if numbers.dtype.kind not in "iuf":  # those are compared in their own precision: a bound in float32 may be above it
         numbers = numbers.astype(np.float64)  # None becomes NaN

@@ -8,11 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 AB_ZERO_POINT_UJY: Final = 23.9
 MAG_PER_RELATIVE_FLUX: Final = 2.5 / float(np.log(10.0))  # 1.0857: d(mag) = 1.0857 d(flux) / flux
 
-# A forced flux of exactly zero has no magnitude. 1e-9 uJy (46.4 mag) is far below any survey's noise, so it stands
-# for zero and keeps the magnitude finite.
+# A forced flux of exactly zero has no magnitude. 1e-9 uJy (46.4 mag), far below any survey's noise, replaces it to keep
+# the magnitude finite.
 SMALLEST_FLUX_UJY: Final = 1e-9
 
-# An alert is a 5-sigma detection; a fainter flux is what a survey would have reported as an upper limit of 5 sigma.
+# An alert is a 5-sigma detection; for a fainter flux a survey would report a 5-sigma upper limit.
 DETECTION_SIGMA: Final = 5.0
 
 
@@ -43,9 +43,9 @@ def from_flux(
     limit: NDArray[np.float64],
     microjansky: float | NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int8], NDArray[np.float64], NDArray[np.float64]]:
-    """(magerr, sign, mag, limit) as an alert stream would have told it; `microjansky` is what one unit of flux is.
+    """(magerr, sign, mag, limit) as in an alert stream; `microjansky` is the size of one unit of flux.
 
-    A flux below `DETECTION_SIGMA` is an upper limit. An explicit sign turns a flux that was sent without one.
+    A flux below `DETECTION_SIGMA` is an upper limit. An explicit sign is applied to a flux that was sent without one.
     """
     flux, fluxerr = flux * microjansky, fluxerr * microjansky
     seen = ~np.isnan(flux) & ~(np.abs(flux) < DETECTION_SIGMA * fluxerr)  # an unknown error rules nothing out

@@ -1,6 +1,6 @@
-"""What a light curve is: a time-ordered, immutable set of photometric points, merged by set union.
+"""Light curves: time-ordered, immutable sets of photometric points, merged by set union.
 
-A light curve is one structured array, so that packing is a copy of its bytes and every column is a view.
+A light curve is one structured array: packing copies its bytes, and every column is a view.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class Kind(IntEnum):
     """How a point was measured. Stored in every light curve: append, never reorder."""
 
     DETECTION = 0  # a difference-image source above the survey's threshold: an alert
-    UPPER_LIMIT = 1  # the position was observed and nothing was above the threshold
-    FORCED = 2  # flux measured at the position whatever was there
+    UPPER_LIMIT = 1  # the position was observed without a source above the threshold
+    FORCED = 2  # flux measured at the position, with or without a source
 
 
 # One point, 36 bytes. `mag` is the AB magnitude of the absolute difference flux, NaN for an upper limit; `limit` the
@@ -47,7 +47,7 @@ _FORMAT: Final = b"\x01"  # first byte of a packed light curve: the layout of PO
 class LightCurve:
     """An object's photometry: read-only `points`, shape (n,), dtype `POINT`, ordered by time, each measurement once.
 
-    Build one with `from_columns`, `unpack` or `merge`; the constructor trusts its argument.
+    Make one with `from_columns`, `unpack` or `merge`; the constructor does not check its argument.
     """
 
     points: NDArray[np.void]
@@ -74,7 +74,7 @@ class LightCurve:
     ) -> LightCurve:
         """Columns of equal length (or scalars) in any order; units as in `POINT`, `band`/`survey` as codes.
 
-        An upper limit has no sign, whatever is given.
+        The sign of an upper limit is ignored.
         """
         mjd = np.asarray(mjd, dtype=np.float64)
         points = np.empty(mjd.shape, dtype=POINT)
@@ -101,14 +101,14 @@ class LightCurve:
         return cls(np.frombuffer(packed, dtype=POINT, offset=1))
 
     def pack(self) -> bytes:
-        """The points as bytes, 36 each behind one format byte; exact, NaN payloads included."""
+        """One format byte, then 36 bytes per point; exact, including NaN payloads."""
         return _FORMAT + self.points.tobytes()
 
     def merge(self, *others: LightCurve) -> LightCurve:
         """Set union of all points; commutative, associative, idempotent.
 
-        Where two copies of a measurement disagree, the one that knows its candid wins, then the one with fewer
-        unknown values, then the smaller bit pattern: any total order would do, it must only be one.
+        If two copies of a measurement differ, the one with a candid wins, then the one with fewer unknown values, then
+        the smaller bit pattern: any total order would do.
         """
         return merge([self, *others])
 
@@ -117,7 +117,7 @@ class LightCurve:
         return LightCurve(_frozen(self.points[mask]))
 
     def first_detections(self, count: int) -> LightCurve:
-        """Everything up to and including the `count`-th detection: what was known when it arrived."""
+        """The points up to and including the `count`-th detection: those known when it arrived."""
         where = np.flatnonzero(self.is_detection)
         if len(where) < count:
             return self
@@ -162,12 +162,12 @@ def merge(light_curves: Sequence[LightCurve]) -> LightCurve:
 
 def end_to_end(light_curves: Iterable[LightCurve]) -> NDArray[np.void]:
     """The points of all light curves in one read-only array, one light curve after the other."""
-    # By bytes: np.concatenate compares the fields of each structured array with the others', 10 us apiece.
+    # Joins bytes, because np.concatenate compares the fields of every structured array, 10 us each.
     return np.frombuffer(b"".join([curve.points.tobytes() for curve in light_curves]), dtype=POINT)
 
 
 def _union(points: NDArray[np.void]) -> NDArray[np.void]:
-    # imported here because whoever only describes light curves should not wait for numba
+    # imported here, so that using light curves does not always load numba
     from service.photometry.union import union
 
     return _frozen(union(points))

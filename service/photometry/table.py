@@ -39,8 +39,7 @@ def read_points_table(path: Path) -> pa.Table:
 
     Columns: object_id, mjd [days], band, mag [AB; null = upper limit], and optionally magerr, diffmaglim (5-sigma
     limiting magnitude; also by its old name, limit), sign (of the difference; 0 = unknown), magnr, candid, survey
-    (default ztf). Others are left unread.
-    Raises TableError naming the column, and the row where a value can't be.
+    (default ztf). Others are not read. Raises TableError naming the column, and the row of an impossible value.
     """
     try:
         table = pq.read_table(path) if path.suffix.lower() == ".parquet" else read_csv(path)
@@ -54,7 +53,7 @@ def read_points_table(path: Path) -> pa.Table:
 
 
 def read_csv(source: Path | BinaryIO) -> pa.Table:
-    """A CSV table as it is written: names are text, also those that look like a number (007, 1e5) or a null (NA).
+    """A CSV table without type guessing: names are text, even if they look like a number (007, 1e5) or a null (NA).
 
     Raises pyarrow's exceptions.
     """
@@ -63,7 +62,7 @@ def read_csv(source: Path | BinaryIO) -> pa.Table:
 
 
 def refuse_twice(columns: Iterable[str], table: pa.Table, name: str) -> None:
-    """Raise TableError where one of `columns` stands more than once: which one is meant can't be known."""
+    """Raise TableError if one of `columns` occurs more than once, because it is unclear which is meant."""
     for column in columns:
         if table.column_names.count(column) > 1:
             raise TableError(f"{name} has the column {column} twice")
@@ -76,14 +75,14 @@ def refuse_missing(columns: Iterable[str], table: pa.Table, name: str) -> None:
 
 
 def limit_column(table: pa.Table, name: str) -> str:
-    """The column of 5-sigma limiting magnitudes: diffmaglim, or limit as it was called before."""
+    """The column of 5-sigma limiting magnitudes: diffmaglim, or its old name limit."""
     if {"diffmaglim", "limit"} <= set(table.column_names):
         raise TableError(f"{name} has the column limit, the old name of diffmaglim, beside it: keep diffmaglim alone")
     return "limit" if "limit" in table.column_names else "diffmaglim"
 
 
 def conform_points_table(table: pa.Table, name: str) -> pa.Table:
-    """`table` with the known columns alone, in their types. Raises TableError naming `name` and the column."""
+    """`table` with only the known columns, in their types. Raises TableError naming `name` and the column."""
     called = {"limit": limit_column(table, name)}
     refuse_twice([*REQUIRED, *OPTIONAL, "diffmaglim"], table, name)
     refuse_missing(REQUIRED, table, name)
@@ -107,8 +106,8 @@ def conform_points_table(table: pa.Table, name: str) -> pa.Table:
 def light_curves(table: pa.Table, name: str = "the table") -> Iterator[tuple[str, LightCurve]]:
     """(object_id, light curve) of every object of a conformed points table, ordered by object_id.
 
-    A null magnitude makes an upper limit, which has no sign; limits and reference magnitudes that can't be are unknown.
-    Raises TableError naming `name`, column and row where another value can't be, or a band or survey is not known.
+    A null magnitude makes an upper limit, which has no sign; impossible limits and reference magnitudes are unknown.
+    Raises TableError naming `name`, column and row of any other impossible value, or unknown band or survey.
     """
     try:
         points = points_from_columns({column: _values(table, column) for column in table.column_names[1:]})

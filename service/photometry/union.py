@@ -1,4 +1,4 @@
-"""The set union of points, compiled: on the way of every alert, and of every merge into a stored light curve.
+"""The set union of points, compiled, because it runs for every alert and every merge into a stored light curve.
 
 Points are handled as their nine 32-bit words in the layout of POINT: two for mjd, two for candid, one each for mag,
 magerr, limit and magnr, one for the four codes (band, kind, sign, survey; lowest byte first).
@@ -15,20 +15,20 @@ from service.jit import jit, jit_inline
 
 WORDS: Final = 9
 
-# Two points are the same measurement when survey, band and kind agree and their epochs fall on the same tick. Packets
-# repeat an epoch to the last digit of a 7-decimal JD, but re-publishers round; exposures are 30 s, a tick is 0.09 s.
+# Two points are the same measurement if survey, band and kind agree and their epochs fall on the same tick of 0.09 s.
+# Packets repeat an epoch to the last digit of a 7-decimal JD, but re-publishers round; exposures take 30 s.
 TICKS_PER_DAY: Final = 1_000_000
 
-# Points come as a few ordered runs, which insertion sorts in no time; but it is quadratic in the worst case. Longer
-# arrays are ordered by numpy first.
+# Points come as a few ordered runs, which insertion sort handles fast, but its worst case is quadratic: numpy sorts
+# arrays longer than this first.
 LONGEST_INSERTION_SORT: Final = 1024
 
 
 def union(points: NDArray[np.void]) -> NDArray[np.void]:
-    """A new array of the points, ordered by time, survey, band and kind, and of each measurement the preferred copy.
+    """A new array with the preferred copy of each measurement, ordered by time, survey, band and kind.
 
-    Preferred is the copy that knows its candid, then the one with fewer unknown values, then the one with the smaller
-    bit pattern (from its last word to its first).
+    Preferred is the copy with a candid, then the one with fewer unknown values, then the one with the smaller bit
+    pattern (from its last word to its first).
     """
     if len(points) > LONGEST_INSERTION_SORT:
         tick = np.rint(points["mjd"] * TICKS_PER_DAY).astype(np.int64)
@@ -82,7 +82,7 @@ def choose(words, chosen):  # type: ignore[no-untyped-def]
 
 @jit_inline
 def _signed(code):  # type: ignore[no-untyped-def]
-    """The lowest byte as the int8 that it is."""
+    """The lowest byte as int8."""
     return ((code & 0xFF) ^ 0x80) - 0x80
 
 

@@ -36,16 +36,16 @@ __all__ = [
 
 
 class StoreUrlError(AlertClassifierError, ValueError):
-    """A store.url that names no store."""
+    """An invalid store.url."""
 
 
 def open_store(url: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True) -> Store:
     """The store at `url`: `sqlite:///PATH`, `sqlite://` (temporary, for trials and tests) or `postgresql://...`.
 
     `sqlite:///var/x.db` is relative to the working directory, `sqlite:////var/x.db` absolute. Photometry by position
-    joins objects within `join_radius_arcsec` (0: none). Without `create` a store that is not there is not made either.
-    Raises StoreUrlError on any other url, StoreUnavailableError where SQLite's file can't be opened (PostgreSQL may
-    come up later), and MissingExtraError where PostgreSQL's is not installed.
+    joins objects within `join_radius_arcsec` (0: none). Without `create` no new store is made. Raises StoreUrlError on
+    any other url, StoreUnavailableError if SQLite's file can't be opened (PostgreSQL may come up later), and
+    MissingExtraError if the extra for PostgreSQL is not installed.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite":

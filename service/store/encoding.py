@@ -1,4 +1,4 @@
-"""How light curves, documents, probabilities and embeddings lie in a column of bytes."""
+"""How light curves, documents, probabilities and embeddings are encoded for columns of bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_CLASS: Final = ""  # in the column `top_class`, of an answer that names none
 
 
 def encode_light_curve(light_curve: LightCurve) -> bytes:
-    """The packed light curve in one LZ4 block: half the bytes for 3 us (zlib: 0.4 of them for 40 us)."""
+    """The packed light curve in one LZ4 block: half the size in 3 us (zlib: 0.4 of it in 40 us)."""
     return bytes(cramjam.lz4.compress_block(light_curve.pack()))
 
 
@@ -31,7 +31,7 @@ def decode_light_curve(stored: bytes) -> LightCurve:
 
 
 def encode_document(document: dict[str, Any], sample: bytes) -> bytes:
-    """JSON, deflated against `sample`, the first document of the same classifier: only what differs is kept."""
+    """JSON, deflated with `sample`, the first document of the same classifier, as dictionary."""
     deflate = zlib.compressobj(level=1, wbits=-zlib.MAX_WBITS, zdict=sample)
     return deflate.compress(document_json(document)) + deflate.flush()
 
@@ -46,7 +46,7 @@ def document_json(document: dict[str, Any]) -> bytes:
 
 
 def classes_of(document: dict[str, Any]) -> tuple[str, ...]:
-    """The classes that `document` gives probabilities for, in its order; none where it gives none."""
+    """The classes with probabilities in `document`, in its order."""
     probabilities = document.get("probabilities")
     return tuple(probabilities) if isinstance(probabilities, dict) else ()
 

@@ -1,4 +1,4 @@
-"""What any store of partial light curves must do. SQLite and PostgreSQL both pass the same tests."""
+"""The interface of a store of partial light curves. SQLite and PostgreSQL both pass the same tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Sort = Literal["newest", "most_probable"]
 
 
 class StoreUnavailableError(AlertClassifierError, RuntimeError):
-    """The store can't be reached or can't write (server down, disk full): try again later, nothing was written."""
+    """The store can't be reached or written (server down, disk full). Nothing was written; try again later."""
 
 
 class StoreVersionError(AlertClassifierError, RuntimeError):
@@ -34,8 +34,8 @@ def storable(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Increment:
-    """What one alert adds to its object, or photometry to its source (then `object_id` is the source's name). ra, dec
-    [deg], NaN where unknown.
+    """The points that an alert adds to its object, or photometry to its position source (`object_id` is then the name
+    of the source). ra, dec [deg], NaN if unknown.
 
     Raises ValueError on an object_id that is empty or not `storable`.
     """
@@ -52,9 +52,9 @@ class Increment:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object at rest. ra, dec [deg] are those of its alert of the greatest epoch, `last_mjd` [days].
+    """An object in the store. ra, dec [deg] are those of its newest alert by epoch; `last_mjd` [days].
 
-    `light_curve` holds what its alerts brought and what joined it by position.
+    `light_curve` holds the points of its alerts and of the position sources that joined it.
     """
 
     object_id: str
@@ -89,8 +89,8 @@ class StoredClassification:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatistics:
-    """Objects, classifications in the history, bytes on disk, and sources of photometry by position, joined or not (in
-    a large PostgreSQL counts are estimates).
+    """Numbers of objects, of classifications in the history, of bytes on disk and of position sources, joined or not.
+    For a large PostgreSQL the counts are estimates.
     """
 
     objects: int
@@ -103,49 +103,49 @@ class Store(Protocol):
     """Every method may be called from any thread. All raise StoreUnavailableError when the store can't answer."""
 
     def merge(self, increments: Sequence[Increment]) -> list[StoredObject]:
-        """Merge a batch in one transaction and return each increment's object as it was known then.
+        """Merge a batch in one transaction and return the object of each increment, as known at that increment.
 
-        Element i holds what was stored before the batch and increments 0..i of the same object, in order. An object is
-        read and written once however often it occurs; keys are locked in sorted order, so that replicas can't
-        deadlock. Merging the same batch again changes nothing.
+        Element i holds what was stored before the batch and increments 0..i of the same object, in order. Each object
+        is read and written once. Keys are locked in sorted order, so that replicas can't deadlock. Merging the same
+        batch again changes nothing.
 
-        A merge outlives a crash of the service; it outlives a crash of the machine once a later `record` has returned.
+        A merge survives a crash of the service, and a crash of the machine once a later `record` has returned.
         """
         ...
 
     def join(self, increments: Sequence[Increment]) -> list[StoredObject]:
-        """Merge photometry that came for positions, in one transaction, and return what each belongs to by now.
+        """Merge photometry by position in one transaction and return the object that each source has joined.
 
-        A source (named by `object_id`) is kept under its own name and joins the nearest object within the radius; one
-        that comes later, or nearer, is joined then. Element i is that object, its light curve with all that joined
-        it, or the source itself where it has joined nothing. Joining the same batch again changes nothing.
+        A position source (named by `object_id`) keeps its own name and joins the nearest object within the radius; it
+        moves to an object that appears later and is nearer. Element i is the joined object, with all its photometry,
+        or the source itself if it has joined none. Joining the same batch again changes nothing.
 
-        Raises ValueError where a source comes again with another position.
+        Raises ValueError if a known source is given another position.
         """
         ...
 
     def preview(self, increment: Increment, by_position: bool = False) -> StoredObject:
-        """What `merge`, or `join` for photometry by position, would make of one increment; nothing is stored.
+        """What `merge`, or `join` for photometry by position, would return for one increment; nothing is stored.
 
-        Raises ValueError where a source comes again with another position.
+        Raises ValueError if a known source is given another position.
         """
         ...
 
     def load(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
-        """The known ones among `object_ids`. The name of a source gives the object that it has joined, or itself."""
+        """The stored objects among `object_ids`. A source's name gives the object that it has joined, or itself."""
         ...
 
     def joined(self, object_id: str) -> list[str]:
-        """Names of the sources that have joined an object."""
+        """Names of the position sources that have joined an object."""
         ...
 
     def record(self, classifications: Sequence[StoredClassification]) -> None:
-        """Remember classifications in one transaction; recording one again changes nothing.
+        """Store classifications in one transaction; recording one again changes nothing.
 
         When it returns, they and everything merged before are on the disk.
 
-        The latest of an object is the one with the greatest (mjd, candid) among the active ones; of two classifiers'
-        answers to the same alert, the one published later.
+        The latest of an object is the active one with the greatest (mjd, candid); of several classifiers' answers to
+        the same alert, the one published last.
         """
         ...
 
@@ -182,24 +182,24 @@ class Store(Protocol):
         ...
 
     def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
-        """The last `limit` classifications of an object, shadow answers among them, oldest first.
+        """The last `limit` classifications of an object, including shadows' answers, oldest first.
 
-        Their `document` is reduced to the probabilities, in single precision, and they have no embedding.
+        Their `document` holds only the probabilities, in single precision, and they have no embedding.
         """
         ...
 
     def prune(self, older_than_mjd: float) -> int:
-        """Delete objects and sources last detected before `older_than_mjd`, with their classifications; returns how
-        many objects and sources.
+        """Delete objects and position sources last detected before `older_than_mjd`, with their classifications; return
+        how many.
 
-        In small transactions, so that the stream can go on meanwhile.
+        Uses small transactions, so that the stream can continue meanwhile.
         """
         ...
 
     def statistics(self) -> StoreStatistics: ...
 
     def check(self) -> None:
-        """Raise StoreUnavailableError unless the store can be written to now."""
+        """Raise StoreUnavailableError unless the store can be written now."""
         ...
 
     def close(self) -> None: ...

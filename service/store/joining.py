@@ -1,9 +1,9 @@
-"""Photometry that comes for a position, and the objects that it joins: what is the same for every engine.
+"""How photometry by position joins objects: the part that is the same for every engine.
 
-A *source* is a position for which a survey such as ATLAS has sent photometry. It is kept whole, whatever it joins. It
-joins the nearest object within the radius, and leaves it only for one that is nearer still. An object's light curve
-is what its own alerts brought, and the points of all sources that have joined it: a set union, made anew whenever one
-of them changes, so that it does not matter which came first.
+A *position source* is a position for which a survey such as ATLAS sends photometry. Its points are always kept together
+under its own name. It joins the nearest object within the radius, and leaves it only for a nearer one. An object's
+light curve is the set union of the points of its own alerts and of all sources that have joined it. It is made again
+whenever one of them changes, so that the order of arrival does not matter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from service.store.sky import ARCSEC, Cone, NamedPosition, Positions, separation
 
 JOIN_RADIUS_ARCSEC: Final = 1.5  # within it ZTF itself takes two detections for one object (Masci et al. 2019)
 
-# One name, one position: photometry of two places under one name would be mixed for good.
+# One name, one position: photometry of two positions under one name could never be separated again.
 LARGEST_SHIFT_ARCSEC: Final = 10.0
 
 _BY_POSITION: Final = np.array([SURVEY_CODES[name] for name in SURVEYS_BY_POSITION], dtype=np.int8)
@@ -31,7 +31,7 @@ _BY_POSITION: Final = np.array([SURVEY_CODES[name] for name in SURVEYS_BY_POSITI
 
 @dataclass(frozen=True, slots=True)
 class PositionSource:
-    """A position with photometry; `stored` is it under its own name, `host` the object that it has joined, if any."""
+    """A position with photometry: `stored` under its own name; `host` is the object that it has joined, if any."""
 
     stored: StoredObject
     host: str | None
@@ -39,7 +39,7 @@ class PositionSource:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where to look for what may be near: rows of `cell` with low <= dec <= high [deg]."""
+    """Where to search for near positions: rows of `cell` with low <= dec <= high [deg]."""
 
     cell: int
     low: float
@@ -47,28 +47,28 @@ class Box:
 
 
 class JoinTables(Protocol):
-    """What joining asks of an engine, within one transaction."""
+    """What joining needs from an engine, within one transaction."""
 
     def any_sources(self) -> bool: ...
 
     def sources(self, source_ids: Sequence[str]) -> dict[str, PositionSource]:
-        """Those of the names that are known."""
+        """The stored sources among these names."""
         ...
 
     def sources_in(self, boxes: Sequence[Box]) -> dict[str, PositionSource]:
-        """Those that lie in a box; they stay as they are until the transaction ends."""
+        """The sources in the boxes, locked until the transaction ends."""
         ...
 
     def sources_of(self, object_ids: Sequence[str]) -> list[PositionSource]:
-        """Those that have joined one of these objects."""
+        """The sources that have joined one of these objects."""
         ...
 
     def objects(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
-        """Those that are known; they stay as they are until the transaction ends."""
+        """The stored objects among these names, locked until the transaction ends."""
         ...
 
     def object_positions(self, boxes: Sequence[Box], object_ids: Sequence[str]) -> list[NamedPosition]:
-        """Objects that lie in a box or have one of these names."""
+        """The objects that are in a box or have one of these names."""
         ...
 
     def write_sources(self, sources: Sequence[PositionSource]) -> None:
@@ -80,12 +80,12 @@ class JoinTables(Protocol):
         ...
 
     def forget_latest(self, names: Sequence[str]) -> None:
-        """The latest classifications under these names go, unless an object of its own has the name."""
+        """Delete the latest classifications under these names, except where an object has the same name."""
         ...
 
 
 def join_batch(tables: JoinTables, increments: Sequence[Increment], radius_arcsec: float) -> list[StoredObject]:
-    """`Store.join`, in a transaction in which no object and no source comes or moves."""
+    """`Store.join`; no object or source may be added or moved by others during the transaction."""
     names = sorted({increment.object_id for increment in increments})
     known = tables.sources(names)
     _check_places(known, increments)
@@ -109,7 +109,7 @@ def join_batch(tables: JoinTables, increments: Sequence[Increment], radius_arcse
 def join_waiting_sources(
     tables: JoinTables, new: Sequence[StoredObject], radius_arcsec: float
 ) -> dict[str, LightCurve]:
-    """Let sources join objects that have just been stored for the first time: object_id -> what joined it."""
+    """Let sources join objects that were just stored for the first time: object_id -> the photometry that joined."""
     if radius_arcsec <= 0 or not tables.any_sources():
         return {}
     near = tables.sources_in(_boxes([(o.ra, o.dec) for o in new], radius_arcsec))
@@ -133,14 +133,14 @@ def with_waiting_sources(known: list[StoredObject], joined: Mapping[str, LightCu
 
 
 def sources_as_objects(tables: JoinTables, names: Sequence[str]) -> dict[str, StoredObject]:
-    """The known ones among sources, each as the object that it has joined, or as itself."""
+    """The stored sources among `names`, each as the object that it has joined, or as itself."""
     sources = tables.sources(names)
     hosts = tables.objects(sorted({source.host for source in sources.values() if source.host is not None}))
     return {name: hosts.get(source.host or "", source.stored) for name, source in sources.items()}
 
 
 def preview(tables: JoinTables, increment: Increment, by_position: bool, radius_arcsec: float) -> StoredObject:
-    """`Store.preview`: joining as above, for one increment and without a write."""
+    """`Store.preview`: the same for one increment, without writing."""
     name = increment.object_id
     if by_position:
         known = tables.sources([name])
@@ -173,9 +173,9 @@ def _merged(before: StoredObject | None, increment: Increment) -> StoredObject:
 def _rejoin(
     tables: JoinTables, sources: Mapping[str, PositionSource], changed: set[str], radius_arcsec: float
 ) -> tuple[dict[str, PositionSource], dict[str, StoredObject]]:
-    """Let each source join what is nearest, and make the light curves of all objects that this changes.
+    """Let each source join the nearest object, and make new light curves of all objects that this changes.
 
-    Returns the sources as they are now, and those objects. `changed` are sources with new photometry.
+    Returns the updated sources and those objects. `changed` are the sources with new photometry.
     """
     hosts = sorted({source.host for source in sources.values() if source.host is not None})
     boxes = _boxes([(source.stored.ra, source.stored.dec) for source in sources.values()], radius_arcsec)
@@ -195,7 +195,7 @@ def _rejoin(
 
 
 def _host(positions: Positions, source: PositionSource, radius_arcsec: float) -> str | None:
-    """The nearest object; the one that the source has joined stays a candidate where it has moved out of the radius."""
+    """The nearest object; the one already joined stays a candidate even if it has moved out of the radius."""
     return positions.nearest(source.stored.ra, source.stored.dec, radius_arcsec, or_still=source.host)
 
 
@@ -221,7 +221,7 @@ def _boxes(positions: Iterable[tuple[float, float]], radius_arcsec: float) -> li
 
 
 def _check_places(known: Mapping[str, PositionSource], increments: Sequence[Increment]) -> None:
-    """Raises ValueError where photometry of another place comes under the name of a known one."""
+    """Raises ValueError if a known source is given another position."""
     places = {name: (source.stored.ra, source.stored.dec) for name, source in known.items()}
     for increment in increments:
         ra, dec = places.setdefault(increment.object_id, (increment.ra, increment.dec))

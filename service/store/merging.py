@@ -1,4 +1,4 @@
-"""What a batch makes of what is stored: the part of a store that no database does."""
+"""Merging a batch into stored objects: the part of a store that is independent of the database."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from service.store.interface import Increment, StoredClassification, StoredObjec
 
 _DETECTION: Final = bytes([Kind.DETECTION])
 
-# (classifier, version, its classes): what the rows of `classifiers` stand for
+# (classifier, version, its classes): the key of a row of the table `classifiers`
 ClassifierKey = tuple[str, str, tuple[str, ...]]
 
 
 def merge_batch(
     stored: Mapping[str, StoredObject], increments: Sequence[Increment]
 ) -> tuple[list[StoredObject], list[StoredObject]]:
-    """(the object as known at each increment, objects as they are to be written).
+    """(the object as known at each increment, the objects to write).
 
-    The second holds only objects that are new or changed, each once, ordered by object_id. An object's position is
-    that of its alert of the greatest epoch (then the greatest coordinates), so that the order in which alerts arrive
-    does not matter.
+    The second holds each new or changed object once, ordered by object_id. An object's position is that of its alert
+    of the greatest epoch (then of the greatest coordinates), so that the order of arrival does not matter.
     """
     known: list[StoredObject] = []
     now: dict[str, StoredObject] = dict(stored)
@@ -50,7 +49,7 @@ def classifier_key(classification: StoredClassification) -> ClassifierKey:
 
 
 def latest_per_object(classifications: Sequence[StoredClassification]) -> list[StoredClassification]:
-    """The one active classification of each object that may become its latest, ordered by object_id."""
+    """For each object, the active classification that may become its latest; ordered by object_id."""
     newest: dict[str, StoredClassification] = {}
     for c in classifications:
         if not c.active:
@@ -62,10 +61,10 @@ def latest_per_object(classifications: Sequence[StoredClassification]) -> list[S
 
 
 def _last_mjd(light_curve: LightCurve) -> float:
-    """Epoch of the last detection, of the last point where there is none, 0 of an empty light curve."""
+    """Epoch of the last detection, else of the last point, 0 for an empty light curve."""
     if not len(light_curve):
         return 0.0
-    # a search of the column's bytes: numpy's machinery would take ten times as long on fifty points
+    # searches the column's bytes: for fifty points numpy would take ten times as long
     return float(light_curve.mjd[light_curve.kind.tobytes().rfind(_DETECTION)])
 
 

@@ -1,4 +1,4 @@
-"""Which of the latest classifications a query asks for, as SQL that both engines understand, and its cursors."""
+"""Queries for pages of the latest classifications, as SQL for both engines, and their cursors."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SORT_COLUMNS: Final[dict[Sort, str]] = {"newest": "published_at", "most_probable
 
 
 class Page:
-    """One page of `Store.query`: its SQL, with `:name` placeholders for `parameters`, and the cut to its length.
+    """One page of `Store.query`: its SQL, with `:name` placeholders for `parameters`, and its length.
 
-    A page is found by its predecessor's last key, not by counting rows: later pages cost no more than the first.
-    Raises ValueError naming what can't be.
+    A page starts after the last key of the page before, not at a row number, so later pages cost no more than the
+    first. Raises ValueError naming the invalid argument.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Page:
         limit: int,
         cursor: str | None,
     ) -> None:
-        """`within`: the page is also limited to a set of objects, the parameter that `where` names."""
+        """`within`: limit the page to a set of objects too, given by the parameter that `where` names."""
         if sort not in SORT_COLUMNS:
             raise ValueError(f"sort must be one of {', '.join(SORT_COLUMNS)}, not {sort!r}")
         if limit < 1:
@@ -39,7 +39,7 @@ class Page:
         self._sort, self._limit, self._within = sort, limit, within
         column = SORT_COLUMNS[sort]
         self.order = f"ORDER BY {column} DESC, object_id DESC"
-        self.parameters: dict[str, Any] = {"rows": limit + 1}  # one more tells whether there is a next page
+        self.parameters: dict[str, Any] = {"rows": limit + 1}  # one more row shows that there is a next page
         self._conditions = ["1 = 1"]
         if top_class is not None and (top_class == NO_CLASS or not storable(top_class)):
             self._conditions.append("1 = 0")
@@ -60,14 +60,14 @@ class Page:
     def chosen(self, table: str, object_ids: str) -> str:
         """SELECT of the page's object ids from `table`; `object_ids` is the engine's expression for a set of objects.
 
-        It names no column outside the index `latest_by_time`: whole rows are read for the page's objects alone.
+        It uses only columns of the index `latest_by_time`, so whole rows are read only for the page's objects.
         """
         within = [f"object_id IN {object_ids}"] if self._within else []
         where = " AND ".join(self._conditions + within)
         return f"SELECT object_id FROM {table} WHERE {where} {self.order} LIMIT :rows"
 
     def cut(self, found: list[StoredClassification]) -> tuple[list[StoredClassification], str | None]:
-        """What `Store.query` returns, of the rows that the SQL found."""
+        """The result of `Store.query` from the rows that the SQL returned."""
         if len(found) <= self._limit:
             return found, None
         last = found[self._limit - 1]

@@ -1,8 +1,8 @@
 """Cells of the sky, so that a cone search reads an index and not every object.
 
-The sky is cut into zones of equal height and each zone into cells of about equal width: the simplest of the equal-area
-pixelisations, after the zones of Gray et al. 2006 (MSR-TR-2006-52). An object's position moves by 0.1 arcsec with
-every alert; its cell nearly never does, so the index is hardly ever written.
+The sky is cut into zones of equal height and each zone into cells of about equal width: the simplest equal-area
+pixelisation, after the zones of Gray et al. 2006 (MSR-TR-2006-52). An object's position moves by 0.1 arcsec with every
+alert, but its cell hardly ever changes, so the index is rarely written.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-ZONE_DEG: Final = 0.25  # a cell holds some ten objects of a million over the northern sky
+ZONE_DEG: Final = 0.25  # with a million objects over the northern sky a cell holds some ten
 ZONES: Final = round(180 / ZONE_DEG)
 CELLS_PER_ZONE: Final = 1 << 11  # room in the number for the 1440 cells at the equator
 
-# A cone of 10 degrees touches some 5,000 cells: above that a whole-sky query serves better.
+# A cone of 10 degrees touches some 5,000 cells; for a larger one a query of the whole sky is faster.
 LARGEST_RADIUS_DEG: Final = 10.0
 
 ARCSEC: Final = 1.0 / 3600.0  # in degrees
@@ -28,7 +28,7 @@ ARCSEC: Final = 1.0 / 3600.0  # in degrees
 
 @dataclass(frozen=True, slots=True)
 class Cone:
-    """Everything within `radius` of (ra, dec), all in degrees. Raises ValueError naming the field that can't be."""
+    """Everything within `radius` of (ra, dec), all in degrees. Raises ValueError naming the invalid field."""
 
     ra: float
     dec: float
@@ -43,14 +43,14 @@ class Cone:
             raise ValueError(f"radius must lie in 0 to {LARGEST_RADIUS_DEG:g} degrees, not {self.radius}")
 
     def select(self, objects: Sequence[tuple[str, float, float]]) -> list[str]:
-        """The ids of those of `objects`, (id, ra, dec), that lie inside."""
+        """The ids of the `objects`, (id, ra, dec), that are inside."""
         if not objects:
             return []
         ids, ra, dec = zip(*objects, strict=True)
         return [ids[i] for i in np.flatnonzero(self.holds(ra, dec))]
 
     def holds(self, ra: ArrayLike, dec: ArrayLike) -> NDArray[np.bool_]:
-        """Which of the positions (n,) [deg] lie inside. By the haversine: exact for the smallest separations."""
+        """Which positions (n,) [deg] are inside, by the haversine formula, which is exact for small separations."""
         ra, dec = np.radians(np.asarray(ra, dtype=np.float64)), np.radians(np.asarray(dec, dtype=np.float64))
         here_ra, here_dec = radians(self.ra), radians(self.dec)
         squared_half_chord = (
@@ -60,8 +60,8 @@ class Cone:
         return inside
 
     def cells(self) -> list[int]:
-        """The cells that the cone touches, and perhaps some beside it."""
-        reach = 180.0  # half width in right ascension; all of it where the cone holds a pole
+        """The cells that the cone touches, and perhaps some neighbours."""
+        reach = 180.0  # half width in right ascension; the full circle if the cone holds a pole
         if abs(self.dec) + self.radius < 90:
             reach = degrees(asin(sin(radians(self.radius)) / cos(radians(self.dec))))
         found: list[int] = []
@@ -74,7 +74,7 @@ class Cone:
 
 
 def separation_arcsec(ra: float, dec: float, other_ra: float, other_dec: float) -> float:
-    """Angle between two positions [deg] in arcsec, by the haversine; NaN where one is not a number."""
+    """Angle between two positions [deg] in arcsec, by the haversine formula; NaN if a coordinate is."""
     dec, other_dec = radians(dec), radians(other_dec)
     squared_half_chord = (
         sin((other_dec - dec) / 2) ** 2 + cos(dec) * cos(other_dec) * sin(radians(other_ra - ra) / 2) ** 2
@@ -84,7 +84,7 @@ def separation_arcsec(ra: float, dec: float, other_ra: float, other_dec: float) 
 
 @dataclass(frozen=True, slots=True)
 class NamedPosition:
-    """A name and where it is [deg]."""
+    """A name with its position [deg]."""
 
     name: str
     ra: float
@@ -92,7 +92,7 @@ class NamedPosition:
 
 
 class Positions:
-    """Named positions ordered by declination, to find the nearest among thousands by looking at a few."""
+    """Named positions ordered by declination, to find the nearest of thousands by checking a few."""
 
     def __init__(self, positions: Iterable[NamedPosition]) -> None:
         self._sorted = sorted((each for each in positions if isfinite(each.dec)), key=lambda each: each.dec)
@@ -100,9 +100,9 @@ class Positions:
         self._by_name = {each.name: each for each in self._sorted}
 
     def nearest(self, ra: float, dec: float, radius_arcsec: float, or_still: str | None = None) -> str | None:
-        """The name of the nearest position within the radius (0: none); of two at one distance the first by name.
+        """The name of the nearest position within the radius (0: none); at equal distance the first by name.
 
-        `or_still` is one of the candidates even if it lies beyond the radius.
+        `or_still` is a candidate even beyond the radius.
         """
         found = []
         if radius_arcsec > 0:
@@ -117,7 +117,7 @@ class Positions:
 
 
 def cell_of(ra: float, dec: float) -> int | None:
-    """Number of the cell that holds (ra, dec) [deg]; None where the position is not a finite number."""
+    """Number of the cell that holds (ra, dec) [deg]; None if a coordinate is not finite."""
     if not (isfinite(ra) and isfinite(dec)):
         return None
     zone = _zone(dec)
@@ -130,5 +130,5 @@ def _zone(dec: float) -> int:
 
 
 def _cells_in(zone: int) -> int:
-    """About square cells: as many as fit the parallel through the zone's middle."""
+    """Number of roughly square cells that fit the parallel through the zone's middle."""
     return max(1, round(360 / ZONE_DEG * cos(radians((zone + 0.5) * ZONE_DEG - 90))))

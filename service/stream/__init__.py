@@ -1,1 +1,1 @@
-"""Sources, sinks, the steps between them, and the stream as a service: start reading at `service` and `runner`."""
+"""Sources, sinks, the stages between them, and the stream as a service: start reading at `service` and `runner`."""

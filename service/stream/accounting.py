@@ -1,6 +1,6 @@
 """Every message is accounted for: consumed = published + filtered + dead-lettered (+ returned + in flight).
 
-Offsets that were passed over without a message are `skipped`, by reason: with them every offset has its account.
+Offsets without a message are counted as `skipped`, by reason, so that every offset is accounted for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Account:
-    """What became of the messages of one partition since this process took it up."""
+    """Outcomes of one partition's messages since it was assigned to this process."""
 
     consumed: int = 0
     published: int = 0
@@ -34,10 +34,10 @@ class Account:
 
 
 class Accounting:
-    """The books of one process, per partition; every method may be called from any thread.
+    """The accounts of one process, per partition; every method may be called from any thread.
 
-    Messages in flight are counted from the batches under way, not as the difference of the other numbers: so a message
-    that a step loses shows as a gap.
+    Messages in flight are counted from the open batches, not as the difference of the other numbers, so a message that
+    a stage loses shows as a gap.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Accounting:
         self._under_way: dict[int, Batch] = {}
 
     def take(self, batch: Batch) -> None:
-        """A batch sets out."""
+        """Count a new batch as consumed and in flight."""
         with self._lock:
             self._under_way[id(batch)] = batch
             for place, count in batch.count().items():
@@ -56,7 +56,7 @@ class Accounting:
         metrics.IN_FLIGHT.inc(len(batch))
 
     def settle(self, batch: Batch) -> None:
-        """A batch has arrived: every outcome is acknowledged."""
+        """Count the outcomes of a batch, all of them acknowledged."""
         outcomes = Counter((item.message.topic_partition, _outcome(item.outcome)) for item in batch.items)
         with self._lock:
             del self._under_way[id(batch)]
@@ -78,13 +78,13 @@ class Accounting:
         metrics.IN_FLIGHT.dec(len(batch))
 
     def skip(self, place: Partition, reason: str, count: int) -> None:
-        """`count` offsets were passed over, for a `reason` of `service.stream.kafka.assignment`."""
+        """Count offsets passed over; `reason` is a constant of `service.stream.kafka.skipped`."""
         with self._lock:
             self._accounts.setdefault(place, Account()).skipped[reason] += count
             metrics.SKIPPED.labels(*_labels(place), reason).inc(count)
 
     def closes(self) -> bool:
-        """Whether every consumed message is settled or under way; if not, says loudly which partition has a gap."""
+        """Whether every consumed message is settled or in flight; logs an error for each partition with a gap."""
         with self._lock:
             gaps = {place: gap for place, gap in self._gaps().items() if gap}
         metrics.ACCOUNTING_GAP.set(sum(gaps.values()))
@@ -111,7 +111,7 @@ class Accounting:
         return whole
 
     def view(self) -> dict[str, Any]:
-        """The books as JSON-able values: the whole, then every partition."""
+        """The accounts as JSON-able values: the total, then every partition."""
         closes = self.closes()
         with self._lock:
             in_flight = self._in_flight()

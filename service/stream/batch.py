@@ -1,4 +1,4 @@
-"""What walks through the pipeline: messages from a source, and the batch of items that they become."""
+"""The data of the pipeline: messages from a source, and the batch of items made of them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Partition = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Bytes as they came, and from where.
+    """The bytes of a message as received, with its origin.
 
-    `timestamp` is the broker's (None where there is none), `received` ours, both in seconds since 1970. `offset` counts
-    within (topic, partition). `epoch` tells apart successive assignments of a partition to this
-    replica: what an earlier assignment brought must not be committed under a later one. `record` counts the records of
-    a message that holds several; `value` is then a container file of this one.
+    `timestamp` is the broker's (None if it has none), `received` ours, both in seconds since 1970. `offset` counts
+    within (topic, partition). `epoch` numbers the successive assignments of a partition to this replica: a message of
+    an earlier assignment must not be committed under a later one. Where a message holds several records, each becomes
+    a Message: `record` is its number, from 1, and `value` a container file of this record only.
     """
 
     topic: str
@@ -51,7 +51,7 @@ class Published:
 
     @property
     def key(self) -> bytes:
-        """By it Kafka keeps the answers to one object in order."""
+        """The object id, so that Kafka keeps the classifications of one object in order."""
         return self.classification.object_id.encode()
 
 
@@ -72,7 +72,7 @@ class DeadLettered:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """Given back unanswered because the partition went to another replica, which reads the message again."""
+    """Not answered: the partition was assigned to another replica, which reads the message again."""
 
 
 Outcome = Published | Filtered | DeadLettered | Returned
@@ -80,9 +80,9 @@ Outcome = Published | Filtered | DeadLettered | Returned
 
 @dataclass(slots=True)
 class Item:
-    """One message on its way; each step fills in the next field, and `outcome` ends the way.
+    """One message in the pipeline: each stage fills in the next field; one with an `outcome` is finished.
 
-    `alert` stays as it came; `subject` is what the answer is about.
+    `alert` is never changed; `subject` is what the classification is about.
     """
 
     message: Message
@@ -97,7 +97,7 @@ class Item:
 
 @dataclass(slots=True)
 class Batch:
-    """Messages that walk together, in the order in which they came."""
+    """Messages that go through the pipeline together, in the order of arrival."""
 
     items: list[Item]
 
@@ -106,7 +106,7 @@ class Batch:
         return cls([Item(message) for message in messages])
 
     def open(self) -> list[Item]:
-        """Those that still have a step to take."""
+        """The items without an outcome."""
         return [item for item in self.items if item.outcome is None]
 
     def published(self) -> Iterator[tuple[Item, Published]]:
@@ -115,7 +115,7 @@ class Batch:
                 yield item, item.outcome
 
     def dead_letters(self) -> Iterator[DeadLetter]:
-        """What is put aside of the messages that could not be decoded or classified."""
+        """A dead letter for each message that could not be decoded or classified."""
         for item in self.items:
             if isinstance(item.outcome, DeadLettered):
                 yield dead_letter(item.message, item.outcome)
@@ -138,7 +138,7 @@ class Batch:
 
 
 def dead_letter(message: Message, why: DeadLettered) -> DeadLetter:
-    """What is put aside of a refused message."""
+    """The dead letter of a refused message."""
     return DeadLetter(
         topic=message.topic,
         partition=message.partition,

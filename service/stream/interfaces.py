@@ -1,4 +1,4 @@
-"""What the runner asks of where messages come from and of where answers go."""
+"""The interfaces of source and sink, as the runner uses them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.stream.batch import Batch, Message
 
 
 class Source(Protocol):
-    """Where messages come from. Called from the poll thread alone, but for `acknowledge`."""
+    """Where messages come from. Only `acknowledge` is called from a thread other than the poll thread."""
 
     def poll(self, maximum: int, linger_s: float) -> Sequence[Message]:
         """Up to `maximum` messages; returns within some 0.1 s when there are none, within `linger_s` of the first."""
@@ -18,27 +18,27 @@ class Source(Protocol):
 
     @property
     def exhausted(self) -> bool:
-        """Nothing will come any more."""
+        """Whether no more messages will come."""
         ...
 
     def pause(self) -> None:
-        """Bring nothing new until `resume`; `poll` goes on being called."""
+        """Return no new messages until `resume`; `poll` is still called meanwhile."""
         ...
 
     def resume(self) -> None: ...
 
     def acknowledge(self, batch: Batch) -> None:
-        """Everything that came of `batch` is safe. Called in the order of the batches, from the publish thread."""
+        """All outcomes of `batch` are stored safely. Called in the order of the batches, from the publish thread."""
         ...
 
     def close(self) -> None: ...
 
 
 class Sink(Protocol):
-    """Where outcomes go. Called from the publish thread alone."""
+    """Where outcomes go. Called only from the publish thread."""
 
     def open(self, given_up: Callable[[], bool]) -> None:
-        """Make ready; waits for an absent broker until `given_up()`. Raises StreamError on what no waiting mends."""
+        """Get ready; wait for an absent broker until `given_up()`. Raises StreamError if waiting can't help."""
         ...
 
     def send(self, batch: Batch) -> None:
@@ -46,7 +46,7 @@ class Sink(Protocol):
         ...
 
     def acknowledged(self, timeout_s: float) -> list[Batch]:
-        """Batches that are safe, in order; waits for one at most `timeout_s`."""
+        """Batches acknowledged since the last call, in order; waits for one at most `timeout_s`."""
         ...
 
     @property
@@ -56,11 +56,11 @@ class Sink(Protocol):
 
     @property
     def trouble(self) -> str | None:
-        """What keeps the sink from publishing, in words, or None."""
+        """Why the sink can't publish, as text, or None."""
         ...
 
     def close(self) -> None: ...
 
 
 class StreamError(AlertClassifierError, RuntimeError):
-    """The stream can't go on and must be started anew; the message says why and what to do."""
+    """The stream can't continue and must be restarted; the message says why and what to do."""

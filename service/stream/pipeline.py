@@ -1,8 +1,8 @@
-"""The steps from bytes to classifications, each callable in a test with no Kafka near.
+"""The stages from bytes to classifications, each callable in a test without Kafka.
 
-A batch walks them in order: decode, cut, merge, classify, encode, record. A step that fails for one alert ends the way
-of that alert only; a step that can't be taken now (store or schema registry away) raises one of `TEMPORARY` and may be
-taken again later: every step is idempotent.
+Their order is decode, cut, merge, classify (tensors and inference), encode, record. A stage that fails for one alert
+gives that alert an outcome and goes on with the others. A stage that can't run now (store or schema registry
+unavailable) raises one of `TEMPORARY` and is tried again later, so every stage is idempotent.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ R = TypeVar("R")
 
 
 class Decoder(Protocol):
-    """What the pipeline asks of `service.alerts.Decoder`."""
+    """The part of `service.alerts.Decoder` that the pipeline uses."""
 
     def decode_many(self, raws: Sequence[bytes]) -> list[Alert | AlertError]: ...
 
@@ -46,13 +46,13 @@ class Decoder(Protocol):
 
 
 class Models(Protocol):
-    """What the pipeline asks of `service.inference.registry.ModelRegistry`."""
+    """The part of `service.inference.registry.ModelRegistry` that the pipeline uses."""
 
     residents: Residents
 
 
 class Pipeline:
-    """Decoder, cuts, store and models, joined. Different batches may be in different steps at once."""
+    """Decoder, cuts, store and models. Different batches may be in different stages at the same time."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Pipeline:
         self._max_message_bytes = max_message_bytes
 
     def take(self, messages: Iterable[Message]) -> Batch:
-        """Messages -> a batch with an item for each alert: a message may hold several, and each goes its own way."""
+        """Messages -> a batch with an item for each alert: a message may hold several."""
         items = []
         for message in messages:
             if self._decoder.holds_many(message.value):
@@ -95,7 +95,7 @@ class Pipeline:
                     item.outcome = _dead_letter(alert, "decode_failed")
 
     def cut(self, batch: Batch) -> None:
-        """Alerts that fail a quality cut are flagged, or left out before they take up any state."""
+        """Flag alerts that fail a quality cut, or leave them out before anything is stored."""
         with stage("cut"):
             drop = self._quality.action == "drop"
             for item in batch.open():
@@ -108,9 +108,9 @@ class Pipeline:
                     item.outcome = Filtered(item.failed_cuts[0])
 
     def merge(self, batch: Batch) -> None:
-        """Alerts -> the light curves of their objects as known at each of them.
+        """Alerts -> the light curve of each one's object, as known at that alert.
 
-        Photometry by position comes behind the alerts of its batch: it joins what they have brought.
+        Photometry by position is merged after the alerts of its batch, so that it can join their objects.
         """
         with stage("merge"):
             items = batch.open()
@@ -129,11 +129,11 @@ class Pipeline:
 
     @property
     def batch_window_s(self) -> float:
-        """How long it is worth to wait for more batches before `classify`, on the device of the active model."""
+        """How long to wait for more batches before `classify`; depends on the device of the active model."""
         return self._models.residents.active.batch_window_s
 
     def classify(self, *batches: Batch) -> None:
-        """Light curves -> predictions, all of these batches together and by the same models."""
+        """Light curves -> predictions, for all these batches together and by the same models."""
         residents = self._models.residents
         items = [item for batch in batches for item in batch.open()]
         predictions = isolate(_opinion_of(residents.active), items)
@@ -162,9 +162,9 @@ class Pipeline:
                     item.outcome = _dead_letter(error, "encode_failed")
 
     def record(self, batch: Batch) -> None:
-        """Classifications -> the store, for those who ask later; shadows' answers beside them.
+        """Classifications -> the store, with those of the shadows.
 
-        It comes before publication: after a crash between the two, the redelivery of the alert publishes the answer.
+        Done before publication: after a crash between the two, the alert is redelivered and its answer published.
         """
         with stage("record"):
             answers = [outcome.classification for _, outcome in batch.published()]
@@ -175,7 +175,7 @@ class Pipeline:
                     log.error("the store can't keep the classification of %s: %s", answer.object_id, done)
 
     def run(self, batch: Batch) -> None:
-        """All steps, one after the other. Raises what is in `TEMPORARY`."""
+        """All stages in order. Raises the errors in `TEMPORARY`."""
         for step in (self.decode, self.cut, self.merge, self.classify, self.encode, self.record):
             step(batch)
 
@@ -192,17 +192,17 @@ def build_pipeline(settings: Settings, models: Models, store: Store) -> Pipeline
 
 
 def preview(store: Store, alert: Alert) -> tuple[Subject, LightCurve]:
-    """What `Pipeline.merge` would make of an alert; nothing is stored. Raises ValueError for what the stream would
-    refuse.
+    """What `Pipeline.merge` would return for an alert, without storing it. Raises ValueError for an alert that the
+    stream would refuse.
     """
     stored = store.preview(increment_of(alert), came_by_position(alert))
     return Subject.of(alert, stored), stored.light_curve
 
 
 def isolate(step: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R | Exception]:
-    """`step(items)`, element for element; where it raises, halves are tried: only the culprits get an exception.
+    """`step(items)`, with an exception in place of each item that makes it fail, found by trying halves.
 
-    `step` must be idempotent. Errors in `TEMPORARY` are nobody's fault and pass through.
+    `step` must be idempotent. Errors in `TEMPORARY` are no item's fault and are raised.
     """
     if not items:
         return []
@@ -223,7 +223,7 @@ def came_by_position(alert: Alert | None) -> bool:
 
 
 def increment_of(alert: Alert | None) -> Increment:
-    """What an alert adds to the store. Raises ValueError for an identifier that no store can keep."""
+    """The part of an alert that is stored. Raises ValueError for an identifier that no store can keep."""
     assert alert is not None
     return Increment(alert.object_id, alert.ra, alert.dec, alert.light_curve)
 

@@ -7,7 +7,7 @@
               source may commit
 
 Decoding and inference release the interpreter lock, so the threads overlap. Every queue is first in, first out: batches
-arrive in the order in which they set out, and offsets can be committed as they arrive.
+are acknowledged in the order in which they were polled, so offsets can be committed as they are acknowledged.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from service.stream.pipeline import TEMPORARY, Pipeline
 
 log = logging.getLogger(__name__)
 
-# A full intake is the normal state of a drain, and lasts milliseconds. Pausing partitions throws away what the client
-# has fetched ahead, so it is for real standstills; but the group must hear of us long before its 5 minutes are over.
+# During a drain the first queue is full most of the time, each time for milliseconds. Pausing partitions discards what
+# the client has prefetched, so pause only after this long; but poll again well before the group's 5 minutes are over.
 PATIENCE_S: Final = 0.25
-# How long a thread waits for work before it looks whether it should end: no alert waits for it.
+# How often an idle thread checks whether it should end. Delays no alert.
 TICK_S: Final = 0.2
-# While acknowledgements are due, the sink is asked this often for them and the queue for new batches.
+# While acknowledgements are pending, the sink is polled for them, and the queue for new batches, this often.
 ACKNOWLEDGEMENT_TICK_S: Final = 0.005
-# Alerts in batches that wait for one another to be classified together: four full batches, 80 MB of packets.
+# At most this many alerts of several batches are classified together: four full batches, 80 MB of packets.
 ENOUGH_TOGETHER: Final = 1024
-# A stage that was told to give up and does not come back is stuck in a client library; the process must end anyway.
+# A thread that has not ended this long after the deadline is stuck in a client library; the process must end anyway.
 STUCK_S: Final = 15.0
-# The books are checked this often; a check walks the batches under way.
+# The accounts are checked this often; a check walks all batches in flight.
 AUDIT_S: Final = 10.0
 
 
 class _GivenUpError(Exception):
-    """The runner was told to leave undone what it can't finish."""
+    """The runner gives up the batches that it could not finish in time."""
 
 
 class StreamRunner:
@@ -74,7 +74,7 @@ class StreamRunner:
         self._given_up = threading.Event()
         self._room = threading.Event()
         self._waiting_for: str | None = None
-        # the poll thread never waits for a place in a queue: it looks at the length, and pauses the source
+        # unbounded, because the poll thread must never block: it checks the length and pauses the source
         self._taken: SimpleQueue[Batch | None] = SimpleQueue()
         self._prepared: Queue[Batch | None] = Queue(settings.queue_depth)
         self._classified: Queue[Batch | None] = Queue(settings.queue_depth)
@@ -82,7 +82,7 @@ class StreamRunner:
         self._deadline = float("inf")
 
     def run(self) -> None:
-        """Startup, main loop, shutdown; returns when everything taken is settled. Raises what made a stage fail."""
+        """Startup, main loop, shutdown; returns when every batch is settled. Raises the error that stopped a thread."""
         stages = [
             threading.Thread(target=self._guard, args=(stage,), name=name, daemon=True)
             for name, stage in (("prepare", self._prepare), ("classify", self._classify), ("publish", self._publish))
@@ -98,13 +98,13 @@ class StreamRunner:
             raise self.failure
 
     def stop(self, drain_s: float) -> None:
-        """Take nothing new; what is under way may take `drain_s` to arrive, then it is left to be read again."""
+        """Poll no more; batches in flight have `drain_s` to be settled, the rest is read again after a restart."""
         self._deadline = monotonic() + drain_s
         self._stopping.set()
 
     @property
     def trouble(self) -> str | None:
-        """What keeps alerts from flowing, in words, or None."""
+        """Why alerts don't flow, as text, or None."""
         return self._waiting_for or self._sink.trouble
 
     def _main_loop(self) -> None:
@@ -124,7 +124,7 @@ class StreamRunner:
             self._taken.put(batch)
 
     def _wait_for_room(self) -> None:
-        """Backpressure: wait a moment, then pause the source, but go on polling it."""
+        """Backpressure: wait a moment, then pause the source but keep polling it."""
         paused = False
         patience = monotonic() + PATIENCE_S
         while self._is_full() and not self._stopping.is_set():
@@ -158,7 +158,7 @@ class StreamRunner:
         self._hand_on(self._classified, None)
 
     def _together(self, arriving: Iterable[Batch]) -> Iterable[list[Batch]]:
-        """Batches to be classified together: each alone, or with those that arrive within the batch window."""
+        """Groups of batches to classify together: those that arrive within the batch window."""
         for batch in arriving:
             together = [batch]
             window_s = self._settings.batch_window_s
@@ -169,7 +169,7 @@ class StreamRunner:
                 except Empty:
                     break
                 if following is None:
-                    self._prepared.put(None)  # the end is for `arriving` to see, after these
+                    self._prepared.put(None)  # put the end mark back for `arriving`
                     break
                 together.append(following)
             yield together
@@ -179,7 +179,7 @@ class StreamRunner:
         coming = True
         while coming or self._sink.pending:
             self._check_given_up()
-            # everything that waits is sent before anything is awaited: a transaction takes as long for one as for three
+            # send all waiting batches before awaiting any: a transaction takes as long for three as for one
             while coming and self._sink.pending <= self._settings.queue_depth:
                 try:
                     batch = self._classified.get(timeout=0 if self._sink.pending else TICK_S)
@@ -208,7 +208,7 @@ class StreamRunner:
             self._on_settled(batch)
 
     def _patiently(self, step: Callable[[Batch], None], batch: Batch) -> None:
-        """Take a step, again and again while what it needs is away."""
+        """Run a stage on a batch; retry while its store or schema registry is unavailable."""
         while True:
             try:
                 step(batch)
@@ -217,7 +217,7 @@ class StreamRunner:
                     log.warning("waiting: %s", error)
                 self._waiting_for = str(error)
                 metrics.STORE_RETRIES.inc()
-                # given up is looked at first, so that a standstill can't outlive the deadline by a retry
+                # wakes at once when the runner gives up, so an outage can't extend the deadline by a retry
                 if self._given_up.wait(self._settings.retry_s):
                     raise _GivenUpError from error
             else:
@@ -250,7 +250,7 @@ class StreamRunner:
             raise _GivenUpError
 
     def _guard(self, stage: Callable[[], None]) -> None:
-        """Run a stage; if it fails, everything stops: what is not settled is read again after a restart."""
+        """Run a thread's loop; if it fails, all threads stop. Unsettled batches are read again after a restart."""
         try:
             stage()
         except _GivenUpError:
@@ -268,7 +268,7 @@ class StreamRunner:
             while thread.is_alive() and monotonic() < self._deadline + STUCK_S:
                 thread.join(0.05)
                 if not self.accounting.in_flight:
-                    self._given_up.set()  # nothing more is taken: a sink that still waits for its broker waits in vain
+                    self._given_up.set()  # no batch is left, so the sink need not wait for its broker any more
                 if self._stopping.is_set() and monotonic() > self._deadline and not self._given_up.is_set():
                     log.warning(
                         "draining took too long: %d alerts are left to be read again", self.accounting.in_flight

@@ -1,4 +1,4 @@
-"""The stream side of the service as one thing to start, ask and stop, alone or beside the API in one process."""
+"""The stream side of the service behind one class: start, health, stop; with or without the API in the process."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from service.stream.runner import StreamRunner
 
 log = logging.getLogger(__name__)
 
-# Below the 30 s that Kubernetes grants by default between SIGTERM and SIGKILL; a drain takes well under a second
-# unless the store or the output broker is away.
+# Below Kubernetes' default of 30 s between SIGTERM and SIGKILL; a drain takes well under a second unless the store or
+# the output broker is unavailable.
 DRAIN_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class StreamHealth:
-    """Whether alerts flow. `reasons` says in words what keeps them from it; times in seconds since 1970."""
+    """Whether alerts flow; `reasons` are the obstacles, as text. Times in seconds since 1970."""
 
     ready: bool
     reasons: tuple[str, ...]
@@ -45,8 +45,8 @@ class StreamHealth:
 class StreamService:
     """Consumes, classifies and publishes in threads of its own from `start` to `stop`.
 
-    `store` and `models` belong to the caller, who closes them after `stop`. With a `span`, messages of a stretch of
-    time are read again in a group of their own; `exit_at_end` ends where the topics end: `wait` then returns.
+    The caller closes `store` and `models` after `stop`. With a `span`, only messages of that time are read, in a
+    separate consumer group; with `exit_at_end` the stream ends at the end of the topics, and `wait` returns.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class StreamService:
         exit_at_end: bool = False,
         on_settled: Callable[[Batch], None] | None = None,
     ) -> None:
-        """`on_settled` hears of every batch whose outcomes are acknowledged, from the publish thread.
+        """`on_settled` is called from the publish thread with every batch whose outcomes are acknowledged.
 
-        Raises StreamError where no broker is configured, or librdkafka refuses a property."""
+        Raises StreamError if no broker is configured or librdkafka refuses a property."""
         kafka = settings.kafka
         if not kafka.bootstrap_servers:
             raise StreamError("kafka.bootstrap_servers is empty: there is nothing to stream from")
@@ -80,18 +80,18 @@ class StreamService:
         self._thread.start()
 
     def stop(self, drain: bool = True, drain_s: float = DRAIN_S) -> None:
-        """Take nothing new and return when everything taken has arrived, or after `drain_s`.
+        """Poll no more, and return when every batch is settled, or after `drain_s`.
 
-        Without `drain`, what is under way is left to be read again. Nothing is lost either way.
+        Without `drain`, batches in flight are read again after a restart. No alert is lost either way.
         """
         self._runner.stop(drain_s if drain else 0.0)
         if self._thread.is_alive():
             self._thread.join()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until the stream ends, by `stop`, at the end of a bounded read, or by failure; False: it goes on.
+        """Wait until the stream ends: by `stop`, at the end of a bounded read, or by failure. False after the timeout.
 
-        Raises StreamError, or whatever made a stage fail: the process should then end and be started anew.
+        Raises StreamError, or the error that stopped a thread: the process should then be restarted.
         """
         ended = self._ended.wait(timeout_s)
         if self._runner.failure is not None:
@@ -100,7 +100,7 @@ class StreamService:
 
     @property
     def failure(self) -> BaseException | None:
-        """What ended the stream, if it did not end as asked."""
+        """The error that ended the stream, if one did."""
         return self._runner.failure
 
     def health(self) -> StreamHealth:

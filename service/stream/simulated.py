@@ -1,4 +1,4 @@
-"""A simulated sky as a stream: what the demo classifies."""
+"""A simulated sky as a stream, for the demo."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class SkySource:
         self._paused.clear()
 
     def acknowledge(self, batch: Batch) -> None:
-        """A simulated night is not read twice."""
+        """Nothing to commit: a simulated night is not read again."""
 
     def close(self) -> None:
         self.exhausted = True
 
 
 class SimulatedStream:
-    """A simulated night in the form in which the API asks a stream for its health and accounts."""
+    """Health and accounts of a simulated night, in the form that the API expects of a stream."""
 
     def __init__(self, runner: StreamRunner, source: SkySource) -> None:
         self._runner = runner

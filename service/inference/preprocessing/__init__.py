@@ -1,1 +1,1 @@
-"""Light curve -> the inputs of a graph, one module a kind; the code that training uses too."""
+"""Light curve -> the inputs of a graph, one module per kind; training uses the same code."""

@@ -1,7 +1,7 @@
-"""Light curve -> the arrays a graph takes: the one preprocessing, used in training and in serving alike.
+"""Light curve -> the input arrays of a graph; the same code in training and serving.
 
 All functions give float32 arrays {input name: array} without a batch axis, and raise ValueError for a light curve
-without a detection in the bands g, r, i. `preprocessing.registry` lists them by the id in a bundle's manifest.
+without a detection in the bands g, r, i. `preprocessing.registry` maps the id in a bundle's manifest to a function.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from service.photometry import BAND_CODES, ZTF_WAVELENGTHS, Kind, LightCurve
 
 Arrays = dict[str, NDArray[np.float32]]
 
-# Columns of a token, in order; what each means stands in `alert_tokens`.
+# Columns of a token, in order; explained in `alert_tokens`.
 POINT_FEATURES: Final = (
     "days", "log_days", "log_days_from_peak", "log_gap", "flux", "faintness", "log_snr", "g", "r", "i", "upper_limit",
     "sign", "step_g", "recency_g", "step_r", "recency_r",
@@ -27,7 +27,7 @@ CONTEXT_FEATURES: Final = (
     "log_detections_g", "log_detections_r", "log_detections_i", "log_span", "log_limits_before", "log_limits_after",
 )  # fmt: skip
 
-# Optional context, and the columns that hold it: a manifest may switch each off, training drops each at random.
+# Optional context and its columns: a manifest may switch each off, training drops each at random.
 OPTIONAL_CONTEXT: Final[dict[str, slice]] = {
     "peak_magnitude": slice(0, 2),
     "reference": slice(2, 6),
@@ -48,8 +48,8 @@ _ASTRA_WAVELENGTHS: Final = np.log10([ZTF_WAVELENGTHS[name] for name in ("g", "r
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Light curves laid end to end: `points` (N, F) in time order within each, `counts` (B,) points of each, summing
-    to N, `context` (B, C).
+    """Tokens of light curves end to end: `points` (N, F) in time order within each, `counts` (B,) of each, summing to
+    N, `context` (B, C).
     """
 
     points: NDArray[np.float32]
@@ -60,14 +60,14 @@ class Tokens:
 def alert_clr(light_curve: LightCurve, parameters: Mapping[str, Any]) -> Arrays:
     """Inputs of an alert-clr graph: `points` (W, L, 16) and `context` (12,).
 
-    Up to `window` points are one window of their exact length; more are `ceil(n / window)` windows of `window` points,
-    at most `max_windows`, spread evenly from start to end (they overlap, so none needs padding).
+    Up to `window` tokens make one window of their exact length; more make `ceil(n / window)` windows of `window`
+    tokens, at most `max_windows`, spread evenly from start to end. They overlap, so none needs padding.
     """
     return alert_clr_batch(light_curve.points, np.array([len(light_curve)]), parameters)[0]
 
 
 def alert_clr_batch(points: NDArray[np.void], counts: NDArray[np.int64], parameters: Mapping[str, Any]) -> list[Arrays]:
-    """`alert_clr` of many light curves laid end to end; the answers are equal to the last bit."""
+    """`alert_clr` of many light curves end to end, with bit-identical results."""
     tokens = alert_tokens(points, counts, parameters)
     stops = np.cumsum(tokens.counts)
     return [
@@ -90,21 +90,21 @@ def windows(points: NDArray[np.float32], parameters: Mapping[str, Any]) -> NDArr
 def alert_tokens(points: NDArray[np.void], counts: NDArray[np.int64], parameters: Mapping[str, Any]) -> Tokens:
     """Tokens of many light curves at once: `points` (N,) of dtype `POINT` end to end, `counts` (B,) points of each.
 
-    Of the upper limits only those next to a detection in their own band are kept: they bracket what was seen, the rest
-    are counted in the context. Forced photometry and other bands than g, r, i are left out. Per token:
+    Upper limits are kept only next to a detection in their own band, where they bracket it; the others are counted in
+    the context. Forced photometry and bands other than g, r, i are left out. Per token:
 
-    days since the first detection; the same and the time from the brightest detection as signed log1p; log1p gap to
-    the previous token; signed difference flux over the brightest one (0 for a limit); magnitudes below the brightest,
-    of the detection or of the limit; log10 signal-to-noise; band; whether it is an upper limit; sign of the difference
-    (0 unknown); and against the last detection before it in g and in r: the step in magnitude and 1 / (1 + age in
-    days), both 0 where there is none.
+    days since the first detection; the same, and the time from the brightest detection, as signed log1p; log1p gap to
+    the previous token; signed difference flux relative to the brightest (0 for a limit); magnitudes below the brightest
+    (of the detection or limit); log10 signal-to-noise; band; whether it is an upper limit; sign of the difference (0
+    unknown); and relative to the previous detection in g and in r: the change in magnitude and 1 / (1 + age in days),
+    both 0 if there is none.
     """
     from service.inference.preprocessing.token_kernel import (
         fill,
-    )  # here, because who only reads a manifest should not wait for numba
+    )  # imported here, so that reading a manifest does not load numba
 
     points = np.ascontiguousarray(points).view()
-    points.setflags(write=False)  # the kernel is compiled for this kind of array alone
+    points.setflags(write=False)  # the kernel is compiled for read-only arrays
     tokens = np.empty((len(points), len(POINT_FEATURES)), dtype=np.float32)
     kept = np.empty(len(counts), dtype=np.int64)
     context = np.empty((len(counts), len(CONTEXT_FEATURES)), dtype=np.float32)
@@ -122,7 +122,7 @@ def astra_clr(light_curve: LightCurve, parameters: Mapping[str, Any]) -> Arrays:
 
     `input` (3, 700, 1): magnitude minus the inverse-variance weighted mean of the whole light curve, all bands
     together; `times` (3, 700, 1): mjd - 58000; `band_info` (3, 700, 1): log10 of the effective wavelength in angstrom;
-    `mask` (3, 700): 1 on padding. Detections in g, r, i count; the model was made for total magnitudes of stars.
+    `mask` (3, 700): 1 on padding. Only detections in g, r, i are used; the model expects total magnitudes of stars.
     """
     points = light_curve.points
     points = points[(points["kind"] == Kind.DETECTION) & (points["band"] <= _MODEL_BANDS[-1]) & (points["band"] >= 0)]

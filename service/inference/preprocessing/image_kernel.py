@@ -1,8 +1,8 @@
 """The rasteriser of light-curve images, compiled: anti-aliased error bars, lines and points, blended into bytes.
 
-What is drawn where stands in `images`. Coordinates are pixels from the upper left corner of the image; pixel k reaches
-from k to k + 1. How much of a pixel a shape covers is its area within that pixel: exact for lines and bars, to a
-hundredth for ends and discs.
+The layout is described in `images`. Coordinates are pixels from the upper left corner of the image; pixel k spans k to
+k + 1. A shape's coverage of a pixel is its area within the pixel: exact for lines and bars, to a hundredth for ends and
+discs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WHITE: Final = 255
 OPACITY: Final = 0.5  # of bars, lines and points alike
 
 _DETECTION: Final = int(Kind.DETECTION)
-# Beyond these no number is a measurement, and differences of such would no longer be finite.
+# No measurement is beyond these, and differences of such numbers might not be finite.
 _LARGEST_FLUX: Final = 1e30  # uJy
 _LARGEST_TIME: Final = 1e9  # days
 _STAMP_STEPS: Final = 16  # samples along each side of a pixel from which the coverage of a disc is counted
@@ -30,7 +30,7 @@ _STAMP_STEPS: Final = 16  # samples along each side of a pixel from which the co
 
 @jit
 def draw(points, counts, layers, colours, line_width, marker_size, images):  # type: ignore[no-untyped-def]
-    """Draw B light curves into `images` (B, 3, S, S) uint8, which may hold anything before.
+    """Draw B light curves into `images` (B, 3, S, S) uint8, overwriting them.
 
     `points` (N,) of dtype POINT end to end, `counts` (B,) of each; `layers` (surveys, bands) int64: the layer that
     points of a survey and band belong to, -1 for none; `colours` (K, 3) uint8 of the layers, which are drawn in their
@@ -70,7 +70,7 @@ def draw(points, counts, layers, colours, line_width, marker_size, images):  # t
 
 @jit_inline
 def _choose(points, begin, end, layers, x, y, error, layer):  # type: ignore[no-untyped-def]
-    """Time, flux [uJy], its error (NaN unknown) and layer of the detections that are drawn; returns their number."""
+    """Fill in time, flux [uJy], error (NaN unknown) and layer of the detections to draw; returns their number."""
     number = 0
     for index in range(begin, end):
         survey = points[index].survey
@@ -92,7 +92,7 @@ def _choose(points, begin, end, layers, x, y, error, layer):  # type: ignore[no-
 
 @jit_inline
 def _place(x, y, error, number, size):  # type: ignore[no-untyped-def]
-    """From days and fluxes to pixels: extremes of all bands at the margins, the middle where all are equal."""
+    """Days and fluxes -> pixels: the extremes of all bands at the margins; if all are equal, the middle."""
     first, last = math.inf, -math.inf
     least, most = math.inf, -math.inf
     for point in range(number):
@@ -107,7 +107,7 @@ def _place(x, y, error, number, size):  # type: ignore[no-untyped-def]
 
 @jit_inline
 def _bar(image, x, y, error, width, colour):  # type: ignore[no-untyped-def]
-    """A vertical bar of 2 `error`, moved to whole pixels so that it is crisp, as plotting programs do."""
+    """A vertical bar of 2 `error`, snapped to whole pixels to be crisp, as plotting programs do."""
     size = image.shape[1]
     half_pixel = 0.5 * (math.floor(width + 0.5) % 2)
     centre = math.floor(x + 0.5) + half_pixel
@@ -123,8 +123,8 @@ def _bar(image, x, y, error, width, colour):  # type: ignore[no-untyped-def]
 
 @jit_inline
 def _mark(image, stamp, x, y, colour):  # type: ignore[no-untyped-def]
-    """A disc around the middle of a pixel, so that all look alike; the pixel is the one in which plotting programs
-    put it, half a pixel to the right and down on average, as with bars.
+    """A disc centred on a pixel, so that all look alike; on the pixel that plotting programs choose, on average half
+    a pixel to the right and down, as with bars.
     """
     size = image.shape[1]
     reach = stamp.shape[0] // 2
@@ -145,7 +145,7 @@ def _blend(image, row, column, coverage, colour):  # type: ignore[no-untyped-def
 
 @jit_inline
 def _disc(radius):  # type: ignore[no-untyped-def]
-    """Coverage of the pixels around the middle one by a disc on its centre, counted on a fine grid."""
+    """Coverage of the pixels around a disc's centre, sampled on a fine grid."""
     reach = max(math.ceil(radius - 0.5), 0)
     width = 2 * reach + 1
     stamp = np.zeros((width, width), np.float64)
@@ -163,7 +163,7 @@ def _disc(radius):  # type: ignore[no-untyped-def]
 
 @jit_inline
 def _line(image, mask, x, y, layer, number, which, half, colour):  # type: ignore[no-untyped-def]
-    """The points of one layer joined in their order, blended once however often the line crosses itself.
+    """The points of one layer joined in order; blended once, even where the line crosses itself.
 
     `mask` (S, S) is all zeros before and after.
     """
@@ -194,7 +194,8 @@ def _line(image, mask, x, y, layer, number, which, half, colour):  # type: ignor
 def _segment(mask, x0, y0, x1, y1, half):  # type: ignore[no-untyped-def]
     """Add the coverage of a straight piece to `mask`, and raise it to that of the piece's round ends.
 
-    Areas add up, for pieces that lie side by side within a pixel seldom hide one another; ends meet where pieces join.
+    Areas are added, because pieces side by side within a pixel rarely overlap; of ends, which meet where pieces join,
+    the maximum is taken.
     """
     size = mask.shape[0]
     dx, dy = x1 - x0, y1 - y0
@@ -205,7 +206,7 @@ def _segment(mask, x0, y0, x1, y1, half):  # type: ignore[no-untyped-def]
     steep = abs(dy) > abs(dx)
     long_slope = abs(uy) if steep else abs(ux)
     short_slope = abs(ux) if steep else abs(uy)
-    # along the longer axis one row (or column) after the other, across it only the pixels that the line may touch
+    # step along the longer axis; across it, visit only the pixels that the line may touch
     begin, stop = (min(y0, y1), max(y0, y1)) if steep else (min(x0, x1), max(x0, x1))
     reach = (half + 0.5 * (long_slope + short_slope)) / long_slope
     tilt = (dx / dy) if steep else (dy / dx)
@@ -232,8 +233,8 @@ def _segment(mask, x0, y0, x1, y1, half):  # type: ignore[no-untyped-def]
 
 @jit_inline
 def _below(distance, long_slope, short_slope):  # type: ignore[no-untyped-def]
-    """Area of a unit pixel on this side of a straight edge that passes its centre at a signed `distance`; the slopes
-    are the absolute cosines of the edge's direction with the two axes, the greater first.
+    """Area of a unit pixel on this side of a straight edge at a signed `distance` from its centre; the slopes are the
+    absolute cosines between the edge and the two axes, the greater first.
     """
     away = abs(distance)
     outer, inner = 0.5 * (long_slope + short_slope), 0.5 * (long_slope - short_slope)

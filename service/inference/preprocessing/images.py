@@ -1,9 +1,9 @@
-"""A light curve drawn as an image: what a vision transformer looks at (arXiv:2507.11711).
+"""A light curve drawn as an image, the input of a vision transformer (arXiv:2507.11711).
 
-Bars, lines and points of each band in its colour, half transparent on white, without axes; time and flux reach from
-their least to their greatest value over all bands of the image. The style is that of the public code of the same
-authors' first paper (arXiv:2502.20479); what the multi-survey paper changed of it is not known, with one exception made
-here on purpose: error bars have the scale of the flux, there they were normalised by themselves.
+Bars, lines and points of each band in its colour, half transparent on white, without axes; the axes span the least to
+the greatest time and flux over all bands of the image. The style follows the public code of the same authors' first
+paper (arXiv:2502.20479); whether the multi-survey paper changed it is not known. One difference is on purpose: error
+bars have the scale of the flux, while that code normalises them separately.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ Images = dict[str, NDArray[Any]]
 
 
 def light_curve_image(light_curve: LightCurve, parameters: Mapping[str, Any]) -> Images:
-    """Inputs of a graph that looks at images: each (3, size, size) uint8, red, green and blue, row 0 at the top.
+    """Inputs of an image graph: each (3, size, size) uint8, red, green and blue, row 0 at the top.
 
-    Parameters: `images`, what each input shows as {input name: {survey: its bands}}, by default {"image": {"ztf":
-    "gr"}}; `size`, `line_width`, `marker_size` in pixels. Where there are several images `present` (images,) float32
-    says which show anything: the others are black, not white, so that nobody takes them for a faint object.
+    Parameters: `images`, the contents of each input as {input name: {survey: its bands}}, by default {"image": {"ztf":
+    "gr"}}; `size`, `line_width`, `marker_size` in pixels. With several images `present` (images,) float32 marks those
+    that show anything: the others are black, not white, so that they can't be taken for a faint object.
 
-    Detections with a magnitude are drawn; upper limits and forced photometry are left out. Flux is the signed
-    difference flux. Raises ValueError where there is nothing to draw.
+    Only detections with a magnitude are drawn. Flux is the signed difference flux. Raises ValueError if there is
+    nothing to draw.
     """
     return light_curve_images(light_curve.points, np.array([len(light_curve)]), parameters)[0]
 
@@ -61,7 +61,7 @@ def light_curve_images(
 
 
 def points_drawn(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(survey, band) of the points that any of the images shows."""
+    """(survey, band) of the points shown in any image."""
     wanted: Mapping[str, Mapping[str, str]] = parameters.get("images", IMAGES)
     return [(survey, band) for image in wanted.values() for survey, of in image.items() for band in of]
 
@@ -69,14 +69,14 @@ def points_drawn(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
 def draw_images(
     points: NDArray[np.void], counts: NDArray[np.int64], parameters: Mapping[str, Any]
 ) -> tuple[dict[str, NDArray[np.uint8]], NDArray[np.float32]]:
-    """Images {input name: (B, 3, size, size)} of light curves laid end to end, and which show anything (B, images)."""
+    """Images {input name: (B, 3, size, size)} of light curves end to end, and which show anything (B, images)."""
     from service.inference.preprocessing.image_kernel import (
         draw,
-    )  # here: who only reads a manifest should not wait for numba
+    )  # imported here, so that reading a manifest does not load numba
 
     size = int(parameters.get("size", SIZE))
     points = np.ascontiguousarray(points).view()
-    points.setflags(write=False)  # the kernel is compiled for this kind of array alone
+    points.setflags(write=False)  # the kernel is compiled for read-only arrays
     counts = np.asarray(counts, dtype=np.int64)
     wanted: Mapping[str, Mapping[str, str]] = parameters.get("images", IMAGES)
     present = np.empty((len(counts), len(wanted)), dtype=np.float32)

@@ -21,10 +21,10 @@ Parameters = Mapping[str, Any]
 class Preprocessing:
     """How light curves become the inputs of a graph.
 
-    `inputs(points, counts, parameters)` takes light curves laid end to end, `points` (N,) of dtype `POINT` with
-    `counts` (B,) points of each, and gives {input name: array} for each, without a batch axis; arrays of equal shape
-    may be stacked along a new first axis. It raises ValueError where a light curve has nothing to classify.
-    `reads(parameters)` gives the (survey, band) of the points that it looks at.
+    `inputs(points, counts, parameters)` takes light curves end to end, `points` (N,) of dtype `POINT` with `counts`
+    (B,) points of each, and returns {input name: array} for each, without a batch axis; arrays of equal shape may be
+    stacked along a new first axis. It raises ValueError if a light curve has nothing to classify. `reads(parameters)`
+    returns the (survey, band) of the points that it uses.
     """
 
     inputs: Callable[[NDArray[np.void], NDArray[np.int64], Parameters], Sequence[Mapping[str, NDArray[Any]]]]

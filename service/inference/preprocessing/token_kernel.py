@@ -1,6 +1,6 @@
-"""The loop over points that makes an alert-clr graph's tokens, compiled: one pass per light curve, no array between.
+"""The compiled loop that makes an alert-clr graph's tokens: one pass per light curve, no intermediate arrays.
 
-What the columns mean stands in `tensors.alert_tokens`; bands are the codes 0, 1, 2 (g, r, i).
+The columns are explained in `alert_clr.alert_tokens`; bands are the codes 0, 1, 2 (g, r, i).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from service.photometry.flux import MAG_PER_RELATIVE_FLUX
 _N_BANDS: Final = 3  # the model's, codes 0 to 2
 _DETECTION: Final = int(Kind.DETECTION)
 _FORCED: Final = int(Kind.FORCED)
-_DEFAULT_LIMIT: Final = 20.5  # the typical ZTF 5-sigma depth, for a limit that names none
+_DEFAULT_LIMIT: Final = 20.5  # the typical ZTF 5-sigma depth, for an upper limit without one
 _DEFAULT_ERROR: Final = 0.1  # mag
 _SMALLEST_ERROR: Final = 0.005  # mag; published errors of 0 exist
 _LARGEST_ERROR: Final = 1.0
-_FAINTEST: Final = 8.0  # mag below the peak: fainter says no more than "gone"
+_FAINTEST: Final = 8.0  # mag below the peak: anything fainter means "gone"
 _BRIGHTEST_REFERENCE: Final = 5.0  # mag; packets hold -999 where no reference source is near
 _FAINTEST_REFERENCE: Final = 26.0
 _FLUX_PER_MAG: Final = -0.4 * math.log(10.0)
@@ -29,10 +29,10 @@ _FLUX_PER_MAG: Final = -0.4 * math.log(10.0)
 
 @jit
 def fill(points, counts, tokens, kept, context):  # type: ignore[no-untyped-def]
-    """Write tokens (N, 16) float32 end to end, how many each light curve has to `kept` (B,), and `context` (B, 12).
+    """Fill in `tokens` (N, 16) float32 end to end, their number per light curve `kept` (B,), and `context` (B, 12).
 
-    `points` (N,) of dtype POINT end to end, `counts` (B,) of each. Returns the number of tokens written, or -1 where a
-    light curve has no detection with a finite magnitude. Raises ValueError where `counts` don't sum to N.
+    `points` (N,) of dtype POINT end to end, `counts` (B,) of each. Returns the number of tokens written, or -1 if a
+    light curve has no detection with a finite magnitude. Raises ValueError if `counts` don't sum to N.
     """
     longest = 0
     total = 0
@@ -58,7 +58,7 @@ def fill(points, counts, tokens, kept, context):  # type: ignore[no-untyped-def]
 
 @jit_inline
 def _choose(points, begin, end, chosen, context):  # type: ignore[no-untyped-def]
-    """Indices of detections, and of upper limits next to a detection in their own band; all limits are counted."""
+    """Choose detections, and upper limits next to a detection in their own band; count all limits in `context`."""
     last = np.full(_N_BANDS, -1, np.int64)  # place in `chosen` of each band's last point
     drop = np.zeros(end - begin, np.bool_)
     number = 0

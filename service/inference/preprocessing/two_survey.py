@@ -1,8 +1,8 @@
 """A light curve of ZTF and ATLAS points -> the arrays of a graph with a branch per survey (`two-survey/1`).
 
-What a survey saw within a night in one band becomes one point, and its two bands, a blue and a red one, take the places
-of g and r in the tokens of `alert_tokens`: both surveys speak one language, so that one encoder can read both. A survey
-that detected nothing is absent: one token of zeros, which the graph does not look at.
+All measurements of a survey in one night and band become one point, and the survey's blue and red band take the places
+of g and r in the tokens of `alert_tokens`, so that one encoder can read both surveys. A survey without detections is
+absent: it has one token of zeros, which the graph ignores.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitu
 TWO_SURVEYS: Final[dict[str, tuple[str, str]]] = {"ztf": ("g", "r"), "atlas": ("c", "o")}
 NIGHT_FEATURES: Final = ("night_scatter", "night_visits", "is_atlas")
 TWO_SURVEY_FEATURES: Final = (*POINT_FEATURES, *NIGHT_FEATURES)
-SAME_NIGHT: Final = 0.25  # days: visits of one band closer than this to the one before are one point
+SAME_NIGHT: Final = 0.25  # days: measurements in one band closer than this to the previous one are combined
 
 _TYPICAL_ERROR: Final = 0.1  # mag, where none is given
-_OWN_CONTEXT: Final = {"reference": False, "limit_counts": False}  # ATLAS has no such columns, so neither counts
+_OWN_CONTEXT: Final = {
+    "reference": False,
+    "limit_counts": False,
+}  # ATLAS has no such columns, so ZTF's are not used either
 
 
 def two_survey(light_curve: LightCurve, parameters: Mapping[str, Any]) -> Arrays:
     """For each survey S of `ztf`, `atlas`: `S_points` (W, L, 19) and `S_context` (12,); and `present` (2,), 1 where the
-    survey detected the object. Raises ValueError where none did.
+    survey detected the object. Raises ValueError if none did.
     """
     return two_survey_batch(light_curve.points, np.array([len(light_curve)]), parameters)[0]
 
@@ -65,26 +68,26 @@ def two_survey_batch(
 def survey_tokens(
     points: NDArray[np.void], counts: NDArray[np.int64], surveys: Sequence[str], parameters: Mapping[str, Any]
 ) -> Tokens:
-    """Tokens (N, 19), counts (B,), context (B, 12) of what `surveys` saw of many light curves laid end to end.
+    """Tokens (N, 19), counts (B,), context (B, 12) of the points of `surveys` in many light curves end to end.
 
-    ATLAS is known by its bands, ZTF by its bands and name. With one survey the tokens of its branch; with several one
-    sequence of all, in time order. Of the 19 numbers the first 16 are those of `alert_tokens` (blue as g, red as r),
-    then: half the log1p of the chi square per degree of freedom of the detections within the night, log of their
-    number, and whether ATLAS saw it. A light curve without a detection has no tokens and a context of zeros.
+    ATLAS is recognised by its bands, ZTF by bands and survey name. One survey gives the tokens of its branch, several
+    one common sequence in time order. The first 16 of the 19 numbers are those of `alert_tokens` (blue as g, red as r);
+    then follow half the log1p of the chi square per degree of freedom of the night's detections, the log of their
+    number, and whether the point is ATLAS's. A light curve without a detection has no tokens and a context of zeros.
     """
     curve = np.repeat(np.arange(len(counts)), counts)
     saw, colour = np.full(len(points), -1, dtype=np.int8), np.zeros(len(points), dtype=np.int8)
     for survey in surveys:
         number = list(TWO_SURVEYS).index(survey)
-        # c and o are ATLAS's alone, whatever a point says; g and r must be ZTF's
-        here = (points["survey"] == SURVEY_CODES[survey]) | (survey == "atlas")
+        # c and o always mean ATLAS, whatever the point's survey; g and r count only with the survey ZTF
+        of_survey = (points["survey"] == SURVEY_CODES[survey]) | (survey == "atlas")
         for place, band in enumerate(TWO_SURVEYS[survey]):
-            chosen = here & (points["band"] == BAND_CODES[band])
+            chosen = of_survey & (points["band"] == BAND_CODES[band])
             saw[chosen], colour[chosen] = number, place
     detected = (points["kind"] == Kind.DETECTION) & ~np.isnan(points["mag"])
-    mine = (saw >= 0) & (detected | (points["kind"] == Kind.UPPER_LIMIT))
+    used = (saw >= 0) & (detected | (points["kind"] == Kind.UPPER_LIMIT))
     gap = float(parameters.get("same_night", SAME_NIGHT))
-    points, curve, night = _nights(points[mine], curve[mine], saw[mine], colour[mine], gap)
+    points, curve, night = _nights(points[used], curve[used], saw[used], colour[used], gap)
     keep = _beside_detections(points, curve)
     points, curve, night = points[keep], curve[keep], night[keep]
     left = np.bincount(curve, minlength=len(counts))
@@ -106,8 +109,8 @@ def _nights(
     """One point per curve, survey `saw`, band and night, in time order within its curve, with `colour` as its band; its
     curve; its NIGHT_FEATURES.
 
-    Detections are averaged as signed fluxes by inverse variance, and what was not detected beside them is left out;
-    a night of limits alone keeps the deepest.
+    Detections of a night are averaged as signed fluxes by inverse variance, ignoring upper limits; a night with only
+    upper limits keeps the deepest.
     """
     order = np.lexsort((points["mjd"], colour, saw, curve))
     points, curve, saw, colour = points[order], curve[order], saw[order], colour[order]
@@ -152,8 +155,8 @@ def _nights(
 
 
 def _beside_detections(points: NDArray[np.void], curve: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Detections, and limits next to a detection in their own band (N,), as `alert_tokens` keeps them; nothing of a
-    curve without detections.
+    """Which points to keep (N,): detections, and upper limits next to a detection in their own band, as in
+    `alert_tokens`; none of a curve without detections.
     """
     detected = points["kind"] == Kind.DETECTION
     order = np.lexsort((np.arange(len(points)), points["band"], curve))

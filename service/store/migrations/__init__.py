@@ -1,4 +1,4 @@
-"""Numbered SQL files per engine. A released file is never edited: a change of the tables is a new file."""
+"""Numbered SQL files per engine. A released file is never edited: to change the tables, add a file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib import resources
 
 
 def migrations(engine: str) -> list[tuple[int, str]]:
-    """(version, SQL) of every migration of `engine` (a folder here), ascending from version 1."""
+    """(version, SQL) of every migration of `engine` (a subfolder), ascending from version 1."""
     files = sorted(
         (file for file in (resources.files(__name__) / engine).iterdir() if file.name.endswith(".sql")),
         key=lambda file: file.name,

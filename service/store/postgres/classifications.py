@@ -1,4 +1,4 @@
-"""Classifications in PostgreSQL: how they are recorded, and what is asked of them later."""
+"""Classifications in PostgreSQL: recording and querying."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def latest(connection: Connection, object_id: str) -> StoredClassification | Non
 
 
 def query(connection: Connection, page: Page, cone: Cone | None) -> tuple[list[StoredClassification], str | None]:
-    """One page of `Store.query`; `page` was made to be limited to a set of objects where there is a `cone`."""
+    """One page of `Store.query`; with a `cone`, `page` must be limited to a set of objects."""
     parameters = page.parameters
     if cone is not None:
         rows = execute(
@@ -148,7 +148,7 @@ _UPSERT_LATEST: Final[LiteralString] = """
 def _registered(
     connection: Connection, classifications: Sequence[StoredClassification]
 ) -> dict[ClassifierKey, tuple[int, bytes]]:
-    """(number, sample document) of every classifier that speaks in `classifications`; new ones are added."""
+    """(number, sample document) of every classifier in `classifications`; new ones are added."""
     found: dict[ClassifierKey, tuple[int, bytes]] = {}
     for classification in classifications:
         key = classifier_key(classification)

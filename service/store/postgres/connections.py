@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: the pool, tables brought up to date, transactions run anew, and a server that is away."""
+"""Connections to PostgreSQL: the pool, migrations, retried transactions, and an unavailable server."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _log = logging.getLogger(__name__)
 # One connection writes batches, a few answer the API; PostgreSQL allows 100 in all by default, for all replicas.
 POOL_SIZE: Final = 8
 
-# How long a call waits for a connection. While the server is away each call takes this long to say so.
+# How long a call waits for a connection. While the server is unavailable each call takes this long to fail.
 CONNECTION_TIMEOUT_S: Final = 3.0
 
-# Defaults that the url may override: a server that vanished without a word (network cut) is noticed within 10 s.
+# Defaults that the url may override: a server that vanishes silently (network cut) is noticed within 10 s.
 CONNECTION_DEFAULTS: Final = {
     "application_name": "alert-classifier",
     "connect_timeout": "3",
@@ -34,28 +34,28 @@ CONNECTION_DEFAULTS: Final = {
     "tcp_user_timeout": "10000",
 }
 
-# A frozen replica may hold rows that others wait for: they give up after the first, the server frees the rows after
-# the last. A batch takes some 20 ms, so none of these is reached in health.
+# A frozen replica may hold locks on rows: others give up waiting after the first timeout, the server releases the rows
+# after the last. A batch takes some 20 ms, so none of these is reached normally.
 SESSION: Final[LiteralString] = """
     SET lock_timeout = '10s'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '15s'
 """
 
-# Times that a transaction is run again when another replica got in its way, before the caller is told to wait.
+# How often a transaction that conflicts with another replica is retried before StoreUnavailableError is raised.
 ATTEMPTS: Final = 10
 
-_MIGRATION_LOCK: Final = 0x616C657274  # any constant that no one else locks; this one spells "alert"
+_MIGRATION_LOCK: Final = 0x616C657274  # any number that nothing else locks; this one spells "alert"
 
 _T = TypeVar("_T")
 
 
 class OvertakenError(Exception):
-    """Another replica inserted one of our objects after we looked, or brings photometry that ours may be near."""
+    """Another replica inserted one of our objects after we looked, or is adding photometry that may be near ours."""
 
 
 class Connections:
     """A pool of connections to `dsn`, a URL or a libpq connection string. Any thread may call any method.
 
-    Without `create` calls raise StoreUnavailableError where no service has ever made its tables.
+    Without `create`, calls raise StoreUnavailableError if the tables were never made.
     """
 
     def __init__(self, dsn: str, create: bool = True) -> None:
@@ -71,17 +71,17 @@ class Connections:
             min_size=1,
             max_size=POOL_SIZE,
             timeout=CONNECTION_TIMEOUT_S,
-            # tries double their distance until this gives up; the next call then tries at once
+            # the interval between attempts doubles up to this limit; the next call then tries at once
             reconnect_timeout=CONNECTION_TIMEOUT_S,
             configure=_configure,
-            # one short round trip per batch; without it every pooled connection of a restarted server fails a batch
+            # one short round trip per batch; without it each pooled connection fails a batch after a server restart
             check=ConnectionPool.check_connection,
             open=True,
             name="alert-classifier-store",
         )
 
     def transact(self, transaction: Callable[[Connection], _T]) -> _T:
-        """Run `transaction` in a transaction; again from the start when another replica got in its way."""
+        """Run `transaction` in a transaction; from the start again if it conflicts with another replica."""
         with self.connection() as connection:
             for attempt in range(ATTEMPTS):
                 try:
@@ -93,8 +93,8 @@ class Connections:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection to up-to-date tables, for the block. What the block meets when the server goes away is raised as
-        StoreUnavailableError. Raises StoreVersionError where the tables are too new.
+        """A connection to up-to-date tables, for the block. If the server goes away, the block's errors are raised as
+        StoreUnavailableError. Raises StoreVersionError if the tables are too new.
         """
         try:
             with self._pool.connection() as connection:
@@ -107,7 +107,7 @@ class Connections:
         self._pool.close()
 
     def _reason(self, error: psycopg.Error) -> str:
-        """The first line of what went wrong; the pool knows only that it waited, so the server is asked once more."""
+        """The first line of the error; the pool only knows that it timed out, so ask the server once more."""
         if isinstance(error, PoolTimeout):
             try:
                 psycopg.connect(self._conninfo).close()

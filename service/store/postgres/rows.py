@@ -13,14 +13,14 @@ from service.store.sky import cell_of
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-# Rows that are going to be written are locked in the order of their names, so that replicas can't close a circle.
+# Rows to be written are locked in the order of their names, so that replicas can't deadlock.
 LOCKED: Final[LiteralString] = "ORDER BY object_id FOR NO KEY UPDATE"
 
 
 def load_objects(
     connection: Connection, object_ids: Sequence[str], locking: LiteralString = ""
 ) -> dict[str, StoredObject]:
-    """The known ones among `object_ids`."""
+    """The stored objects among `object_ids`."""
     rows = execute(
         connection,
         f"""
@@ -36,7 +36,7 @@ def load_objects(
 
 
 def object_columns(objects: Sequence[StoredObject]) -> list[list[Any]]:
-    """object_id, ra, dec, cell, last_mjd, light_curve: a list each."""
+    """object_id, ra, dec, cell, last_mjd, light_curve: one list each."""
     return transposed(
         (
             o.object_id, float(o.ra), float(o.dec), cell_of(o.ra, o.dec), o.last_mjd,
@@ -57,5 +57,5 @@ def write(connection: Connection, sql: LiteralString, columns: list[list[Any]]) 
 def execute(
     connection: Connection, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()
 ) -> psycopg.Cursor[tuple[Any, ...]]:
-    """Results in binary: bytes as they are, not as hexadecimal."""
+    """Run a statement with results in binary, so that bytes are not sent as hexadecimal."""
     return connection.cursor(binary=True).execute(sql, parameters)

@@ -1,9 +1,9 @@
-"""Sources of photometry in PostgreSQL: what `service.store.joining` asks for.
+"""Position sources in PostgreSQL, for `service.store.joining`.
 
-A source and the object that it should join may come to two replicas in the same moment, and neither would see the
-other. So a transaction that adds or changes sources takes an advisory lock exclusively (`lock_exclusive`), and one that
-adds objects takes it shared (`lock_shared`). Two that add objects run side by side: a source that both want has a row
-to lock.
+A source and the object that it should join may reach two replicas at the same moment, and neither transaction would see
+the other's. So a transaction that adds or changes sources takes an advisory lock exclusively (`lock_exclusive`), one
+that adds objects takes it shared (`lock_shared`). Transactions that add objects can run side by side: if both want the
+same source, its row is locked.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from service.store.joining import Box, PositionSource
 from service.store.postgres.rows import LOCKED, Connection, execute, load_objects, object_columns, transposed, write
 from service.store.sky import NamedPosition
 
-_LOCK: Final = 0x736B79  # any constant that no one else locks; this one spells "sky"
+_LOCK: Final = 0x736B79  # any number that nothing else locks; this one spells "sky"
 
 _COLUMNS: Final[LiteralString] = "source_id, ra, dec, last_mjd, light_curve, object_id"
 
 
 def lock_shared(connection: Connection) -> None:
-    """For a transaction that adds objects; call it before any row is locked."""
+    """For a transaction that adds objects; call it before locking any row."""
     execute(connection, "SELECT pg_advisory_xact_lock_shared(%s)", [_LOCK])
 
 
 def try_lock_shared(connection: Connection) -> bool:
-    """The same without waiting, so that it may be called at any time; False where another holds the lock."""
+    """The same without waiting, so it may be called at any time; False if the lock is not available."""
     row = execute(connection, "SELECT pg_try_advisory_xact_lock_shared(%s)", [_LOCK]).fetchone()
     return row is not None and bool(row[0])
 
 
 def lock_exclusive(connection: Connection) -> None:
-    """For a transaction beside which no other may add objects or sources; call it before any row is locked."""
+    """Keep other transactions from adding objects or sources; call it before locking any row."""
     execute(connection, "SELECT pg_advisory_xact_lock(%s)", [_LOCK])
 
 
 class PostgresSources:
-    """See `JoinTables`; the connection is in a transaction that has called one of the above, or only reads."""
+    """See `JoinTables`; the transaction must hold one of the locks above, or only read."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -28,15 +28,15 @@ except ImportError as error:
         "the PostgreSQL store needs the postgres extra: pip install 'alert-classifier[postgres]'"
     ) from error
 
-PRUNE_CHUNK: Final = 2000  # objects forgotten per transaction: some 100 ms
+PRUNE_CHUNK: Final = 2000  # objects deleted per transaction: some 100 ms
 
 
 class PostgresStore(ReadingStore[Connection]):
     """See `Store`. `dsn` is a URL or a libpq connection string.
 
-    The server need not be up: tables are made or brought up to date at the first call that reaches it, under a lock
-    that several replicas may contend for. Calls raise StoreVersionError where the tables are too new. Photometry by
-    position joins objects within `join_radius_arcsec`; 0: none.
+    The server need not be running: tables are made or migrated at the first call that reaches it, under a lock so that
+    only one replica does it. Calls raise StoreVersionError if the tables are too new. Photometry by position joins
+    objects within `join_radius_arcsec`; 0: none.
     """
 
     _classifications, _sources, _objects = postgres_classifications, PostgresSources, staticmethod(load_objects)
@@ -50,11 +50,11 @@ class PostgresStore(ReadingStore[Connection]):
             return []
         ids = sorted({increment.object_id for increment in increments})
 
-        patient = False  # only after an attempt that could not have the lock at once: it costs a round trip
+        patient = False  # waiting for the lock costs a round trip, so first try without
 
         def transaction(connection: Connection) -> list[StoredObject]:
-            # Rows are locked in sorted order, then new ones inserted in sorted order. A replica that inserts one of
-            # ours in between makes us start again: waiting for it here could close a circle of waits.
+            # Rows are locked in sorted order, then new ones inserted in sorted order. If another replica inserts one of
+            # ours in between, we start again, because waiting for it here could deadlock.
             nonlocal patient
             if patient:
                 lock_shared(connection)
@@ -151,8 +151,8 @@ _UPDATE_OBJECTS: Final[LiteralString] = """
 
 
 def _prune(connection: Connection, names: list[str], older_than_mjd: float) -> int:
-    lock_exclusive(connection)  # what goes is no longer there to be joined
-    # those that an alert has reached since they were chosen stay
+    lock_exclusive(connection)  # nothing may join what is being deleted
+    # skip those that got an alert since they were chosen
     objects, sources = (
         {name for (name,) in execute(connection, delete, [names, older_than_mjd]).fetchall()}
         for delete in (
@@ -168,7 +168,7 @@ def _prune(connection: Connection, names: list[str], older_than_mjd: float) -> i
         connection, "UPDATE alert_classifier.sources SET object_id = NULL WHERE object_id = ANY(%s)", [sorted(objects)]
     )
     gone = sorted(objects | sources)
-    # an object and a source may have one name
+    # an object and a source may have the same name
     left = execute(
         connection,
         """
@@ -184,7 +184,7 @@ def _prune(connection: Connection, names: list[str], older_than_mjd: float) -> i
 
 
 def _count(connection: Connection, table: LiteralString) -> int:
-    """Exact up to 100,000 rows (as the planner believes), the planner's estimate above: counting reads them all."""
+    """The planner's estimate; below 100,000 rows the exact count, because counting reads every row."""
     row = execute(
         connection,
         f"""

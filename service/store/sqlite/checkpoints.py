@@ -1,9 +1,9 @@
-"""Moves SQLite's write-ahead log into the file from a thread of its own, so that no batch waits for it.
+"""Moves SQLite's write-ahead log into the file (a checkpoint) in a thread of its own, so that no batch waits for it.
 
-Left to itself SQLite does this within every commit that finds more than 4 MB in the log: thousands of scattered pages
-and two waits for the disk, 50 to 100 ms that an alert would have to stand by. Beside the writer it costs no batch
-anything; but under steady writing the log then never comes to its end and grows, so that once it is long the writer is
-held for the last few pages, those that came in meanwhile.
+By default SQLite does this within any commit that finds more than 4 MB in the log: thousands of scattered pages and two
+waits for the disk, which would delay alerts by 50 to 100 ms. In its own thread it delays no batch. But under steady
+writing such a checkpoint never reaches the end of the log, which grows; so once the log is long, the writer is blocked
+for the last few pages, those written meanwhile.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Final
 
 _log = logging.getLogger(__name__)
 
-# The log is overwritten from its start after each checkpoint that reached its end. A second's worth of a drain is some
-# 30 MB; moved more often, the same pages would be written to the file again and again.
+# After a checkpoint that reached its end the log is overwritten from the start. A drain writes some 30 MB per
+# second; with a shorter interval the same pages would be written to the file several times.
 INTERVAL_S: Final = 1.0
 
-# Pages of 4 kB (32 MB) from which on the writer is held for the rest: some 20 ms, then the log starts anew.
+# From this many pages of 4 kB (32 MB) the writer is blocked for the rest: some 20 ms, then the log starts again.
 LONG_LOG: Final = 8_000
 
-# Should this thread ever fail, SQLite takes over at 256 MB.
+# If this thread ever fails, SQLite checkpoints by itself at 256 MB.
 BACKSTOP: Final = 64_000
 
 
@@ -38,7 +38,7 @@ class Checkpointer(threading.Thread):
         self.start()
 
     def wake(self) -> None:
-        """Something was written, or could not be because the disk is full: moving the log may make room."""
+        """Call after a write, or after one failed because the disk is full: moving the log may free space."""
         self._written.set()
 
     def stop(self) -> None:
@@ -57,11 +57,11 @@ class Checkpointer(threading.Thread):
                 if self._move() > LONG_LOG:
                     with self._write_lock:
                         self._move()
-            except sqlite3.Error as error:  # the disk is full, or another process is at it: the next write wakes us
+            except sqlite3.Error as error:  # the disk is full, or another process does it: the next write wakes us
                 _log.debug("the log could not be moved into the file: %s", error)
             self._ended.wait(INTERVAL_S)
 
     def _move(self) -> int:
-        """Pages in the log, after as many as possible were moved without stopping anyone."""
+        """Move as many pages as possible without blocking others; returns the number of pages in the log."""
         pages: int = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
         return pages

@@ -1,4 +1,4 @@
-"""Classifications in SQLite: how they are recorded, and what is asked of them later."""
+"""Classifications in SQLite: recording and querying."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def latest(connection: sqlite3.Connection, object_id: str) -> StoredClassificati
 def query(
     connection: sqlite3.Connection, page: Page, cone: Cone | None
 ) -> tuple[list[StoredClassification], str | None]:
-    """One page of `Store.query`; `page` was made to be limited to a set of objects where there is a `cone`."""
+    """One page of `Store.query`; with a `cone`, `page` must be limited to a set of objects."""
     parameters = page.parameters
     if cone is not None:
         parameters["object_ids"] = orjson.dumps(_inside(connection, cone)).decode()
@@ -116,7 +116,7 @@ _LATEST: Final = """
 def _registered(
     connection: sqlite3.Connection, classifications: Sequence[StoredClassification]
 ) -> dict[ClassifierKey, tuple[int, bytes]]:
-    """(number, sample document) of every classifier that speaks in `classifications`; new ones are added."""
+    """(number, sample document) of every classifier in `classifications`; new ones are added."""
     found: dict[ClassifierKey, tuple[int, bytes]] = {}
     for classification in classifications:
         key = classifier_key(classification)

@@ -13,7 +13,7 @@ from service.store.interface import StoredObject
 
 
 def load_objects(connection: sqlite3.Connection, object_ids: Sequence[str]) -> dict[str, StoredObject]:
-    """The known ones among `object_ids`."""
+    """The stored objects among `object_ids`."""
     rows = connection.execute(
         """
         SELECT object_id, ra, dec, last_mjd, light_curve FROM objects

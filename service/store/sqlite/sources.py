@@ -1,4 +1,4 @@
-"""Sources of photometry in SQLite: what `service.store.joining` asks for."""
+"""Position sources in SQLite, for `service.store.joining`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLUMNS = "source_id, ra, dec, last_mjd, light_curve, object_id"
 
 
 class SqliteSources:
-    """See `JoinTables`; the connection is in a transaction that holds the write lock."""
+    """See `JoinTables`; the transaction must hold the write lock."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

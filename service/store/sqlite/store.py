@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file in write-ahead-log mode, one writer, any number of readers beside it."""
+"""The embedded store: one SQLite file in write-ahead-log mode, with one writer and any number of readers."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ from service.store.sqlite.checkpoints import BACKSTOP, Checkpointer
 from service.store.sqlite.rows import load_objects
 from service.store.sqlite.sources import SqliteSources
 
-# How long a write waits for another process's (a prune, a backup tool, a second service): longer than any batch of
-# theirs, shorter than the patience of a Kafka consumer group.
+# How long a write waits for another process (a prune, a backup tool, a second service): longer than any of their
+# batches, shorter than the timeout of a Kafka consumer group.
 BUSY_TIMEOUT_S: Final = 10.0
 
-# Objects forgotten per transaction: some 50 ms, so that batches of the stream slip in between.
+# Objects deleted per transaction: some 50 ms, so that batches of the stream get their turn.
 PRUNE_CHUNK: Final = 2000
 
-# Pages of the writer's indexes that stay at hand from batch to batch.
+# Cache for pages of the writer's indexes, kept from batch to batch.
 WRITER_CACHE_KIB: Final = 32_768
 
-# With less than this left on the disk the store says that it can't be written: a large batch puts 10 MB into the log.
+# With less free space than this `check` fails: a large batch writes 10 MB to the log.
 MINIMUM_FREE_BYTES: Final = 16_000_000
 
-# What "try again later" can mend; anything else is a defect and is raised as it is.
+# Errors that may pass by themselves; any other is a defect and is raised as it is.
 _UNAVAILABLE: Final = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -69,7 +69,7 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
     """See `Store`. `path` None keeps everything in a temporary file that `close` removes. Photometry by position joins
     objects within `join_radius_arcsec`; 0: none.
 
-    Raises StoreUnavailableError where the file can't be made or opened, StoreVersionError where it is too new.
+    Raises StoreUnavailableError if the file can't be made or opened, StoreVersionError if it is too new.
     """
 
     _classifications, _sources, _objects = sqlite_classifications, SqliteSources, staticmethod(load_objects)
@@ -168,7 +168,7 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
 
     def check(self) -> None:
         with self._transaction() as connection:
-            # twice, because a page whose content is the same is not written: this one must reach the disk
+            # twice, because SQLite does not write an unchanged page, and this one must reach the disk
             connection.execute("UPDATE totals SET objects = objects + 1")
             connection.execute("UPDATE totals SET objects = objects - 1")
         free = shutil.disk_usage(self.path.parent).free
@@ -189,9 +189,9 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
     def _transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """The writer, in a transaction that holds the file's write lock from its start.
 
-        `durable` waits for the disk at its end, for this transaction and all before it: they share one log. Only a
-        merge goes without. A crash of the machine takes the service down too, so its alerts are delivered again
-        unless their classifications were recorded, durably, and published; one wait per batch is saved (some 4 ms).
+        `durable` waits at the end until this and all earlier transactions, which share the log, are on the disk. Only
+        merges don't wait, which saves some 4 ms per batch: after a crash of the machine their alerts are delivered
+        again, unless their classifications were already recorded (durably) and published.
         """
         with self._write_lock, _translated(self.path):
             self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -200,7 +200,7 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
                 yield self._writer
                 self._writer.execute("COMMIT")
             except BaseException:
-                if self._writer.in_transaction:  # some failures, a full disk among them, have rolled back already
+                if self._writer.in_transaction:  # some failures, such as a full disk, have rolled back already
                     self._writer.execute("ROLLBACK")
                 raise
             finally:
@@ -223,7 +223,7 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
                     self._idle_readers.append(connection)
 
     def _connect(self) -> sqlite3.Connection:
-        # isolation_level None: transactions are ours to begin. check_same_thread: the lock and the pool see to it.
+        # isolation_level None: we begin transactions ourselves. check_same_thread: the lock and the pool ensure it.
         connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         return connection
@@ -231,7 +231,7 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
     def _migrate(self) -> None:
         known = migrations("sqlite")
         for version, sql in known:
-            self._writer.execute("BEGIN IMMEDIATE")  # another process may be at the same
+            self._writer.execute("BEGIN IMMEDIATE")  # another process may be migrating too
             try:
                 if self._version() < version:
                     for statement in _statements(sql):
@@ -265,7 +265,7 @@ def _translated(path: Path) -> Iterator[None]:
 
 def _prune(connection: sqlite3.Connection, names: Sequence[str], older_than_mjd: float) -> int:
     chosen = orjson.dumps(list(names)).decode()
-    # those that an alert has reached since they were chosen stay
+    # skip those that got an alert since they were chosen
     objects, sources = (
         {
             name
@@ -282,7 +282,7 @@ def _prune(connection: sqlite3.Connection, names: Sequence[str], older_than_mjd:
         "UPDATE sources SET object_id = NULL WHERE object_id IN (SELECT value FROM json_each(?))",
         (orjson.dumps(sorted(objects)).decode(),),
     )
-    # an object and a source may have one name
+    # an object and a source may have the same name
     nameless = """
         SELECT value FROM json_each(?) WHERE value NOT IN (SELECT object_id FROM objects WHERE object_id = value)
         AND value NOT IN (SELECT source_id FROM sources WHERE source_id = value)
@@ -297,7 +297,7 @@ def _prune(connection: sqlite3.Connection, names: Sequence[str], older_than_mjd:
 
 
 def _statements(sql: str) -> Iterator[str]:
-    """The statements of a script whose statements end at the end of a line."""
+    """The statements of a script; each must end at the end of a line."""
     statement = ""
     for line in sql.splitlines(keepends=True):
         statement += line

@@ -1,6 +1,6 @@
-"""Alerts at rest: packets, folders of them, and a night's tar archive read as it streams by, never unpacked on disk.
+"""Alerts in files: packets, folders of them, and tar archives of a night, read as streams and never unpacked on disk.
 
-`classify` and `replay` read through `read_archive` alone, so that both read the same things in the same way.
+`classify` and `replay` both use `read_archive`, so that they read the same files in the same way.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _DEEPEST: Final = 8
 
 
 class ArchiveError(AlertClassifierError, ValueError):
-    """A path that `replay` can't be asked to read; the message names it."""
+    """A path that `replay` can't read; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PacketFile:
-    """The bytes of one `.avro` file; `source` names it, as `night.tar.gz:folder/1.avro` where it is in an archive."""
+    """The bytes of one `.avro` file; `source` is its name, in an archive `night.tar.gz:folder/1.avro`."""
 
     source: str
     value: bytes
@@ -52,7 +52,7 @@ class Damage:
 def read_archive(path: Path) -> Iterator[PacketFile | Damage]:
     """Every packet of a folder (sorted, with its subfolders and archives), of a tar archive, or `path` itself.
 
-    What can't be read is told in its place and never ends the reading. Where nothing was found, that is told too.
+    A file that can't be read gives a Damage in its place, and reading goes on. Finding nothing gives a Damage too.
     """
     found = False
     for one in _read_folder(path) if path.is_dir() else _read_file(path):
@@ -65,7 +65,7 @@ def read_archive(path: Path) -> Iterator[PacketFile | Damage]:
 
 
 def check_archive(path: Path) -> None:
-    """Raise ArchiveError unless `path` is something that `replay` may be asked to read."""
+    """Raise ArchiveError unless `replay` can read `path`."""
     if not path.exists():
         raise ArchiveError(f"{path} does not exist")
     if path.is_file() and not path.name.lower().endswith(PACKET_SUFFIXES + TAR_SUFFIXES):
@@ -79,7 +79,7 @@ class ArchiveSource:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        """Raises ArchiveError for a path that is not there."""
+        """Raises ArchiveError for a path that can't be read."""
         for path in paths:
             check_archive(path)
         self.damaged: list[Damage] = []
@@ -95,7 +95,7 @@ class ArchiveSource:
         if self._paused:
             return []
         messages: list[Message] = []
-        # a packed archive may bring few alerts a second: linger does for it what it does for an idle stream
+        # a packed archive may yield few alerts a second: return what there is after the linger time
         end = monotonic() + max(linger_s, 0.05)
         while len(messages) < maximum and monotonic() < end:
             message = next(self._messages, None)
@@ -112,7 +112,7 @@ class ArchiveSource:
         self._paused = False
 
     def acknowledge(self, batch: Batch) -> None:
-        """An archive stays where it is: there is nothing to remember."""
+        """An archive has no offsets to commit."""
 
     def close(self) -> None:
         self._exhausted = True
@@ -149,7 +149,7 @@ def _read_folder(folder: Path, seen: frozenset[str] = frozenset()) -> Iterator[P
 
 def _read_file(path: Path) -> Iterator[PacketFile | Damage]:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for somebody who writes to it
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
             yield Damage(str(path), "unreadable_file", "is not a file")
             return
         with path.open("rb") as file:

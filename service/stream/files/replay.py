@@ -1,4 +1,4 @@
-"""Archives through the same pipeline as the stream, without Kafka: for `replay`, the demo and tests."""
+"""Archives through the pipeline of the stream, without Kafka: for `replay` and tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.stream.runner import StreamRunner
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What became of the messages, and what could not be read of the archives."""
+    """The outcomes of the messages, and the unreadable parts of the archives."""
 
     account: Account
     damaged: tuple[Damage, ...]
@@ -30,9 +30,9 @@ def replay_archive(
     settings: PipelineSettings | None = None,
     on_settled: Callable[[Batch], None] | None = None,
 ) -> Replayed:
-    """Play archives through `pipeline` into `sink`, which is closed at the end; `on_settled` hears of every batch.
+    """Send archives through `pipeline` into `sink`, closing it at the end; `on_settled` is called with every batch.
 
-    Raises ArchiveError for a path that is not there, and what made a stage fail.
+    Raises ArchiveError for a path that can't be read, and the error that stopped a thread.
     """
     source = ArchiveSource(paths)
     runner = StreamRunner(source, pipeline, sink, settings or PipelineSettings(), on_settled=on_settled)

@@ -1,4 +1,4 @@
-"""A sink without a broker: a file, or the store only; dead letters go to a file of JSON lines."""
+"""A sink without a broker: classifications to a file or only the store, dead letters to a JSON-lines file."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from service.stream.batch import Batch
 
 
 class FileSink:
-    """Writes what it is sent at once. Without a writer only the store keeps the classifications; without
-    `dead_letters` the counts alone tell of refused messages.
+    """Writes each batch at once. Without `writer`, classifications are only in the store; without `dead_letters`,
+    refused messages are only counted.
     """
 
     trouble: str | None = None
@@ -31,7 +31,7 @@ class FileSink:
         return len(self._arrived)
 
     def open(self, given_up: Callable[[], bool]) -> None:
-        """There is nothing to wait for."""
+        """Nothing to wait for."""
 
     def send(self, batch: Batch) -> None:
         if self._writer is not None:
@@ -53,7 +53,7 @@ class FileSink:
     def _keep(self, letter: DeadLetter) -> None:
         if self._dead_letter_path is None:
             return
-        if self._dead_letters is None:  # no file unless there is something to put into it
+        if self._dead_letters is None:  # make no empty file
             self._dead_letters = self._dead_letter_path.open("ab")
         self._dead_letters.write(orjson.dumps(letter.as_json(), option=orjson.OPT_APPEND_NEWLINE))
         self._dead_letters.flush()

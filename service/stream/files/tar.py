@@ -1,7 +1,7 @@
-"""Tar archives read as they stream by, damaged or not: every member that can be found, and what could not be read.
+"""Tar archives read as streams, damaged or not: every member that can be found, and what could not be read.
 
-Python's tarfile ends at the first end marker and at the first header that it can't read; nights that were put one
-behind the other have many end markers, and behind a damaged header there may be thousands of good members.
+Python's tarfile stops at the first end marker and at the first damaged header. But concatenated nights have many end
+markers, and thousands of good members may follow a damaged header.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 from service.stream.files.unpacking import Raw, Stream
 
 BLOCK: Final = tarfile.BLOCKSIZE
-# A member whose header is damaged is kept while the next header is looked for; a packet has 70 KB.
+# At most this much of a member with a damaged header is kept during the search for the next header; a packet has 70 KB.
 _LARGEST_RESCUED: Final = 16 << 20
 _LONGEST_NAME: Final = 1 << 20
 _WITHOUT_BYTES: Final = (
@@ -29,31 +29,31 @@ _EXTENDED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in an archive. `stream` must be read before the next member is asked for, what is not read is skipped."""
+    """A file in an archive. Read `stream` before asking for the next member: the unread rest is skipped."""
 
     name: str
     stream: Raw
 
 
 def members(stream: Stream) -> Iterator[Member | str]:
-    """The files of a tar archive in order, and between them in words what could not be read, with its place."""
+    """The files of a tar archive in order; between them, as text, what could not be read and where."""
     first = stream.read(BLOCK)
-    told = 0
+    reported = 0
     while True:
         end = yield from _stretch(stream, first)
-        faults = [*([end] if end else []), *stream.faults[told:]]
+        faults = [*([end] if end else []), *stream.faults[reported:]]
         if faults:
             yield ": ".join(faults)
         first = b""
         while not first:
             if not stream.resume():
                 return
-            told = len(stream.faults)
+            reported = len(stream.faults)
             first = _first_header(stream)
 
 
 def _first_header(stream: Stream) -> bytes:
-    """The first header behind damage, or nothing: what looks like a packed member may be a stamp of a packet."""
+    """The first header after damage, or b"": what looks like a packed member may be a cutout inside a packet."""
     while block := stream.read(BLOCK):
         if _header(block) is not None:
             return block
@@ -61,9 +61,9 @@ def _first_header(stream: Stream) -> bytes:
 
 
 def _stretch(stream: Stream, first: bytes) -> Generator[Member | str, None, str]:
-    """Members from the block `first` on, up to damage of the packing or the end. Returns what is wrong with the end."""
+    """Members from the block `first` up to damaged packing or the end. Returns what is wrong with the end, or ""."""
     position = 0
-    names: dict[str, str] = {}  # what extended headers say of the member behind them
+    names: dict[str, str] = {}  # fields of extended headers, for the member that follows
     at_end = False
     for block in chain((first,) if first else (), iter(lambda: stream.read(BLOCK), b"")):
         begin, position = position, position + len(block)
@@ -82,9 +82,9 @@ def _stretch(stream: Stream, first: bytes) -> Generator[Member | str, None, str]
                 break
             begin, header = position - BLOCK, bad.next
         if header.type in _EXTENDED:
-            said = stream.read(min(_padded(header.size), _LONGEST_NAME))
-            position += len(said)
-            names |= _extended(header.type, said[: header.size])
+            data = stream.read(min(_padded(header.size), _LONGEST_NAME))
+            position += len(data)
+            names |= _extended(header.type, data[: header.size])
             continue
         if header.type == tarfile.XGLTYPE:
             position += len(stream.read(min(_padded(header.size), _LONGEST_NAME)))
@@ -111,7 +111,7 @@ def _stretch(stream: Stream, first: bytes) -> Generator[Member | str, None, str]
 
 
 class _Damaged:
-    """A header that can't be read, and the search for the next that can."""
+    """A damaged header, and the search for the next good one."""
 
     def __init__(self, block: bytes, begin: int) -> None:
         self._block = block
@@ -120,7 +120,7 @@ class _Damaged:
         self.at_end = False
 
     def skip(self, stream: Stream) -> Generator[Member | str, None, int]:
-        """Returns the position behind the next good header, or where the stretch ends."""
+        """Returns the position after the next good header, or of the end."""
         position = self._begin + len(self._block)
         kept = bytearray()
         while block := stream.read(BLOCK):
@@ -141,7 +141,7 @@ class _Damaged:
         return position
 
     def _rescued(self, behind: bytes) -> tuple[str, bytes]:
-        """Name of the member as far as it can be read, and its bytes where its size fits what is behind the header."""
+        """The member's name as far as it is readable, and its bytes if its size fits the data after the header."""
         name = self._block[:100].partition(b"\0")[0].decode("utf-8", "replace")
         size = re.fullmatch(rb"([0-7]+)[ \0]*", self._block[124:136])
         length = int(size[1], 8) if size else 0
@@ -168,14 +168,14 @@ def _header(block: bytes) -> tarfile.TarInfo | None:
     return header if header.size >= 0 else None
 
 
-def _extended(kind: bytes, said: bytes) -> dict[str, str]:
-    """path, size and sparse as an extended header says them."""
+def _extended(kind: bytes, data: bytes) -> dict[str, str]:
+    """The fields path, size and sparse of an extended header."""
     if kind == tarfile.GNUTYPE_LONGLINK:
         return {}
     if kind == tarfile.GNUTYPE_LONGNAME:
-        return {"path": said.partition(b"\0")[0].decode("utf-8", "surrogateescape")}
+        return {"path": data.partition(b"\0")[0].decode("utf-8", "surrogateescape")}
     names = {}
-    for _, key, value in re.findall(rb"(\d+) ([^=\n]+)=([^\n]*)\n", said):
+    for _, key, value in re.findall(rb"(\d+) ([^=\n]+)=([^\n]*)\n", data):
         if key == b"path":
             names["path"] = value.decode("utf-8", "surrogateescape")
         elif key == b"size" and value.isdigit():

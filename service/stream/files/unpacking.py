@@ -1,4 +1,4 @@
-"""Bytes of files and archive members as they stream by: plain, or unpacked from gzip, bzip2 and xz, damaged or not."""
+"""Streams of bytes from files and archive members: plain, or unpacked from gzip, bzip2 and xz, damaged or not."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 _CHUNK: Final = 1 << 16
-# bzip2 and xz can't be asked again for what came before damage in the same piece, so their pieces are small, and what
-# they unpack at once is a block of a tar archive: checksums are looked at behind the data that they are of.
+# After damage, bzip2 and xz can't give the good data of the same piece again, so their pieces are small, and they
+# unpack one tar block at a time: a checksum is only checked after the data it covers.
 _PIECE: Final = {"gzip": _CHUNK, "bzip2": 256, "xz": 256}
 _TAKEN: Final = {"gzip": _CHUNK, "bzip2": 1 << 12, "xz": 1 << 12}
 _MAGIC: Final = {"gzip": b"\x1f\x8b\x08", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0"}
 _TAR_MAGIC: Final = 257  # where a tar archive's first header says "ustar"
 _FED: Final = 1 << 20
 _LONGEST_START: Final = 10
-_START: Final = {  # of a member, as it is looked for behind damage: as long as possible, or packed data would have many
+_START: Final = {  # of a member, searched for after damage: as long as possible, or packed data would match by chance
     "gzip": re.compile(rb"\x1f\x8b\x08[\x00-\x1f].{5}[\x00-\x0d\xff]", re.DOTALL),
     "bzip2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
     "xz": re.compile(rb"\xfd7zXZ\x00"),
@@ -29,19 +29,19 @@ _XZ_MEMORY: Final = 1 << 28  # xz -9 takes 65 MB
 
 
 class Stream(Protocol):
-    """Bytes in unbroken stretches: damage ends one, `resume` looks for the next."""
+    """Bytes in undamaged stretches: damage ends one, `resume` finds the next."""
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes; fewer only where the stretch ends."""
         ...
 
     def resume(self) -> bool:
-        """Go on behind damage, at the next place where that is possible; False at the end of the file."""
+        """Continue after damage, at the next possible place; False at the end of the file."""
         ...
 
     @property
     def faults(self) -> list[str]:
-        """What was wrong so far, each with its place."""
+        """The damage found so far, with its place."""
         ...
 
 
@@ -69,7 +69,7 @@ class Raw:
         return b"".join(parts)
 
     def peek(self, size: int) -> bytes:
-        """The next bytes, which stay to be read."""
+        """The next bytes, without consuming them."""
         self._ahead = self.read(size)
         return self._ahead
 
@@ -88,9 +88,9 @@ def unpacked(raw: Raw, name: str) -> Stream:
 
 
 class Unpacked:
-    """A packed stream of one or more members (a night may be several files, one behind the other).
+    """A packed stream of one or more members (a night may be several files, concatenated).
 
-    Where the packing is damaged, everything before the damage is given, and `resume` goes on at the next member.
+    If the packing is damaged, everything before the damage is returned, and `resume` continues at the next member.
     """
 
     def __init__(self, raw: Raw, kind: str) -> None:
@@ -98,8 +98,8 @@ class Unpacked:
         self._raw = raw
         self._kind = kind
         self._packed = b""  # read from `raw`, not yet unpacked
-        self._at = 0  # its place in `raw`
-        self._fed = bytearray()  # the last that the unpacker took: the next member may begin in it, if this one is cut
+        self._at = 0  # position of `_packed` in `raw`
+        self._fed = bytearray()  # the last bytes given to the unpacker: if this member is cut, the next may begin there
         self._unpacker: _Gzip | bz2.BZ2Decompressor | lzma.LZMADecompressor | None = None
         self._data = bytearray()
         self._ended = False
@@ -211,7 +211,7 @@ class _Gzip:
         return copied
 
     def rescue(self, data: bytes) -> bytes:
-        """What can be unpacked of `data` before the damage in it, to be called on a copy made before it was met."""
+        """The bytes that `data` holds before its damage; call it on a copy that was not fed `data` yet."""
         rescued = bytearray()
         try:
             for byte in self._inflate.unconsumed_tail + data:

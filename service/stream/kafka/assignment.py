@@ -1,9 +1,9 @@
-"""What is known of a partition while it is ours: how far it is read, how far settled, and of which log.
+"""The state of an assigned partition: how far it is read and settled, and in which log.
 
-A log is one life of a topic: deleted and made again, a topic has a new id, and its offsets begin again. Clients don't
-notice: librdkafka reads on in the new log at the old position. The topic ids tell, some seconds later; until then it is
-open which log the newest messages came from. So their fingerprints are kept, and when the new log is read from its
-start, those that were answered already are passed over.
+A topic that is deleted and made again has a new id and a new log, with offsets from 0. Clients don't notice: librdkafka
+reads on in the new log at the old position. The topic ids reveal it some seconds later; until then it is unknown which
+log the newest messages came from. So their fingerprints are kept, and when the new log is read from its start, messages
+that were already answered are skipped.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from time import monotonic, time
 
 @dataclass(slots=True)
 class FormerLog:
-    """What was read of a partition's log before it was found to be another: `settled` of it for certain, up to `end`.
+    """What was read of a partition's deleted log: everything before `settled` for certain; the log reached `end`.
 
-    `open` are (offset -> fingerprint) of messages that may have been of either log.
+    `open` maps offset -> fingerprint of the messages that may have come from either log.
     """
 
     settled: int
@@ -24,20 +24,20 @@ class FormerLog:
     open: dict[int, int]
 
     def has_answered(self, offset: int, fingerprint: int) -> bool:
-        """Whether this message of the new log was taken for one of the former log, and answered."""
+        """Whether this message of the new log was already answered, while it was thought to be of the former log."""
         if self.open.get(offset) != fingerprint:
             return False
         del self.open[offset]
         return True
 
     def unread(self) -> int:
-        """Offsets of the former log that were never read. Known when the new log is read past all `open` ones."""
+        """Number of offsets of the former log never read. Final when the new log is read past all `open` ones."""
         return max(0, self.end - max([self.settled, *(offset + 1 for offset in self.open)]))
 
 
 @dataclass(slots=True)
-class Known:
-    """What this process knows of a partition that it had: before `position` in the log `topic_id` all is settled."""
+class FormerAssignment:
+    """State kept of a partition after it was revoked: all before `position` in the log `topic_id` is settled."""
 
     topic_id: str | None
     position: int
@@ -53,10 +53,10 @@ class Known:
 
 @dataclass(slots=True)
 class Assignment:
-    """A partition while it is ours. `position`, `polled`, `done` and `committed` are next offsets; None: none yet.
+    """An assigned partition. `position`, `polled`, `done` and `committed` are next offsets; None: none yet.
 
-    `position` is the next to be read, past markers and whatever else is no message; `polled` is behind the last message
-    taken, `done` behind the last one settled.
+    `position` is the next to be read, past markers and other offsets without a message; `polled` follows the last
+    message read, `done` the last one settled.
     """
 
     epoch: int
@@ -71,7 +71,7 @@ class Assignment:
     since: float = field(default_factory=time)
     since_monotonic: float = field(default_factory=monotonic)
     finished: bool = False  # a bounded reading has passed its end here
-    displaced: bool = False  # its position is not in the log any more: to be found again once drained
+    displaced: bool = False  # its position is no longer in the log: a new one is chosen once drained
     former: FormerLog | None = None
     end: int = 0  # of the log, as far as is known
     recent: dict[int, tuple[int, float]] = field(default_factory=dict)  # offset -> fingerprint, when taken
@@ -83,17 +83,17 @@ class Assignment:
 
     @property
     def settled(self) -> int | None:
-        """Everything before this offset is answered, or was nothing to answer."""
+        """Everything before this offset is answered, or held no message."""
         return self.position if self.drained else self.done
 
     def pass_to(self, offset: int) -> int:
-        """Go on to `offset`; how many offsets without a message lay between."""
+        """Advance to `offset`; returns how many offsets in between held no message."""
         passed = 0 if self.position is None else max(0, offset - self.position)
         self.position = offset
         return passed
 
     def take(self, offset: int, fingerprint: int) -> bool:
-        """Whether the message at `offset` is to be answered; False: it was, before its log was known to be new."""
+        """Whether to answer the message at `offset`; False: it was answered before its log was known to be new."""
         if self.former is not None and self.former.has_answered(offset, fingerprint):
             return False
         self.polled = offset + 1
@@ -102,7 +102,7 @@ class Assignment:
         return True
 
     def unread_of_former(self, at_end: bool) -> int:
-        """Offsets of the former log that were never read, told once: when this one is read as far as it matters."""
+        """Number of offsets of the former log never read; returned once, when it is final, and 0 otherwise."""
         if self.former is None or not (at_end or (self.position or 0) > max(self.former.open, default=-1)):
             return 0
         unread, self.former = self.former.unread(), None
@@ -112,15 +112,15 @@ class Assignment:
         self._ends = end, monotonic()
 
     def confirm(self, asked: float) -> None:
-        """At `asked` the topic was still the one we know: what was read before that came from its log."""
+        """The topic id was unchanged at `asked`: messages read before then came from its log."""
         self.recent = {offset: what for offset, what in self.recent.items() if what[1] >= asked}
         if self._ends[1] < asked:
             self.end = max(self.end, self._ends[0])
 
-    def known(self) -> Known | None:
-        """To be remembered when the partition goes, for the case that it comes back."""
+    def to_remember(self) -> FormerAssignment | None:
+        """The state to keep when the partition is revoked, in case it is assigned again."""
         if self.settled is None:
             return None
-        # what is not settled by then is given back, and to be answered when it is read again
+        # unsettled messages are returned, and must be answered when they are read again
         recent = {o: fingerprint for o, (fingerprint, _) in self.recent.items() if self.drained or o < self.settled}
-        return Known(self.topic_id, self.settled, self.end, recent)
+        return FormerAssignment(self.topic_id, self.settled, self.end, recent)

@@ -12,22 +12,22 @@ from confluent_kafka import KafkaError
 
 from service.config import Delivery, KafkaSettings
 
-# librdkafka repeats itself with every attempt to connect, up to twenty times a second; once in this time is enough.
+# librdkafka logs every attempt to connect, up to twenty a second; the same message passes once in this time.
 REPEAT_S: Final = 30.0
 
-# A replica that dies without a word is replaced after this long; a restart of a static member must take less.
+# A replica that dies without leaving the group is replaced after this long; a static member must restart within it.
 SESSION_TIMEOUT_MS: Final = 15_000
 STATIC_SESSION_TIMEOUT_MS: Final = 45_000
-# How long an open transaction of a dead replica may hide what others have written behind it.
+# How long an open transaction of a dead replica may hide the records that others wrote after it.
 TRANSACTION_TIMEOUT_MS: Final = 20_000
-# Added partitions and a topic with fewer of them are noticed within this time.
+# A changed number of partitions is noticed within this time.
 METADATA_REFRESH_MS: Final = 10_000
 # An alert of 70 KB is refused only if its topic's limit is below that; a dead letter may be a message of 10 MB.
 MAX_MESSAGE_BYTES: Final = 24_000_000
 
 
 class _OnceInAWhile(logging.Filter):
-    """Lets a message through unless the same one, numbers apart, was heard within REPEAT_S."""
+    """Drops a message if the same one, ignoring numbers, passed within REPEAT_S."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class _OnceInAWhile(logging.Filter):
         now = monotonic()
         if now - self._heard.get(gist, -REPEAT_S) < REPEAT_S:
             return False
-        if len(self._heard) > 1000:  # messages that are new every time must not fill the memory
+        if len(self._heard) > 1000:  # bounds the memory if every message is new
             self._heard.clear()
         self._heard[gist] = now
         return True
@@ -48,22 +48,22 @@ KAFKA_LOG: Final = logging.getLogger("service.stream.librdkafka")
 KAFKA_LOG.addFilter(_OnceInAWhile())
 
 # librdkafka already logs these with the broker's name; don't log them again from error_cb.
-TOLD_ELSEWHERE: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
+LOGGED_BY_LIBRDKAFKA: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
 
 
 def is_fatal(error: KafkaError) -> bool:
-    """Whether a client is of no use any more. What is told by callback has a code of its own for it."""
+    """Whether a client is unusable from now on. Errors given to a callback have codes of their own for it."""
     return error.fatal() or error.code() in (KafkaError._FATAL, KafkaError._FENCED, KafkaError.FENCED_INSTANCE_ID)
 
 
 def client_config(settings: KafkaSettings) -> dict[str, Any]:
-    """What every client of the cluster shares."""
+    """The settings that all clients of the cluster share."""
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": f"alert-classifier-{socket.gethostname()}",
-        # a broker that comes back is found within a second
+        # reconnect to a broker within a second of its return
         "reconnect.backoff.max.ms": 1000,
-        # the group must not fill the cluster with empty topics by asking for tomorrow's
+        # asking for tomorrow's topic must not create an empty one
         "allow.auto.create.topics": False,
         **settings.librdkafka,
     }
@@ -74,34 +74,34 @@ def consumer_config(settings: KafkaSettings, group_id: str) -> dict[str, Any]:
     config: dict[str, Any] = {
         **client_config(settings),
         "group.id": group_id,
-        # offsets are committed by us, behind acknowledged output
+        # we commit offsets ourselves, after acknowledged output
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         # added partitions are read within seconds, not after 5 minutes
         "topic.metadata.refresh.interval.ms": METADATA_REFRESH_MS,
         # 10 MB per partition and request instead of 1 MB: else a drain gets 14 alerts of 70 KB at a time
         "max.partition.fetch.bytes": 10_000_000,
-        # fetch ahead some 900 alerts, no more: they are memory
+        # prefetch at most some 900 alerts, to bound memory
         "queued.max.messages.kbytes": 65_536,
-        # the default of 1 s lets a drain run dry each time that the queue was full
+        # with the default of 1 s a drain starves each time that the queue was full
         "fetch.queue.backoff.ms": 20,
         # tells a bounded read (exit_at_end) that it has caught up
         "enable.partition.eof": True,
     }
     if own.get("group.protocol", "classic").lower() != "consumer":  # KIP-848: the broker decides about these
-        # Only the partitions that move stand still during a rebalance.
+        # During a rebalance only the moving partitions pause.
         config["partition.assignment.strategy"] = "cooperative-sticky"
         static = bool(settings.group_instance_id)
         config["session.timeout.ms"] = STATIC_SESSION_TIMEOUT_MS if static else SESSION_TIMEOUT_MS
     if settings.group_instance_id:
         config["group.instance.id"] = settings.group_instance_id
-    # the source decides: librdkafka would skip what has expired without a word (see `starts_at_end`)
+    # the source decides: librdkafka would silently skip expired messages (see `starts_at_end`)
     return {**config, **own, "auto.offset.reset": "error"}
 
 
 def starts_at_end(settings: KafkaSettings) -> bool:
-    """Whether the operator wants a new group to begin with what comes from now on; our default is everything that the
-    topics still hold: better twice than never."""
+    """Whether the operator wants a new group to begin with new messages; by default it reads everything that the topics
+    still hold, because it is better to answer an alert twice than never."""
     own = {**settings.librdkafka, **settings.librdkafka_consumer}
     return own.get("auto.offset.reset", "earliest").lower() in ("latest", "largest", "end")
 
@@ -117,9 +117,9 @@ def producer_config(settings: KafkaSettings) -> dict[str, Any]:
         **client_config(settings),
         # acks=all, retries without end, no duplicate and no reordering by a retry
         "enable.idempotence": True,
-        # wait for an absent broker as long as it takes; backpressure holds the alerts meanwhile
+        # wait for an absent broker without limit; backpressure holds the alerts meanwhile
         "message.timeout.ms": 0,
-        # a classification has 300 bytes; compressed together they need a third of it
+        # a classification has 300 bytes, a batch compresses to a third
         "compression.type": "lz4",
         "linger.ms": 2,
         "message.max.bytes": MAX_MESSAGE_BYTES,
@@ -131,12 +131,12 @@ def producer_config(settings: KafkaSettings) -> dict[str, Any]:
         config["transactional.id"] = transactional_id(settings)
         config["transaction.timeout.ms"] = TRANSACTION_TIMEOUT_MS
         config["message.timeout.ms"] = TRANSACTION_TIMEOUT_MS - 1000  # must end before its transaction does
-        # A new transaction is refused for the few milliseconds in which the last one is being written down; at the
-        # default of 100 ms between tries, every batch would take that long.
+        # The broker refuses a new transaction for some milliseconds while it completes the last one; with the default
+        # of 100 ms between retries every batch would take that long.
         config["retry.backoff.ms"] = 10
     return {**config, **settings.librdkafka, **settings.librdkafka_producer}
 
 
 def transactional_id(settings: KafkaSettings) -> str:
-    """Stable over restarts, so that a replica that comes back ends the transaction that it left open."""
+    """Stable over restarts, so that a restarted replica ends the transaction that it left open."""
     return settings.transactional_id or f"{settings.group_id}-{settings.group_instance_id or socket.gethostname()}"

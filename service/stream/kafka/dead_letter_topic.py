@@ -1,4 +1,4 @@
-"""Reading the dead-letter topic, and putting what lies in it through again."""
+"""Reading the dead-letter topic, and publishing its messages again."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """How many were put through again, and which could not be because not all of their bytes were kept."""
+    """How many messages were published again, and which could not be because their bytes were cut."""
 
     sent: int
     incomplete: tuple[str, ...]
 
 
 def read_dead_letters(settings: KafkaSettings) -> Iterator[DeadLetter]:
-    """Every dead letter that the topic holds now, each partition's oldest first.
+    """Every dead letter now in the topic, each partition's oldest first.
 
-    Reads without a group: looking changes nothing. Raises StreamError where the brokers don't answer or the topic is
-    not there. Foreign messages in the topic are logged and passed over.
+    Commits nothing. Raises StreamError if the brokers don't answer or the topic does not exist. Messages that are no
+    dead letters are logged and skipped.
     """
     topic = settings.dead_letter_topic
     consumer = Consumer(
@@ -43,7 +43,7 @@ def read_dead_letters(settings: KafkaSettings) -> Iterator[DeadLetter]:
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
-            "fetch.wait.max.ms": 50,  # the end of a partition is told by an empty answer
+            "fetch.wait.max.ms": 50,  # the end of a partition is seen after one empty fetch
             **settings.librdkafka,
             **settings.librdkafka_consumer,
         },
@@ -80,10 +80,10 @@ def replay_dead_letters(
     select: Callable[[DeadLetter], bool] = lambda letter: True,
     topic: str | None = None,
 ) -> Replay:
-    """Publish the bytes of the selected dead letters again, to the topic from which each came or to `topic`.
+    """Publish the bytes of the selected dead letters again, to the topic of each or to `topic`.
 
-    They go the whole way again; what is refused again becomes a new dead letter. A message is sent once however often
-    it lies here. Raises StreamError, PublishError.
+    They go through the whole pipeline again; one that is refused again becomes a new dead letter. A message with
+    several dead letters is sent once. Raises StreamError, PublishError.
     """
     by_topic: dict[str, dict[str, DeadLetter]] = {}
     incomplete = []

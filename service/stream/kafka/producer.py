@@ -13,7 +13,7 @@ from service.errors import AlertClassifierError
 from service.stream.kafka.client_settings import MAX_MESSAGE_BYTES, client_config
 
 FLUSH_S: Final = 60.0
-# What waits in the client at most: a hundred alerts; more would only hide that the broker is behind.
+# The client's queue holds at most a hundred alerts; more would only hide a slow broker.
 QUEUE_KB: Final = 32_768
 
 
@@ -55,11 +55,11 @@ def publish(
     for number, (key, value) in enumerate(messages):
         if rate_per_s is not None:
             if number == 1:
-                # A client takes up to half a second to connect and be given an id for idempotence: what fell due
-                # meanwhile would come as one burst. So the clock starts when the first message has arrived.
+                # A client takes up to half a second to connect and get its producer id; the messages due meanwhile
+                # would be sent as one burst. So the clock starts when the first message is acknowledged.
                 producer.flush(FLUSH_S)
                 begin = monotonic() - 1 / rate_per_s
-            # against the clock, not by equal pauses: a late message does not slow those behind it
+            # against the clock, not with equal pauses: a late message does not delay the next ones
             producer.poll(0)
             sleep(max(0.0, begin + number / rate_per_s - monotonic()))
         _produce(producer, topic, key, value, report)

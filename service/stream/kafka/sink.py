@@ -1,4 +1,4 @@
-"""Classifications and dead letters to Kafka, at least once: idempotent, keyed, every acknowledgement awaited."""
+"""Classifications and dead letters to Kafka, at least once: idempotent, with keys, every acknowledgement awaited."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from service.stream.batch import Batch, DeadLettered, Item, Published, dead_lett
 from service.stream.interfaces import StreamError
 from service.stream.kafka.client_settings import (
     KAFKA_LOG,
+    LOGGED_BY_LIBRDKAFKA,
     MAX_MESSAGE_BYTES,
-    TOLD_ELSEWHERE,
     client_config,
     is_fatal,
     producer_config,
@@ -30,15 +30,15 @@ from service.stream.kafka.client_settings import (
 
 log = logging.getLogger(__name__)
 
-# A broker answers within milliseconds; when the oldest batch waits this long, people should hear of it.
+# A broker answers within milliseconds; when the oldest batch waits this long, `trouble` reports it.
 STALLED_S: Final = 5.0
-# What is kept of a refused message that is too large for the dead-letter topic: enough for any header.
+# A refused message too large for the dead-letter topic is cut to this: enough for any header.
 SHORTENED_BYTES: Final = 65_536
 # No classification is larger, with all its shadows and flags.
 LARGEST_ANSWER_BYTES: Final = 10_000
-# What a client is told of a topic that was deleted, or of a partition that it has no more.
+# Errors for a deleted topic, or a partition that no longer exists.
 GONE: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
-# One look at the topics; the end of the process may have to wait for it.
+# Timeout of one admin request; the end of the process may have to wait for it.
 ADMIN_TIMEOUT_S: Final = 3.0
 
 
@@ -49,17 +49,17 @@ class Record:
     topic: str
     key: bytes | None
     value: bytes
-    letter: DeadLetter | None = None  # what it was made of, where it may have to be made shorter
+    letter: DeadLetter | None = None  # the dead letter it encodes, in case it must be shortened
 
     def shortened(self) -> Record | None:
-        """The same dead letter with the first bytes of its message alone; None where that does not help."""
+        """The same dead letter with only the first bytes of its message; None if that does not make it smaller."""
         if self.letter is None or len(self.value) <= 2 * SHORTENED_BYTES:
             return None
         return replace(self, value=self.letter.encode(SHORTENED_BYTES), letter=None)
 
 
 def records(items: Iterator[Item] | list[Item], settings: KafkaSettings) -> Iterator[Record]:
-    """What is to be produced for `items`: a filtered or returned alert leaves nothing."""
+    """The records to produce for `items`; filtered and returned ones have none."""
     for item in items:
         outcome = item.outcome
         if isinstance(outcome, Published):
@@ -72,7 +72,7 @@ def records(items: Iterator[Item] | list[Item], settings: KafkaSettings) -> Iter
 
 @dataclass(slots=True)
 class _Sent:
-    """A batch on its way: records not yet produced, not yet acknowledged, and those that must be sent again."""
+    """A batch being sent: records not yet produced, not yet acknowledged, and to be sent again."""
 
     batch: Batch
     letters: list[Record]
@@ -80,7 +80,7 @@ class _Sent:
     since: float = field(default_factory=monotonic)
     waiting: int = 0
     refused: list[tuple[Record, KafkaError]] = field(default_factory=list)
-    held: bool = False  # something of it was refused and is not acknowledged yet
+    held: bool = False  # a record was refused and is not acknowledged yet
     again_at: float = 0.0
 
     @property
@@ -89,7 +89,7 @@ class _Sent:
 
 
 class KafkaSink:
-    """Produces without waiting; a batch has arrived when the brokers have acknowledged every record of it."""
+    """Produces without waiting; a batch is acknowledged when all its records are."""
 
     def __init__(self, settings: KafkaSettings, retry_s: float = 1.0) -> None:
         self._settings = settings
@@ -121,7 +121,7 @@ class KafkaSink:
                 self._producer.list_topics(self._settings.output_topic, timeout=ADMIN_TIMEOUT_S)
             except KafkaException as error:
                 trouble = f"the output topics can't be looked at: {error.args[0]}"
-            if trouble is not None and trouble != self._trouble:  # an outage is told once, not every few seconds
+            if trouble is not None and trouble != self._trouble:  # log an outage once, not every few seconds
                 log.warning(trouble)
             self._trouble = trouble
             if trouble is None:
@@ -152,8 +152,8 @@ class KafkaSink:
         return arrived
 
     def _produce_in_turn(self) -> None:
-        """Dead letters before the answers of their batch, and nothing behind what is refused: where a topic refuses for
-        good, offsets stay where they are, and at each restart what had been produced behind would be produced again.
+        """Dead letters go before the classifications of their batch, and nothing after a refused record: if a topic
+        refuses permanently, offsets are not committed, and later records would be produced again at each restart.
         """
         for sent in self._sent:
             letters, sent.letters = sent.letters, []
@@ -168,7 +168,7 @@ class KafkaSink:
                 return
 
     def _look_at_topics(self) -> None:
-        """A topic that was deleted is made again, as at the start."""
+        """Make a deleted topic again, as at the start."""
         self._next_look = monotonic() + STALLED_S
         try:
             gone = ensure_topics(self._settings)
@@ -178,7 +178,7 @@ class KafkaSink:
             self._trouble = f"{', '.join(gone)} is gone, and made again where that is allowed"
 
     def close(self) -> None:
-        """What is not acknowledged by now is left: it is read and classified again."""
+        """Drop unacknowledged batches: they are read and classified again."""
         if self._sent:
             self._producer.purge()
         self._producer.flush(self._retry_s)
@@ -220,13 +220,13 @@ class KafkaSink:
                     log.warning(trouble)
                 self._trouble = trouble
             self._produce(sent, shorter or record)
-            if is_too_large(error):  # what the topic's limit refuses may be the client's bundle of many: one by one
+            if is_too_large(error):  # the topic's limit may have refused a batch of many records: send one by one
                 self._producer.flush(self._retry_s)
 
     def _on_error(self, error: KafkaError) -> None:
         if is_fatal(error):
             self._fatal = error
-        elif error.code() not in TOLD_ELSEWHERE:  # `trouble` tells when it lasts
+        elif error.code() not in LOGGED_BY_LIBRDKAFKA:
             KAFKA_LOG.warning("producer: %s", error.str())
 
 
@@ -235,18 +235,17 @@ def is_too_large(error: KafkaError) -> bool:
 
 
 def ensure_topics(settings: KafkaSettings) -> list[str]:
-    """Make the output and dead-letter topics where they are not there, with the brokers' own numbers of partitions and
-    replicas, and return which were not. Raises KafkaException while the brokers don't answer; being forbidden to look
-    or make is only logged.
+    """Make the output and dead-letter topics that don't exist, with the brokers' default partitions and replicas, and
+    return their names. Raises KafkaException while the brokers don't answer; missing permission is only logged.
     """
     admin = AdminClient(client_config(settings), logger=KAFKA_LOG)
-    there = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
+    existing = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
     wanted = {
         settings.output_topic: {},
         # it must take what the input topics take, and its wrapping
         settings.dead_letter_topic: {"max.message.bytes": str(MAX_MESSAGE_BYTES)},
     }
-    new = [NewTopic(name, config=config) for name, config in wanted.items() if name not in there]
+    new = [NewTopic(name, config=config) for name, config in wanted.items() if name not in existing]
     if not new:
         return []
     for name, done in admin.create_topics(new, request_timeout=ADMIN_TIMEOUT_S).items():
@@ -263,7 +262,7 @@ def ensure_topics(settings: KafkaSettings) -> list[str]:
 
 
 def why_refused(settings: KafkaSettings) -> str | None:
-    """Why an output topic would refuse what we produce for good, as far as its settings tell; None: it would not."""
+    """Why an output topic would permanently refuse our records, judged by its settings; None: it would not."""
     admin = AdminClient(client_config(settings), logger=KAFKA_LOG)
     needed = {settings.output_topic: LARGEST_ANSWER_BYTES, settings.dead_letter_topic: 2 * SHORTENED_BYTES}
     topics = admin.describe_topics(

@@ -1,4 +1,4 @@
-"""Alerts from Kafka: batches, offsets committed behind acknowledged output, backpressure by pausing, clean rebalances.
+"""Alerts from Kafka: batches, commits after acknowledged output, backpressure by pausing, clean rebalances.
 
 Only the poll thread calls the consumer: a call from another thread would wait for `consume`. Other threads read cached
 fields.
@@ -30,7 +30,7 @@ from service.stream.interfaces import StreamError
 from service.stream.kafka.assignment import Assignment
 from service.stream.kafka.client_settings import (
     KAFKA_LOG,
-    TOLD_ELSEWHERE,
+    LOGGED_BY_LIBRDKAFKA,
     client_config,
     consumer_config,
     is_cooperative,
@@ -43,19 +43,19 @@ from service.stream.kafka.topics import Log, Span, TopicWatch
 
 log = logging.getLogger(__name__)
 
-# How long a poll waits for a first message; the loop does nothing else meanwhile.
+# How long a poll waits for a first message; the poll loop is blocked meanwhile.
 IDLE_POLL_S: Final = 0.1
-# Offsets behind acknowledged output are committed this often: what a crash makes the next process read again.
+# How often offsets are committed: after a crash at most this much is read again.
 COMMIT_INTERVAL_S: Final = 1.0
-# A revoked partition is given up when its alerts under way have arrived, or after this long; the group waits for us.
+# A revoked partition is released when its alerts in flight are settled, or after this long; the group waits meanwhile.
 REVOKE_DRAIN_S: Final = 10.0
 LAG_INTERVAL_S: Final = 2.0
-# The proof of membership that a transaction carries is renewed at every rebalance; in between it may change only under
-# KIP-848, and a stale one costs a transaction that is tried again. Asking holds up every other thread for 0.2 ms.
+# The group metadata that a transaction carries is refreshed at every rebalance. In between it changes only under
+# KIP-848, and if it is stale the transaction is retried. Each refresh blocks all other threads for 0.2 ms.
 MEMBERSHIP_INTERVAL_S: Final = 0.2
-# A position that is lost is looked for again this often while the brokers don't answer.
+# How often a lost position is looked up again while the brokers don't answer.
 FIND_AGAIN_S: Final = 1.0
-# Broker timestamps outside of these can't be: seconds taken for milliseconds, a clock that stands at 1970, or is fast.
+# Broker timestamps outside these are wrong: seconds taken for milliseconds, a clock at 1970, or a fast clock.
 EARLIEST_TIMESTAMP_S: Final = datetime(2010, 1, 1, tzinfo=UTC).timestamp()
 LATEST_TIMESTAMP_AHEAD_S: Final = 60.0
 
@@ -63,8 +63,8 @@ LATEST_TIMESTAMP_AHEAD_S: Final = 60.0
 class KafkaSource:
     """A member of a consumer group as a source of the stream.
 
-    With a `span`, in a group of its own, messages of a stretch of time are read again; `exit_at_end` ends where the
-    topics end. In `exactly_once` the sink commits the offsets, through `group_metadata` and `owns`.
+    With a `span`, only messages of that time are read, in a separate group; with `exit_at_end` reading ends at the end
+    of the topics. In `exactly_once` the sink commits the offsets, through `group_metadata` and `owns`.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class KafkaSource:
             self._lock.notify_all()
 
     def close(self) -> None:
-        """Commit what has arrived and leave the group (a static member keeps its place)."""
+        """Commit settled offsets and leave the group (a static member keeps its assignment)."""
         if self._closed:
             return
         self._closed = True
@@ -172,13 +172,13 @@ class KafkaSource:
     # -- as the sink and the health check see it
 
     def owns(self, message: Message) -> bool:
-        """Whether the partition of `message` has been ours without a break since it was polled."""
+        """Whether the partition of `message` has been ours continuously since it was polled."""
         with self._lock:
             assignment = self._assigned.get(message.topic_partition)
             return assignment is not None and assignment.epoch == message.epoch
 
     def next_offsets(self, items: Sequence[Item]) -> list[TopicPartition]:
-        """What to commit when `items` are answered."""
+        """The offsets to commit once `items` are answered."""
         offsets: dict[Partition, int] = {}
         for item in items:
             place = item.message.topic_partition
@@ -187,7 +187,7 @@ class KafkaSource:
             return [self._to_commit(place, offset) for place, offset in offsets.items()]
 
     def group_metadata(self) -> Any:
-        """For `send_offsets_to_transaction`: the broker refuses the offsets of a member that is no longer one."""
+        """For `send_offsets_to_transaction`: the broker refuses offsets from a member that has left the group."""
         return self._membership
 
     @property
@@ -197,7 +197,7 @@ class KafkaSource:
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing is consumed, in words, or None."""
+        """Why nothing is consumed, as text, or None."""
         if not self._watch.reachable:
             return f"the brokers {self.settings.bootstrap_servers} do not answer: {self._watch.error}"
         if not self._watch.topics:
@@ -209,7 +209,7 @@ class KafkaSource:
         return self._skipped.lost_lately or None
 
     def lag(self) -> dict[Partition, int]:
-        """Messages between the settled place and the end, per partition, as measured within the last seconds."""
+        """Messages between the settled offset and the end, per partition, as measured within the last seconds."""
         return dict(self._lag)
 
     # -- inside
@@ -256,13 +256,13 @@ class KafkaSource:
             self._go_on_to(place, assignment, offset)
             wanted = self.span is None or not has_timestamp or self.span.holds(milliseconds)
             if not wanted:
-                self._skipped.tell(place, OUTSIDE_SPAN, 1)
+                self._skipped.count(place, OUTSIDE_SPAN, 1)
             new = wanted and assignment.take(offset, hash((milliseconds, len(value), value[-64:], raw.key())))
             self._go_on_to(place, assignment, offset + 1, message=True)
             if not new:
                 continue
             timestamp = _possible(milliseconds / 1000, now) if has_timestamp else None
-            if assignment.newest_done is None:  # whatever is settled is about as old as the first message taken
+            if assignment.newest_done is None:  # earlier messages are about as old as the first one read
                 assignment.newest_done = timestamp
             accepted.append(
                 Message(
@@ -279,36 +279,36 @@ class KafkaSource:
         return accepted
 
     def _go_on_to(self, place: Partition, assignment: Assignment, offset: int, *, message: bool = False) -> None:
-        """Everything before `offset` is read; unless it is a message, there was nothing between."""
+        """Advance to `offset`. Without `message`, the offsets in between held no message and are counted as skipped."""
         with self._lock:
             passed = assignment.pass_to(offset)
         if not message:
-            self._skipped.tell(place, NO_MESSAGE, passed)
-        self._skipped.tell(place, DELETED, assignment.unread_of_former(at_end=False))
+            self._skipped.count(place, NO_MESSAGE, passed)
+        self._skipped.count(place, DELETED, assignment.unread_of_former(at_end=False))
         if assignment.until is not None and offset >= assignment.until:
             assignment.finished = True
             self._consumer.pause([TopicPartition(*place)])
 
     def _has_read_all(self) -> bool:
-        """Whether a bounded reading has come to its end."""
+        """Whether a bounded reading has reached its end."""
         if not self._exit_at_end or not self._watch.looked:
             return False
         return not self._watch.topics or (self.joined and all(part.finished for part in self._assigned.values()))
 
     def _incomplete(self) -> str:
-        """What a bounded reading did not read, in words."""
+        """What a bounded reading could not read, as text."""
         missing = self._watch.missing_for_a_complete_reading
         reasons = [f"not there: the topics {', '.join(missing)}"] if missing else []
         return "; ".join([*reasons, *filter(None, [self._skipped.lost])])
 
     def _check_complete(self) -> None:
-        """Raise StreamError at the end of a bounded reading that lacks anything, when what was read is answered."""
+        """Raise StreamError if a bounded reading ended incomplete, once all that was read is answered."""
         if self._has_read_all() and all(part.drained for part in self._assigned.values()) and self._incomplete():
             self._commit(wait=True)
             raise StreamError(f"the reading is not complete: {self._incomplete()}")
 
     def _bound_readings(self) -> None:
-        """End a bounded reading at the end offsets of this moment, or of the moment at which the span ends."""
+        """Set the end of a bounded reading: the end offsets now, or when the span has ended."""
         until = self.span.until if self.span is not None else None
         if not self._exit_at_end or (until is not None and self._clock() < until):
             return
@@ -321,7 +321,7 @@ class KafkaSource:
                 self._go_on_to(place, part, part.position)
 
     def _ask_logs(self, places: Iterable[Partition]) -> dict[Partition, Log]:
-        """Nothing while the brokers don't answer."""
+        """The logs of partitions; empty while the brokers don't answer."""
         try:
             return self._watch.ask_logs(places) if places else {}
         except KafkaException as error:
@@ -329,7 +329,7 @@ class KafkaSource:
             return {}
 
     def _compare_ids(self) -> None:
-        """Whether the logs are still those that were assigned: see `assignment`."""
+        """Check that the logs are still those that were assigned: see `assignment`."""
         ids = self._watch.ids
         if ids.asked == self._ids_compared:
             return
@@ -346,7 +346,7 @@ class KafkaSource:
                 part.displaced = True
 
     def _find_positions_again(self) -> None:
-        """Where the position is not in the log any more, or the log is another: begin again where it makes sense."""
+        """Choose a new position where the old one is no longer in the log, or the topic was made again."""
         places = [place for place, part in self._assigned.items() if part.displaced and part.drained]
         if not places or monotonic() < self._find_again:
             return
@@ -397,7 +397,7 @@ class KafkaSource:
             assignment = self._assigned.get(place)
             if assignment is not None and not assignment.displaced:
                 self._go_on_to(place, assignment, max(raw.offset(), assignment.position or 0))
-                self._skipped.tell(place, DELETED, assignment.unread_of_former(at_end=True))
+                self._skipped.count(place, DELETED, assignment.unread_of_former(at_end=True))
         elif code == KafkaError._AUTO_OFFSET_RESET:  # the position is not in the log; nothing more is fetched
             assignment = self._assigned.get((raw.topic(), raw.partition()))
             if assignment is not None:
@@ -413,7 +413,7 @@ class KafkaSource:
             self._fatal = error
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._watch.look_again()
-        elif error.code() not in TOLD_ELSEWHERE:
+        elif error.code() not in LOGGED_BY_LIBRDKAFKA:
             KAFKA_LOG.warning("consumer: %s", error.str())
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -445,7 +445,7 @@ class KafkaSource:
             log.info("revoked %s", _listed(partitions))
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """The group has gone on without us: others have the partitions already, and nothing may be committed."""
+        """The group has expelled us: other members have the partitions already, and we may not commit."""
         log.warning("lost %s: this replica was taken for dead", _listed(partitions))
         self._drop({(part.topic, part.partition) for part in partitions})
 
@@ -459,9 +459,9 @@ class KafkaSource:
                     metrics.CONSUMER_LAG.remove(place[0], str(place[1]))
 
     def _commit(self, wait: bool = False) -> None:
-        """Commit behind what is settled; `wait` for the broker's answer.
+        """Commit settled offsets; `wait` for the broker's answer.
 
-        In `exactly_once` these are only offsets without a message, behind those that a transaction has committed.
+        In `exactly_once` transactions commit the messages; this only commits offsets without a message after them.
         """
         with self._lock:
             offsets = [
@@ -480,12 +480,12 @@ class KafkaSource:
             KAFKA_LOG.warning("offsets could not be committed now: %s", error.args[0].str())
 
     def _to_commit(self, place: Partition, offset: int) -> TopicPartition:
-        """With the topic's id beside it: the offset means nothing in a topic of another id."""
+        """With the topic id as metadata: the offset is only valid for a topic with that id."""
         assignment = self._assigned.get(place)
         return TopicPartition(*place, offset, (assignment.topic_id if assignment else None) or "")
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        # a member that has just been replaced may not commit: whoever reads the alerts again merges them again
+        # a member that was just replaced may not commit; its successor reads and merges the same alerts again
         if error is not None and error.code() != KafkaError._NO_OFFSET:
             KAFKA_LOG.warning("offsets were not committed: %s", error.str())
             return
@@ -512,8 +512,8 @@ class KafkaSource:
         metrics.CONSUMER_LAG_SECONDS.set(self.lag_seconds(lag))
 
     def lag_seconds(self, lag: dict[Partition, int]) -> float:
-        """Age of the newest settled alert of the partition that is farthest behind, of those where messages wait; where
-        nothing is settled, how long the partition has been ours."""
+        """Largest age of a partition's newest settled alert, over the partitions with waiting messages; where nothing
+        is settled, the time since the partition was assigned."""
         with self._lock:
             ages = [
                 time() - (part.since if part.newest_done is None else part.newest_done)
@@ -527,13 +527,13 @@ class KafkaSource:
 
 
 def backfill_group(group_id: str, span: Span) -> str:
-    """A group of its own for each span: production is not rebalanced, and an interrupted backfill goes on."""
+    """A separate group for each span: production is not rebalanced, and an interrupted backfill can continue."""
     until = f"-{span.until.astimezone(UTC):%Y%m%dT%H%M%S}" if span.until is not None else ""
     return f"{group_id}-backfill-{span.start.astimezone(UTC):%Y%m%dT%H%M%S}{until}"
 
 
 def _possible(timestamp: float, now: float) -> float | None:
-    """`timestamp` in seconds since 1970 unless it can't be true: then there is none, and it is counted."""
+    """`timestamp` in seconds since 1970; None, and counted, if it is impossible."""
     if EARLIEST_TIMESTAMP_S <= timestamp <= now + LATEST_TIMESTAMP_AHEAD_S:
         return timestamp
     metrics.IMPOSSIBLE_TIMESTAMPS.inc()

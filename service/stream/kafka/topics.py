@@ -1,4 +1,4 @@
-"""Which topics to follow: names given, or a bounded window of the survey's daily topics, of those that are alive."""
+"""Which topics to follow: the configured names, or the survey's daily topics of some days, where they are alive."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from service.stream.kafka.client_settings import KAFKA_LOG
 
 log = logging.getLogger(__name__)
 
-# Until the first topic is there, and while the cluster does not answer, looking again costs nothing and saves waiting.
+# Interval while no topic exists yet or the cluster does not answer: looking is cheap then, and saves waiting.
 EAGER_REFRESH_S: Final = 2.0
 LIST_TIMEOUT_S: Final = 3.0
-# A topic that is deleted and made again is met within this time. One small request: it costs a broker nothing.
+# A topic that is deleted and made again is noticed within this time. One small request is no load for a broker.
 TOPIC_ID_INTERVAL_S: Final = 5.0
-# What a broker that knows no topic ids (before Kafka 2.8) answers.
+# The answer of a broker without topic ids (before Kafka 2.8).
 NO_TOPIC_ID: Final = "AAAAAAAAAAAAAAAAAAAAAA"
 
 
 class SpanError(AlertClassifierError, ValueError):
-    """A stretch of time that can't be read; the message says why."""
+    """An invalid span of time; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of broker time to read again: messages with start <= timestamp < until (None: without end).
+    """A span of broker time to read again: messages with start <= timestamp < until (None: without end).
 
-    Brokers tell time in whole milliseconds. Both ends are floored to those, so that of two spans that meet in one
-    instant each message belongs to exactly one.
+    Broker timestamps are whole milliseconds. Both ends are floored to them, so that a message belongs to exactly one
+    of two adjacent spans.
     """
 
     start: datetime
@@ -67,19 +67,19 @@ class Span:
 
 
 def wanted_topics(settings: KafkaSettings, now: datetime, span: Span | None = None) -> set[str]:
-    """The names to follow at `now`: those given, else the daily topics of today (UTC) and `days_back` days before it,
-    or of the days of `span`; and those of photometry.
+    """The names to follow at `now`: the configured ones, else the daily topics of today (UTC) and `days_back` days
+    before it, or of the days of `span`; always with the photometry topics.
     """
     if settings.topics:
         return {*settings.topics, *settings.photometry_topics}
     first, last = _window(settings, now, span)
-    # a day's topic takes alerts until the morning after, and may be named for a day that UTC has not reached
+    # a day's topic receives alerts until the next morning, and may be named for a day that UTC has not reached
     first -= timedelta(days=1 if span is not None else 0)
     return _daily(settings, first, last).union(settings.photometry_topics)
 
 
 def needed_topics(settings: KafkaSettings, now: datetime, span: Span | None = None) -> set[str]:
-    """Those of `wanted_topics` without which a bounded reading is not complete: the days of the span themselves."""
+    """The `wanted_topics` that a complete bounded reading needs: only the days of the span itself."""
     if settings.topics:
         return wanted_topics(settings, now, span)
     if span is not None and span.until is not None:
@@ -104,10 +104,10 @@ def _daily(settings: KafkaSettings, first: date, last: date) -> set[str]:
 
 
 def live_topics(metadata: Any, wanted: set[str]) -> set[str]:
-    """Those of `wanted` that exist in the cluster's `metadata` and have a partition with a leader.
+    """The `wanted` topics that exist in the cluster's `metadata` and have a partition with a leader.
 
-    A topic past its retention may go on being listed with partitions that nobody leads; subscribed to, it would fill
-    the assignment with partitions that never answer.
+    A topic past its retention may still be listed, with partitions without a leader; subscribing to it would fill the
+    assignment with partitions that never answer.
     """
     return {
         name
@@ -118,9 +118,9 @@ def live_topics(metadata: Any, wanted: set[str]) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class TopicIds:
-    """Topic name -> topic id, as the brokers told when asked at `asked` (monotonic time).
+    """Topic name -> topic id, as requested from the brokers at `asked` (monotonic time).
 
-    A topic that is deleted and made again gets another id: its offsets begin again and belong to other messages.
+    A topic that is deleted and made again gets a new id, and its offsets start again.
     """
 
     asked: float = 0.0
@@ -129,7 +129,7 @@ class TopicIds:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The log of a partition: its topic's id where brokers have such, its first offset and the one behind its last."""
+    """The log of a partition: its topic's id (None from brokers without ids), first offset, and last offset + 1."""
 
     topic_id: str | None
     first: int
@@ -137,10 +137,10 @@ class Log:
 
 
 class TopicWatch:
-    """Looks again and again which of the wanted topics are alive, in a thread of its own: the poll loop never waits.
+    """Keeps checking which wanted topics are alive, in its own thread so that the poll loop never waits.
 
-    `topics` is the answer of the last look; `reachable` whether the cluster gave one, and if not, `error` says why;
-    `looked` whether any was ever given. `ids` are the ids of `topics`, asked for more often.
+    `topics` is the last answer of the cluster; `reachable` says whether the last request was answered, `error` why not;
+    `looked` whether any was ever answered. `ids` are the ids of `topics`, requested more often.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class TopicWatch:
         self._thread.start()
 
     def look_again(self) -> None:
-        """Look now: something was heard that the last look did not know."""
+        """Look now, without waiting for the interval."""
         self._again.set()
 
     def close(self) -> None:
@@ -180,7 +180,7 @@ class TopicWatch:
 
     @property
     def missing(self) -> list[str]:
-        """Topics that were asked for and are not there. A daily topic may be absent: not every night is observed."""
+        """Configured topics that don't exist. A daily topic may be absent: not every night is observed."""
         named = {*self._settings.topics, *self._settings.photometry_topics}
         return sorted((self.wanted & named) - self.topics) if self.looked else []
 
@@ -190,7 +190,7 @@ class TopicWatch:
         return sorted(needed - self.topics) if self.looked else []
 
     def ask_ids(self, topics: Iterable[str]) -> TopicIds:
-        """The ids of those of `topics` that exist, from the brokers. Raises KafkaException while they don't answer."""
+        """The ids of the `topics` that exist. Raises KafkaException while the brokers don't answer."""
         asked, ids = monotonic(), {}
         for name, answer in self._client.describe_topics(
             TopicCollection(sorted(topics)), request_timeout=LIST_TIMEOUT_S
@@ -239,7 +239,7 @@ class TopicWatch:
             self._again.wait(max(0.0, min(TOPIC_ID_INTERVAL_S, next_look - monotonic())))
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # that is known; what the single broker said tells more
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # a single broker's error is more specific
             self.error = error.str()
 
     def _look(self) -> None:
@@ -248,7 +248,7 @@ class TopicWatch:
             metadata = self._client.list_topics(timeout=LIST_TIMEOUT_S)
         except KafkaException as error:
             self.error = error.args[0].str()
-            self._client.poll(0)  # brings the reason, by way of `_on_error`
+            self._client.poll(0)  # `_on_error` gets the reason
             if self.reachable or not self.looked:
                 KAFKA_LOG.warning("the brokers %s do not answer: %s", self._settings.bootstrap_servers, self.error)
             self.reachable = False
@@ -273,7 +273,7 @@ class TopicWatch:
             KAFKA_LOG.debug("the topics' ids are not told: %s", error.args[0].str())
             return
         if any(name not in ids.of and name in self.ids.of for name in self.topics):
-            self._again.set()  # it was there a moment ago
+            self._again.set()  # a topic has just disappeared
         self.ids = ids
 
 
@@ -288,7 +288,7 @@ def _is_missing(answer: Future[Any]) -> bool:
 
 
 def _milliseconds(time: datetime) -> int:
-    """Milliseconds since 1970, floored without the rounding of a float."""
+    """Milliseconds since 1970, floored in integers to avoid float rounding."""
     return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 

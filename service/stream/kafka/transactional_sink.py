@@ -1,9 +1,9 @@
 """Exactly once: classifications, dead letters and offsets of some batches in one Kafka transaction.
 
-Whoever reads the output at isolation level read_committed sees every alert's classification once, whatever happened.
-A transaction that fails is aborted and tried again with the same records, less those whose partitions have gone to
-another replica meanwhile. The broker fences twice: by the transactional id (another process took over this replica's
-name) and by the group's generation (the group went on without this replica).
+Consumers with isolation level read_committed see every alert's classification once, whatever fails. A failed
+transaction is aborted and retried with the same records, except those of partitions that were meanwhile assigned to
+another replica. The broker fences twice: by the transactional id (another process uses this replica's name) and by the
+group's generation (this replica was expelled from the group).
 """
 
 from __future__ import annotations
@@ -20,26 +20,32 @@ from service import metrics
 from service.config import KafkaSettings
 from service.stream.batch import Batch, Item, Message, Returned
 from service.stream.interfaces import StreamError
-from service.stream.kafka.client_settings import KAFKA_LOG, TOLD_ELSEWHERE, is_fatal, producer_config, transactional_id
+from service.stream.kafka.client_settings import (
+    KAFKA_LOG,
+    LOGGED_BY_LIBRDKAFKA,
+    is_fatal,
+    producer_config,
+    transactional_id,
+)
 from service.stream.kafka.sink import Record, ensure_topics, is_too_large, records, why_refused
 
 log = logging.getLogger(__name__)
 
-# One call to the transaction coordinator; a retriable failure is called again.
+# Timeout of one call to the transaction coordinator; a retriable failure is retried.
 CALL_TIMEOUT_S: Final = 5.0
 
 
-# librdkafka 2.16 may never return from send_offsets_to_transaction when the group's coordinator was away, whatever its
-# timeout (its issues 5456 and 5511): this long after the timeout the client is taken for stuck.
+# librdkafka 2.16 may never return from send_offsets_to_transaction if the group's coordinator was unavailable, despite
+# the timeout (its issues 5456 and 5511): this long after the timeout the client counts as stuck.
 STUCK_S: Final = 3.0
 
 
-# What aborting a transaction says of its records: not why it was aborted.
+# Errors that an abort itself gives to the records: they are not the reason of the abort.
 PURGED: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 
 
 class Owner(Protocol):
-    """What the sink asks of the source: which messages are still this replica's to answer, and proof of membership."""
+    """What the sink needs from the source: which messages this replica still owns, offsets, group metadata."""
 
     def owns(self, message: Message) -> bool: ...
 
@@ -49,7 +55,7 @@ class Owner(Protocol):
 
 
 class TransactionalSink:
-    """Publishes all batches that wait in one transaction; they have arrived when it is committed."""
+    """Publishes all waiting batches in one transaction; they are acknowledged when it is committed."""
 
     def __init__(self, settings: KafkaSettings, owner: Owner, retry_s: float = 1.0) -> None:
         self._settings = settings
@@ -67,7 +73,7 @@ class TransactionalSink:
         return len(self._waiting)
 
     def open(self, given_up: Callable[[], bool]) -> None:
-        """Register the transactional id: what an earlier process of this name left open is ended."""
+        """Register the transactional id, which ends a transaction left open by an earlier process of this name."""
         self._given_up = given_up
         self._until_done(lambda: ensure_topics(self._settings))
         self._until_done(self._check_refusal)
@@ -78,11 +84,11 @@ class TransactionalSink:
         self._waiting.append(batch)
 
     def acknowledged(self, timeout_s: float) -> list[Batch]:
-        """Returns when a transaction of all that waits is committed; nothing, when the runner has given up."""
-        self._producer.poll(0)  # what the client has to say
+        """Returns the waiting batches once their transaction is committed; none if the runner has given up."""
+        self._producer.poll(0)
         while self._waiting and not self._given_up():
-            # Membership first, ownership second: a rebalance in between makes the membership stale, and the broker
-            # refuses the transaction. The other way round it could take offsets of partitions that have gone.
+            # Get the membership before checking ownership: a rebalance in between makes the membership stale, and the
+            # broker refuses the transaction. In the other order it could accept offsets of partitions we have lost.
             membership = self._owner.group_metadata()
             items = [item for batch in self._waiting for item in batch.items]
             for item in items:
@@ -103,7 +109,7 @@ class TransactionalSink:
         return []
 
     def close(self) -> None:
-        """An open transaction is left to the broker's timeout or to the next process of this name."""
+        """Nothing to do: an open transaction ends by the broker's timeout or with the next process of this name."""
 
     def _transact(self, ours: list[Item], membership: Any) -> None:
         failed: list[KafkaError] = []
@@ -127,7 +133,7 @@ class TransactionalSink:
             )
         )
         self._call(lambda: self._producer.commit_transaction(CALL_TIMEOUT_S))
-        if failed:  # a commit flushes first and fails when a record failed; this only holds the client to it
+        if failed:  # the commit should have failed already, as it flushes first; this makes sure
             raise KafkaException(failed[0])
         self._shorten = False
 
@@ -143,18 +149,18 @@ class TransactionalSink:
                 return
 
     def _call(self, call: Callable[[], None]) -> None:
-        """A call that times out or meets a moving coordinator is made again: librdkafka resumes it."""
+        """Repeat a call while it fails with a retriable error: librdkafka resumes it."""
         while True:
             try:
                 return call()
             except KafkaException as error:
                 if not error.args[0].retriable() or self._given_up():
                     raise
-                self._tell(self._why(error.args[0]))
+                self._report(self._why(error.args[0]))
                 metrics.PUBLISH_RETRIES.inc()
 
     def _replace_producer(self) -> None:
-        """Go on with a new client of the same name: registering it ends what the stuck one left open."""
+        """Continue with a new client of the same name; registering it ends the stuck client's transaction."""
         self.trouble = "the Kafka client does not return from a transaction: it is replaced"
         log.warning(self.trouble)
         metrics.PUBLISH_RETRIES.inc()
@@ -165,7 +171,7 @@ class TransactionalSink:
         return Producer({**producer_config(self._settings), "error_cb": self._on_error}, logger=KAFKA_LOG)
 
     def _abort(self, error: KafkaError) -> None:
-        """Undo the open transaction so that it can be tried again. Raises StreamError where this replica was fenced."""
+        """Abort the open transaction so that it can be retried. Raises StreamError if this replica was fenced."""
         if is_fatal(error) or error.code() == KafkaError.PRODUCER_FENCED:
             raise StreamError(
                 f"this replica's transactional id {transactional_id(self._settings)!r} was taken over ({error}):"
@@ -173,14 +179,14 @@ class TransactionalSink:
                 " or start it anew"
             )
         self._shorten = self._shorten or is_too_large(error)
-        self._tell(self._why(error, aborted=True))
+        self._report(self._why(error, aborted=True))
         metrics.PUBLISH_RETRIES.inc()
         self._until_done(lambda: self._producer.abort_transaction(CALL_TIMEOUT_S))
         if not self._shorten and not self._given_up():
             sleep(min(self._retry_s, 0.2))
 
     def _why(self, error: KafkaError, aborted: bool = False) -> str:
-        """What keeps a transaction from being committed. A topic that is gone is made again, as at the start."""
+        """Why a transaction can't be committed. A deleted topic is made again, as at the start."""
         try:
             gone = ensure_topics(self._settings)
         except KafkaException as unreachable:
@@ -193,15 +199,15 @@ class TransactionalSink:
             return f"a transaction was aborted and is tried again: {error}"
         return f"the transaction coordinator does not answer: {error}"
 
-    def _tell(self, trouble: str) -> None:
-        """It stands until a transaction is committed; an outage is logged once, not every few seconds."""
+    def _report(self, trouble: str) -> None:
+        """Set `trouble` until a transaction is committed; log an outage once, not every few seconds."""
         if trouble != self.trouble:
             log.warning(trouble)
         self.trouble = trouble
 
     def _check_refusal(self) -> None:
         while not self._given_up() and (refusal := why_refused(self._settings)) is not None:
-            self._tell(refusal)
+            self._report(refusal)
             sleep(self._retry_s)
 
     def _until_done(self, call: Callable[[], object]) -> None:
@@ -213,22 +219,22 @@ class TransactionalSink:
                     return  # there is no transaction to abort
                 if is_fatal(error.args[0]):
                     raise StreamError(f"the transactional producer failed for good: {error.args[0]}") from error
-                self._tell(f"the transaction coordinator does not answer: {error.args[0]}")
+                self._report(f"the transaction coordinator does not answer: {error.args[0]}")
                 sleep(self._retry_s)
             else:
                 return
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() not in TOLD_ELSEWHERE:
+        if error.code() not in LOGGED_BY_LIBRDKAFKA:
             KAFKA_LOG.warning("producer: %s", error.str())
 
 
 class _StuckClientError(RuntimeError):
-    """A call into the client did not return."""
+    """A call of the client library did not return."""
 
 
 def _within(seconds: float, call: Callable[[], None]) -> None:
-    """Make a call that may never return; then its thread is left behind and _StuckClientError raised."""
+    """Make a call that may never return; if so, abandon its thread and raise _StuckClientError."""
     errors: list[BaseException] = []
 
     def attempt() -> None:

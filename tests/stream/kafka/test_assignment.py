@@ -32,7 +32,7 @@ def test_a_message_of_the_new_log_that_was_answered_as_of_the_former_is_passed_o
     part.confirm(monotonic())
     taken(part, 3, 4)
     part.done = 5
-    known = part.known()
+    known = part.to_remember()
     assert known is not None
     assert known.is_of_another_log("b")
     former = known.as_former()
@@ -47,7 +47,7 @@ def test_a_message_of_the_new_log_that_was_answered_as_of_the_former_is_passed_o
 def test_what_was_not_settled_is_answered_when_the_partition_comes_back() -> None:
     part = taken(Assignment(1, "a", position=0), 0, 1, 2)
     part.done = 1
-    known = part.known()
+    known = part.to_remember()
     assert known is not None
     assert (known.position, set(known.recent)) == (1, {0})
 
@@ -68,7 +68,7 @@ def test_each_offset_of_both_logs_is_read_or_counted(confirmed: int, more: int, 
         answered += part.take(offset, 1000 + offset)
         part.pass_to(offset + 1)
     part.end, part.done = end_of_old, part.polled
-    known = part.known()
+    known = part.to_remember()
     assert known is not None
     new = Assignment(2, "new", position=0, former=known.as_former())
     skipped = new.unread_of_former(at_end=False)
