@@ -267,7 +267,8 @@ class _Census:
         self.n_left_out = np.zeros(count, dtype=np.int64)
         self.has_unknown_band, self.has_unknown_survey = np.zeros((2, count), dtype=np.bool_)
         if not self.is_read.all():
-            curve, of_others = curve[~self.is_read], is_read.any(axis=0)[band[~self.is_read]]
+            read_of_another = np.asarray(is_read.any(axis=0))  # [band]: in the light curves of some survey
+            curve, of_others = curve[~self.is_read], read_of_another[band[~self.is_read]]
             self.n_left_out = np.bincount(curve, minlength=count)
             self.has_unknown_band[curve[~of_others]] = True
             self.has_unknown_survey[curve[of_others]] = True
