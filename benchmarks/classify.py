@@ -67,26 +67,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
 class Stopwatch:
     """Milliseconds of calls that are to be compared: taken in turns, so that all meet the same machine; best of all."""
 
-    def __init__(self, repeats: int) -> None:
-        self.repeats = repeats
+    def __init__(self, repeats: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.repeats, self.clock = repeats, clock
 
     def __call__(self, calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
         number = {}
         for name, call in calls.items():
             call()
-            number[name] = max(1, int(SECONDS_PER_TURN / _seconds(call, 1)))
+            number[name] = max(1, int(SECONDS_PER_TURN / max(self._seconds(call, 1), 1e-6)))
         best = dict.fromkeys(calls, float("inf"))
         for _ in range(self.repeats):
             for name, call in calls.items():
-                best[name] = min(best[name], 1e3 * _seconds(call, number[name]) / number[name])
+                best[name] = min(best[name], 1e3 * self._seconds(call, number[name]) / number[name])
         return best
 
-
-def _seconds(call: Callable[[], object], number: int) -> float:
-    start = time.perf_counter()
-    for _ in range(number):
-        call()
-    return time.perf_counter() - start
+    def _seconds(self, call: Callable[[], object], number: int) -> float:
+        start = self.clock()
+        for _ in range(number):
+            call()
+        return self.clock() - start
 
 
 def by_length(classifiers: dict[int, Classifier], length: int, best: Stopwatch) -> dict[str, float]:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.classify import Stopwatch
 from benchmarks.machine import machine
 from service.inference.batching import lay_end_to_end
 from service.inference.preprocessing.images import SIZE, light_curve_image, light_curve_images
@@ -30,7 +31,6 @@ SIZES: Final = (64, 128, 256)
 TYPICAL: Final = 100  # points
 TOGETHER: Final = 64  # light curves in one call
 NETWORK_BATCH: Final = 4
-SECONDS_PER_TURN: Final = 0.02
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,22 +61,7 @@ def draw(rng: np.random.Generator, count: int) -> LightCurve:
 
 def milliseconds(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Processor time of each call, taken in turns; the best."""
-    number = {}
-    for name, call in calls.items():
-        call()
-        number[name] = max(1, int(SECONDS_PER_TURN / max(_seconds(call, 1), 1e-6)))
-    best = dict.fromkeys(calls, float("inf"))
-    for _ in range(repeats):
-        for name, call in calls.items():
-            best[name] = min(best[name], 1e3 * _seconds(call, number[name]) / number[name])
-    return best
-
-
-def _seconds(call: Callable[[], object], number: int) -> float:
-    start = time.process_time()
-    for _ in range(number):
-        call()
-    return time.process_time() - start
+    return Stopwatch(repeats, time.process_time)(calls)
 
 
 def by_length(length: int, repeats: int) -> dict[str, float]:

@@ -77,6 +77,10 @@ With `kafka.delivery = exactly_once` readers at `read_committed` see each once.
 
 The four clocks `observed`, `broker_timestamp`, `received` and `published` tell where the time went.
 
+A class is only named where something was looked at. With a flag `no_detection` or `unusable_photometry` the
+probabilities are the training prior, and `top_class`, which the schema has as a string, is the prior's most probable
+class: don't count it. In JSON, Parquet and over HTTP `top_class` is then null.
+
 An answer to ATLAS photometry is about the object that it [has joined](store.md#surveys-in-the-service), or about the
 position where there is none. `survey` is then `atlas`, `candid` an identifier made of the message, and `mjd` the newest
 epoch of the light curve that was classified. The schema of such messages, which the service reads, stands last.

@@ -62,12 +62,14 @@ class ServiceUnreachableError(AlertClassifierError, ConnectionError):
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What one classifier version says about one light curve; `raw` is the whole answer."""
+    """What one classifier version says about one light curve; `raw` is the whole answer. `top_class` is None where
+    nothing was looked at (flags `no_detection`, `unusable_photometry`): probabilities are then the training prior.
+    """
 
     object_id: str
     classifier: str
     version: str
-    top_class: str
+    top_class: str | None
     top_probability: float
     probabilities: dict[str, float]
     superclass_probabilities: dict[str, float]
@@ -117,7 +119,7 @@ class StoredObject:
 class Neighbour:
     object_id: str
     similarity: float
-    top_class: str
+    top_class: str | None
     top_probability: float
 
 

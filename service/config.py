@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_origin
@@ -237,8 +238,15 @@ _EXAMPLES: dict[Any, str] = {list: '["a", "b"]', dict: '{"a": "b"}'}
 def _check_environment() -> None:
     """Raise ConfigError for variables that would be silently ignored, or refused without their name."""
     for variable, text in os.environ.items():
+        if not variable.upper().startswith(ENV_PREFIX):
+            continue
         group, separator, name = variable.upper().removeprefix(ENV_PREFIX).lower().partition("__")
-        if not separator or not variable.upper().startswith(ENV_PREFIX):
+        if not separator:
+            group, _, name = group.partition("_")
+            # Kubernetes sets ..._API_PORT=tcp://... for a service whose name begins like ours
+            if name in _names((group,)) and not text.startswith("tcp://"):
+                meant = f"{ENV_PREFIX}{group}__{name}".upper()
+                raise ConfigError(f"{variable}: two underscores stand between group and name, as in {meant}")
             continue
         fields = Settings.model_fields
         if group not in fields:
@@ -253,9 +261,21 @@ def _check_environment() -> None:
                 raise ConfigError(f"{variable} must be JSON, like {example}") from error
 
 
+def _names(place: tuple[int | str, ...]) -> list[str]:
+    """The settings of a group, or at the empty place the groups."""
+    if not place:
+        return list(Settings.model_fields)
+    field = Settings.model_fields.get(str(place[0])) if len(place) == 1 else None
+    group = field.annotation if field else None
+    return list(group.model_fields) if isinstance(group, type) and issubclass(group, BaseModel) else []
+
+
 def _clause(error: ErrorDetails) -> str:
     place = ".".join(map(str, error["loc"])) or "settings"
-    # the value may be a secret
+    if error["type"] == "extra_forbidden":
+        near = get_close_matches(str(error["loc"][-1]), _names(error["loc"][:-1]), n=1)
+        return f"{place}: there is no such setting" + "".join(f"; is {name} meant?" for name in near)
+    # what was given may be a secret
     given = (
         "" if place.startswith(("api.api_keys", "kafka.librdkafka", "store.url")) else f" (given: {error['input']!r})"
     )

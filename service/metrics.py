@@ -77,7 +77,10 @@ ACCOUNTING_GAP: Final = Gauge(
     f"{_PREFIX}_accounting_gap",
     "consumed - published - filtered - dead-lettered - returned - in flight: anything but 0 is an error",
 )
-CLASSIFIED: Final = Counter(f"{_PREFIX}_classified", "Published classifications by top class", ["top_class"])
+NO_CLASS: Final = "none"  # where nothing could be judged
+CLASSIFIED: Final = Counter(
+    f"{_PREFIX}_classified", f"Published classifications by top class, {NO_CLASS} where it names none", ["top_class"]
+)
 OUT_OF_DISTRIBUTION: Final = Counter(f"{_PREFIX}_out_of_distribution", "Published classifications with that flag")
 LOW_QUALITY: Final = Counter(f"{_PREFIX}_low_quality", "Published classifications of alerts that fail a quality cut")
 

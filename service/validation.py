@@ -1,4 +1,4 @@
-"""Pydantic's messages without their prefix."""
+"""Pydantic's messages in our words."""
 
 from __future__ import annotations
 
@@ -6,5 +6,7 @@ from pydantic_core import ErrorDetails
 
 
 def said(error: ErrorDetails) -> str:
-    """The message, for our own validators without pydantic's prefix "Value error, "."""
+    """The message; for our own validators without the "Value error, " that pydantic puts in front."""
+    if error["type"] == "extra_forbidden":
+        return "there is no field of this name"
     return str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]

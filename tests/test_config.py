@@ -23,7 +23,9 @@ def test_the_command_line_beats_the_environment_which_beats_the_file(tmp_path, m
     ("toml", "message"),
     [
         ("[kafka]\ndays_back = 99\n", "kafka.days_back: .*less than or equal to 30"),
-        ("[kafka]\ngroup = 'x'\n", "kafka.group: Extra inputs are not permitted"),
+        ("[kafka]\ngroup = 'x'\n", r"kafka\.group: there is no such setting; is group_id meant\?"),
+        ("[kafak]\ngroup_id = 'x'\n", r"kafak: there is no such setting; is kafka meant\?"),
+        ("[api]\nxyz = 'x'\n", r"api\.xyz: there is no such setting$"),
         (
             "[kafka]\ndaily_pattern = 'ztf_{day}'\n",
             "kafka.daily_pattern: (?!Value error).*only {date:...} and {programid}",
@@ -53,8 +55,15 @@ def test_a_group_in_the_environment_that_there_is_not_is_named(monkeypatch):
         load_settings()
 
 
-def test_other_variables_of_the_name_are_left_alone(monkeypatch):
-    monkeypatch.setenv("ALERT_CLASSIFIER_PORT", "tcp://10.0.0.1:80")  # Kubernetes sets it for a service of this name
+def test_one_underscore_where_two_belong_is_told(monkeypatch):
+    monkeypatch.setenv("ALERT_CLASSIFIER_KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")
+    with pytest.raises(ConfigError, match=r"as in ALERT_CLASSIFIER_KAFKA__BOOTSTRAP_SERVERS"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["PORT", "API_PORT"])
+def test_other_variables_of_the_name_are_left_alone(monkeypatch, name):
+    monkeypatch.setenv(f"ALERT_CLASSIFIER_{name}", "tcp://10.0.0.1:80")  # Kubernetes sets it for a service of this name
     load_settings()
 
 

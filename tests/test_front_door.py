@@ -26,6 +26,11 @@ def test_a_light_curve_is_classified_through_the_front_door() -> None:
     assert prediction.top_class in load_bundle().manifest.classes
 
 
+def test_the_folder_of_a_bundle_may_be_a_string() -> None:
+    with pytest.raises(AlertClassifierError, match="nowhere is not a folder"):
+        load_bundle("nowhere")
+
+
 def test_every_promised_name_is_there_and_documented() -> None:
     page = (ROOT / "docs" / "python.md").read_text()
     for name in alert_classifier.__all__:

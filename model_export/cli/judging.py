@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from model_export.cli.options import BUNDLE, DATA, FRESH, RUN
+from model_export.cli.options import BUNDLE, DATA, FRESH, RUN, write_figures
 
 
 @click.command()
@@ -38,9 +38,7 @@ def choose(data: Path, runs: tuple[Path, ...], out: Path | None) -> None:
     found = validation_losses(load_difference(data), runs)
     for population in POPULATIONS:
         click.echo(f"{population}\n\n{table(found, population)}\n")
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(found, indent=1) + "\n")
+    write_figures(found, out)
 
 
 @click.command()
@@ -64,7 +62,6 @@ def evaluate(
     """Judge a bundle on the test split; writes metrics.json into it."""
     from model_export.data.tables import load_difference
     from model_export.judging.evaluate import evaluate as figures_of
-    from model_export.judging.evaluate import write_metrics
 
     real = load_difference(data)
     figures: dict[str, Any] = figures_of(bundle, real)
@@ -77,7 +74,7 @@ def evaluate(
     figures["label_curves"] = [json.loads(path.read_text()) for path in curves]
     if later_years:
         figures["later_years"] = json.loads(later_years.read_text())
-    write_metrics(figures, bundle / "metrics.json")
+    write_figures(figures, bundle / "metrics.json")
     click.echo(f"wrote {bundle / 'metrics.json'}")
 
 
@@ -91,7 +88,7 @@ def later_years_command(data: Path, run: Path, out: Path | None) -> None:
     from model_export.judging.later_years import later_years
 
     figures = later_years(load_difference(data), run)
-    (out or run / "later_years.json").write_text(json.dumps(figures, indent=1) + "\n")
+    write_figures(figures, out or run / "later_years.json")
     for name in ("later", "same_years"):
         for shown, row in figures[name].items():
             accuracy, macro = (f"{v:.3f} ({low:.3f}-{high:.3f})" for v, low, high in (row["accuracy"], row["macro_f1"]))
@@ -144,8 +141,7 @@ def uncertainty(
     bench = Bench(load_difference(data), load_run(shipped)[1].alert_share)
     judged = list(judge_all(bench, shipped, list(members), hsa, passes, kept))
     told = figures(judged, bench.prior)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(told, indent=1) + "\n")
+    write_figures(told, out)
     for title, table in tables(told).items():
         click.echo(f"{title}\n\n{table}\n")
     if figure:
@@ -160,7 +156,6 @@ def uncertainty_cost(passes: int, out: Path) -> None:
     from model_export.studies.uncertainty.cost import costs
 
     told = costs(passes)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(told, indent=1) + "\n")
+    write_figures(told, out)
     for name, value in told["milliseconds"].items():
         click.echo(f"{name}: {value:.3f} ms, {told['times_the_softmax'][name]:.1f} times the softmax")

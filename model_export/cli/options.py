@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,3 +38,9 @@ RUN = click.option(
 BUNDLE = click.option(
     "--bundle", type=click.Path(path_type=Path), default=Path("service/bundles/alert-clr"), show_default=True
 )
+
+
+def write_figures(figures: Mapping[str, Any], *paths: Path | None) -> None:
+    for path in filter(None, paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(figures, indent=1) + "\n")

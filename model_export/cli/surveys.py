@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from model_export.cli.options import CONFIG
+from model_export.cli.options import CONFIG, write_figures
 
 
 @click.command("compare-surveys")
@@ -30,9 +29,7 @@ def compare_surveys(data: Path | None, config: Path | None, out: Path, result: P
 
     settings = read_config(CompareConfig, config or CONFIGS / "compare-surveys.toml")
     figures = compare_strategies(out, run_networks(out, data, settings, click.echo), settings)
-    for path in filter(None, (out / "results.json", result)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(figures, indent=1) + "\n")
+    write_figures(figures, out / "results.json", result)
     write_report(figures, out / "report")
     click.echo(f"wrote {out / 'results.json'} and {out / 'report'}")
 
@@ -88,9 +85,7 @@ def compare_vision(
         figures = compare_images(out, run_networks(out, data, settings, weights, click.echo), settings)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    for path in filter(None, (out / "results.json", result)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(figures, indent=1) + "\n")
+    write_figures(figures, out / "results.json", result)
     click.echo(table(figures))
 
 
@@ -105,13 +100,12 @@ def compare_vision(
 @click.option("--version", required=True, help="Version of the bundle, e.g. 1.0.0.")
 def export_vision(run: Path, seed: int, data: Path | None, config: Path | None, bundle: Path, version: str) -> None:
     """Write a two-survey vision model as a bundle, calibrated on its validation split."""
-    from model_export.studies.two_surveys.strategies import CompareConfig, tables
+    from model_export.studies.two_surveys.strategies import tables
     from model_export.studies.vision.bundle import bundle_vision
     from model_export.studies.vision.compare import Task, VisionCompare
     from model_export.training.configuration import CONFIGS, read_config
 
     settings = read_config(VisionCompare, config or CONFIGS / "vision-small.toml")
-    simulated = CompareConfig(per_class=settings.per_class, simulation_seed=settings.simulation_seed)
-    task = Task.read(tables(run, data, simulated), settings)
+    task = Task.read(tables(run, data, settings), settings)
     bundle_vision(run, task, settings, seed, bundle, version)
     click.echo(f"wrote {bundle}")

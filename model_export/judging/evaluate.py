@@ -6,7 +6,6 @@ decision for macro-F1 is by log p - 0.5 log prior, for accuracy by argmax.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +129,7 @@ def evaluate(bundle: Path, data: Dataset) -> Figures:
     everything = judged[ALL]
     main = everything.table != "forced_tde"
     figures["per_class"] = _per_class(everything.where(main), prior)
-    figures["by_peak_magnitude"] = _by_magnitude(everything.where(main & (everything.n_detections >= ENOUGH)), prior)
+    figures["by_peak_magnitude"] = _by_magnitude(everything.where(main & (everything.n_detections >= ENOUGH)))
     figures["calibration"] = {"overall": _calibration(everything.where(main))}
     pooled = _pool([j.where(_new(j, k) & (j.table != "forced_tde")) for k, j in judged.items()])
     for b, low in enumerate(EDGES):
@@ -218,7 +217,7 @@ def _per_class(j: Judged, prior: NDArray[np.float64]) -> Figures:
     return found
 
 
-def _by_magnitude(j: Judged, prior: NDArray[np.float64]) -> Figures:
+def _by_magnitude(j: Judged) -> Figures:
     found = {}
     for low, high in ((10.0, 17.0), (17.0, 18.0), (18.0, 18.5), (18.5, 19.0), (19.0, 23.0)):
         mine = j.where((j.peak >= low) & (j.peak < high))
@@ -255,7 +254,3 @@ def _calibration(j: Judged) -> Figures:
 
 def _ratio(hits: NDArray[np.bool_]) -> float:
     return round(float(np.mean(hits)), 4) if len(hits) else 0.0
-
-
-def write_metrics(figures: Figures, path: Path) -> None:
-    path.write_text(json.dumps(figures, indent=1) + "\n")

@@ -8,7 +8,7 @@ error, sign and upper limits; exact lengths, so no padding and no mask when serv
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -37,9 +37,6 @@ class EncoderConfig:
     embedding: int = 96  # D
     classes: int = len(CLASSES)
     fine_labels: int = len(FINE_LABELS)
-
-    def as_dict(self) -> dict[str, float | int]:
-        return asdict(self)
 
 
 class Attention(nn.Module):

@@ -130,13 +130,13 @@ def block_frame(raw: bytes, begin: int, header: Header) -> tuple[int, int]:
     return (count, end + SYNC_SIZE) if raw.startswith(sync, end) else (0, 0)
 
 
-def with_one_record(header: Header, sync: bytes, record: bytes) -> bytes:
-    """A container file without codec that holds the bytes of one record."""
+def with_one_record(header: Header, sync: bytes, record: bytes, count: int = 1) -> bytes:
+    """A container file without codec that holds the bytes of one record; with `count` 0, bytes that belong to none."""
     prefix = header.prefix
     if header.codec != "null":
         metadata = (b"avro.schema", header.schema, b"avro.codec", b"null")
         prefix = MAGIC + write_long(2) + b"".join(write_long(len(part)) + part for part in metadata) + b"\0"
-    return b"".join((prefix, sync, write_long(1), write_long(len(record)), record, sync))
+    return b"".join((prefix, sync, write_long(count), write_long(len(record)), record, sync))
 
 
 def write_long(value: int) -> bytes:

@@ -81,8 +81,10 @@ class Decoder:
                 )
             if block.count:
                 found, end = reader.read(block.data, block.start, block.end)
-                if end != block.end:
-                    raise _trailing(block, end)
+            else:
+                end = block.start
+            if end != block.end:
+                raise _trailing(block, end)
             if block.fault:
                 raise block.fault
         if found is None:
@@ -281,11 +283,12 @@ def _split(header: container.Header, sync: bytes, reader: _Reader, block: contai
         try:
             _, end = reader.read(block.data, position, block.end)
         except AlertError:
-            break
+            yield container.with_one_record(header, sync, block.data[position : block.end])
+            return
         yield container.with_one_record(header, sync, block.data[position:end])
         position = end
     if position != block.end:
-        yield container.with_one_record(header, sync, block.data[position : block.end])
+        yield container.with_one_record(header, sync, block.data[position : block.end], count=0)
 
 
 def _trailing(block: container.Block, end: int) -> AlertError:

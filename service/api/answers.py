@@ -58,7 +58,9 @@ class Classification(BaseModel):
     dec: float | None = Field(default=None, description="[deg, ICRS]")
     classifier: str = Field(examples=["alert-clr"])
     version: str = Field(examples=["0.1.0"])
-    top_class: str = Field(examples=["SNIa"])
+    top_class: str | None = Field(
+        description="null where nothing was looked at: no_detection, unusable_photometry", examples=["SNIa"]
+    )
     top_probability: float = Field(examples=[0.82])
     probabilities: dict[str, float] = Field(description="calibrated; they sum to one", examples=[_PROBABILITIES])
     superclass_probabilities: dict[str, float] = Field(examples=[{"Transient": 0.93, "Stochastic": 0.07}])
@@ -115,7 +117,7 @@ class History(BaseModel):
 class Neighbour(BaseModel):
     object_id: str
     similarity: float = Field(description="cosine between the embeddings, 1 is the same")
-    top_class: str
+    top_class: str | None
     top_probability: float
 
 

@@ -96,7 +96,7 @@ class PointsLightCurve(_Identified):
 
     unit: Unit | None = Field(default=None, description=f"{_UNIT}; of the points that do not say their own")
     survey: Survey = Field(default="ztf", description="of the points that do not say their own")
-    points: list[Point]
+    points: list[Point] = Field(min_length=1)
 
     def surveys(self) -> list[Survey]:
         """Of each point."""
@@ -140,7 +140,7 @@ class ColumnsLightCurve(_Identified):
 
     unit: Unit | list[Unit | None] | None = Field(default=None, description=f"{_UNIT}; of all points, or one per point")
     survey: Survey | list[Survey] = Field(default="ztf", description="of all points, or one per point")
-    mjd: list[Mjd]
+    mjd: list[Mjd] = Field(min_length=1)
     band: list[Band]
     mag: list[Magnitude | None] | None = Field(default=None, description=_MAG)
     magerr: list[MagnitudeError | None] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -14,7 +13,7 @@ from service.api.answers import json_response
 from service.api.context import Context, Here, in_thread
 from service.api.problems import ProblemError, responses
 from service.inference.bundle import BundleError
-from service.inference.registry import ModelInfo
+from service.inference.classifier import Classifier
 
 router: Final = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -50,7 +49,7 @@ class Models(BaseModel):
 @router.get("", response_model=Models)
 def models(here: Here) -> Response:
     """Every resident model: the active one first."""
-    return json_response({"models": [_fields(info, ModelSummary) for info in here.models.models()]})
+    return json_response({"models": [_fields(model, ModelSummary) for model in here.models.models()]})
 
 
 @router.get("/{name}/{version}", response_model=Model, responses=responses(404))
@@ -82,16 +81,19 @@ async def rollback(request: Request, here: Here) -> Response:
     return json_response(_fields(_resident(here, classifier.name, classifier.version), Model))
 
 
-def _resident(here: Context, name: str, version: str) -> ModelInfo:
+def _resident(here: Context, name: str, version: str) -> tuple[Classifier, str]:
     listed = here.models.models()
-    for info in listed:
-        if (info.name, info.version) == (name, version):
-            return info
-    known = ", ".join(f"{info.name}/{info.version}" for info in listed)
+    for model in listed:
+        if (model[0].name, model[0].version) == (name, version):
+            return model
+    known = ", ".join(f"{classifier.name}/{classifier.version}" for classifier, _ in listed)
     raise ProblemError(404, "unknown-model", f"no model {name}/{version} is resident; resident are {known}")
 
 
-def _fields(info: ModelInfo, shape: type[BaseModel]) -> dict[str, Any]:
-    """The fields for users, without the bundle's path."""
-    values = asdict(info)
-    return {name: values[name] for name in shape.model_fields}
+def _fields(model: tuple[Classifier, str], shape: type[BaseModel]) -> dict[str, Any]:
+    """What users may see: where the bundle lies on disk is not theirs."""
+    classifier, role = model
+    bundle = classifier.bundle
+    told = {"role": role, "provider": classifier.provider, "card": bundle.card, "metrics": bundle.metrics}
+    told["preprocessing"] = bundle.manifest.preprocessing.id
+    return {name: told[name] if name in told else getattr(bundle.manifest, name) for name in shape.model_fields}

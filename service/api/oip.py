@@ -223,8 +223,7 @@ def _outputs(classifier: Classifier) -> dict[str, str]:
 
 
 def _residents(here: Context) -> list[Classifier]:
-    now = here.models.residents
-    return [now.active, *now.shadows, *([now.previous] if now.previous and now.previous not in now.shadows else [])]
+    return [classifier for classifier, _ in here.models.models()]
 
 
 def _find(here: Context, name: str, version: str) -> Classifier:
@@ -266,12 +265,14 @@ def _light_curves(inputs: dict[str, Tensor], settings: ApiSettings) -> list[Ligh
     for tensor in inputs.values():
         if tensor.values.shape != (count,):
             raise TensorError(tensor.name, f"must have the shape [{count}] of mjd, not {list(tensor.values.shape)}")
+    if not count:
+        raise TensorError("mjd", "must hold at least one point")
     columns: dict[str, np.ndarray[Any, Any]] = {name: _numbers(inputs[name], "f") for name in _FLOATS if name in inputs}
     if "sign" in inputs:
         columns["sign"] = _numbers(inputs["sign"], "iu")
     light_curve = _numbers(inputs["light_curve"], "iu") if "light_curve" in inputs else np.zeros(count, np.int64)
-    number = int(light_curve.max()) + 1 if count else 1
-    if count and int(light_curve.min()) < 0:
+    number = int(light_curve.max()) + 1
+    if int(light_curve.min()) < 0:
         raise TensorError("light_curve", "must count light curves from 0")
     check_count(number, settings)
     try:
@@ -280,6 +281,8 @@ def _light_curves(inputs: dict[str, Tensor], settings: ApiSettings) -> list[Ligh
         raise TensorError(error.column, error.reason) from error
     order = np.argsort(light_curve, kind="stable")
     edges = np.searchsorted(light_curve[order], np.arange(number + 1))
+    if not np.diff(edges).all():
+        raise TensorError("light_curve", f"must count light curves from 0; {np.diff(edges).argmin()} has no point")
     return [LightCurve.from_points(points[order[start:stop]]) for start, stop in pairwise(edges)]
 
 
@@ -317,7 +320,7 @@ def _output(name: str, classes: tuple[str, ...], predictions: list[Prediction]) 
         case "probabilities":
             values = np.stack([each.probabilities for each in predictions])
         case "top_class":
-            values = np.array([each.top_class for each in predictions], dtype=object)
+            values = np.array([each.top_class or "" for each in predictions], dtype=object)
         case "conformal_set":
             values = np.array([[label in each.conformal_set for label in classes] for each in predictions])
         case "ood_score":

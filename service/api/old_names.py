@@ -97,4 +97,8 @@ def _unit_of_point(flux: Any, error: Any, unit: Any, prefix: str, index: str) ->
         raise invalid(f"{prefix}flux_error_ujy{index}", message)
     if flux is None and error is not None:
         raise invalid(f"{prefix}flux_ujy{index}", "flux_error_ujy is given without flux_ujy")
+    if flux is not None and unit == "nJy":
+        raise invalid(
+            f"{prefix}flux_ujy{index}", "is the old name of flux in uJy, but unit says nJy: send flux and fluxerr"
+        )
     return unit if flux is None else "uJy"

@@ -74,6 +74,9 @@ def main(arguments: list[str] | None = None) -> None:
     except (AlertClassifierError, OSError) as error:
         click.ClickException(str(error)).show()
         sys.exit(1)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, ImportError) as error:
+        # Ctrl-C while a compiled module is being imported becomes its ImportError
+        if isinstance(error, ImportError) and not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
         click.echo("interrupted", err=True)
         sys.exit(130)

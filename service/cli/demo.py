@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import threading
 from itertools import islice
 from pathlib import Path
@@ -57,31 +56,30 @@ def demo(config: Path | None, count: int, rate: float, seed: int, port: int) -> 
     nights = 5 + count // ALERTS_PER_NIGHT
     start_mjd = int(mjd_from_unix(time())) - nights
     sky = Sky(seed, objects=OBJECTS, nights=nights, start_mjd=start_mjd)
-    with tempfile.TemporaryDirectory(prefix="alert-classifier-demo-") as folder:
-        store = open_store(f"sqlite:///{folder}/demo.db")
-        pipeline = build_pipeline(settings, models, store)
-        source = SkySource(islice(sky.alerts(), count), rate)
-        runner = StreamRunner(source, pipeline, FileSink(), settings.pipeline)
-        app = create_app(settings, models, store, SimulatedStream(runner, source))
-        server = HttpServer(app, settings.api, listening)
-        night = threading.Thread(target=runner.run, name="night", daemon=True)
-        progress = threading.Thread(target=_report, args=(console, runner, night, count), daemon=True)
-        port = listening.getsockname()[1]
+    store = open_store("sqlite://")
+    pipeline = build_pipeline(settings, models, store)
+    source = SkySource(islice(sky.alerts(), count), rate)
+    runner = StreamRunner(source, pipeline, FileSink(), settings.pipeline)
+    app = create_app(settings, models, store, SimulatedStream(runner, source))
+    server = HttpServer(app, settings.api, listening)
+    night = threading.Thread(target=runner.run, name="night", daemon=True)
+    progress = threading.Thread(target=_report, args=(console, runner, night, count), daemon=True)
+    port = listening.getsockname()[1]
 
-        def announce() -> None:
-            console.print(f"page     http://localhost:{port}\nAPI      http://localhost:{port}/docs")
-            console.print(f"metrics  http://localhost:{port}/metrics\nCtrl-C ends it")
-            progress.start()
+    def announce() -> None:
+        console.print(f"page     http://localhost:{port}\nAPI      http://localhost:{port}/docs")
+        console.print(f"metrics  http://localhost:{port}/metrics\nCtrl-C ends it")
+        progress.start()
 
-        spare_collector()
-        try:
-            with slow_gauges(app, models, store):
-                night.start()
-                server.serve_until_stopped(announce)
-        finally:
-            runner.stop(drain_s=5.0)
-            night.join()
-            store.close()
+    spare_collector()
+    try:
+        with slow_gauges(app, models, store):
+            night.start()
+            server.serve_until_stopped(announce)
+    finally:
+        runner.stop(drain_s=5.0)
+        night.join()
+        store.close()
     total = runner.accounting.total()
     console.print(f"ended: {total.consumed} alerts taken, {total.published} classified")
     sys.exit(1 if runner.failure is not None else 0)

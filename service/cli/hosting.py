@@ -9,7 +9,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 import click
@@ -97,10 +96,11 @@ class HttpServer(Server):
     def serve_until_stopped(self, on_answering: Callable[[], None]) -> None:
         """Blocks; calls `on_answering` once requests are answered.
 
-        uvicorn re-raises the signal that ended it; our handlers ignore it, so that the caller can shut down in order.
+        uvicorn listens to signals only once it runs, and re-raises the one that ended it. Our handlers are there before
+        it, so that no signal is lost, and let the caller shut down in order.
         """
         self.on_answering = on_answering
-        with _quiet_signals():
+        with _signals_to(self.stop):
             self.run(sockets=[self._socket])
 
     def stop(self) -> None:
@@ -108,9 +108,9 @@ class HttpServer(Server):
 
 
 @contextmanager
-def _quiet_signals() -> Iterator[None]:
-    """SIGTERM and SIGINT end only the server, so that the rest of the caller still runs."""
-    former = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+def _signals_to(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT end the server and nothing else: what comes after it in the caller must run."""
+    former = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
@@ -145,9 +145,3 @@ def slow_gauges(app: FastAPI, models: ModelRegistry, store: Store) -> Iterator[N
     finally:
         ended.set()
         thread.join()
-
-
-def store_folder(url: str) -> None:
-    """Make the folder of an embedded store's file."""
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)

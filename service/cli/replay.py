@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from service.cli.hosting import open_models, spare_collector, store_folder
+from service.cli.hosting import open_models, spare_collector
 from service.config import load_settings
 from service.log import configure_logging
 from service.output.files import JsonLines, Parquet, Writer
@@ -48,7 +48,6 @@ def replay(
     settings = load_settings(config, store={"url": store_url} if store_url else {})
     configure_logging(settings.log)
     models = open_models(settings.model)
-    store_folder(settings.store.url)
     store = open_store(settings.store.url, settings.store.join_radius_arcsec)
     writer: Writer | None = None
     if out is not None:

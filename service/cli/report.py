@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 from rich.table import Table
 
-from service.cli.tables import print_table
+from service.cli.tables import class_cells, print_table
 from service.inference.prediction import Prediction
 from service.photometry import Kind, LightCurve
 
@@ -56,8 +56,7 @@ class Report:
                 object_id,
                 sparkline(light_curve),
                 str(record["n_detections"]),
-                record["top_class"],
-                f"{record['top_probability']:.2f}",
+                *class_cells(record),
                 " ".join(record["conformal_set"]),
                 " ".join(record["flags"]),
             )

@@ -19,7 +19,6 @@ from service.cli.hosting import (
     reload_on_hangup,
     slow_gauges,
     spare_collector,
-    store_folder,
 )
 from service.config import ConfigError, load_settings
 from service.log import configure_logging
@@ -88,7 +87,6 @@ def serve(
     listening = listen(settings.api)
     models = open_models(settings.model)
     reload_on_hangup(models, settings.model)
-    store_folder(settings.store.url)
     store = open_store(settings.store.url, settings.store.join_radius_arcsec)
     try:
         stream = None

@@ -18,7 +18,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from service.cli.tables import class_cells
 from service.config import ConfigError, KafkaSettings, load_settings
+from service.inference.prediction import names_a_class
 from service.output.avro import decode_classification
 from service.stream.kafka.client_settings import client_config
 
@@ -54,7 +56,7 @@ def watch(
     chosen = (
         each
         for each in news
-        if not each or ((not wanted or each["top_class"] in wanted) and each["top_probability"] >= min_probability)
+        if not each or ((not wanted or each["top_class"] in wanted) and _probability(each) >= min_probability)
     )
     if form == "jsonl":
         for each in filter(None, chosen):
@@ -115,9 +117,19 @@ def _from_topic(kafka: KafkaSettings) -> Iterator[dict[str, Any]]:
         while True:
             message = consumer.poll(0.5)
             value = message.value() if message is not None and message.error() is None else None
-            yield decode_classification(value) if value is not None else {}
+            yield _of_message(value) if value is not None else {}
     finally:
         consumer.close()
+
+
+def _of_message(value: bytes) -> dict[str, Any]:
+    """Its fields as the API has them: no class where none is named."""
+    fields = decode_classification(value)
+    return fields if names_a_class(fields["flags"]) else fields | {"top_class": None}
+
+
+def _probability(fields: dict[str, Any]) -> float:
+    return 0.0 if fields["top_class"] is None else float(fields["top_probability"])
 
 
 def _table(rows: deque[dict[str, Any]]) -> Table:
@@ -126,8 +138,7 @@ def _table(rows: deque[dict[str, Any]]) -> Table:
         table.add_row(
             _time(each["published"]),
             each["object_id"],
-            each["top_class"],
-            f"{each['top_probability']:.2f}",
+            *class_cells(each),
             " ".join(each["conformal_set"]),
             str(sum(each["n_detections"].values())),
             " ".join(each["flags"]),

@@ -70,13 +70,14 @@ class Bundle:
         return known
 
 
-def load_bundle(folder: Path | None = None) -> Bundle:
-    """Read a bundle, by default the shipped one, and check its hash; opening it as a `Classifier` checks the graph too.
+def load_bundle(folder: Path | str | None = None) -> Bundle:
+    """Read a bundle, the shipped one unless `folder` says another, and check its hash; opening it as a `Classifier`
+    checks the graph too.
 
     Raises BundleError if a file is missing, the manifest has a wrong field, the preprocessing is unknown, or the model
     is not the one that the manifest was written for.
     """
-    folder = folder or default_bundle_folder()
+    folder = Path(folder or default_bundle_folder())
     if not folder.is_dir():
         raise BundleError(f"the model bundle {folder} is not a folder")
     manifest = _manifest(folder)

@@ -22,12 +22,13 @@ from service.inference.prediction import (
     OUT_OF_DISTRIBUTION,
     TOO_FEW_POINTS,
     UNKNOWN_BAND,
+    UNKNOWN_SURVEY,
     UNUSABLE_PHOTOMETRY,
     Prediction,
 )
 from service.inference.session import CUDA, Session
 from service.metrics import stage
-from service.photometry import BAND_CODES, BANDS, SURVEY_CODES, Kind, LightCurve
+from service.photometry import BAND_CODES, BANDS, SURVEY_CODES, SURVEYS, Kind, LightCurve
 
 # Light curves prepared at a time: their tensors and embeddings are in memory together, some 10 kB each. Images
 # have 200 kB each, so there are fewer at a time: no call should need more than some tens of megabytes.
@@ -72,7 +73,9 @@ class Classifier:
 
         self._calibrator = Calibrator(manifest)
         self._prior = np.array([manifest.prior], dtype=np.float64) / sum(manifest.prior)  # (1, C)
-        self._band_is_known = np.array([band in manifest.bands for band in BANDS])
+        self._is_read = np.zeros((len(SURVEYS), len(BANDS)), dtype=np.bool_)
+        for survey, band in self._reads:
+            self._is_read[SURVEY_CODES[survey], BAND_CODES[band]] = True
         self._classes = manifest.classes
         self._superclasses = manifest.superclasses
 
@@ -102,11 +105,11 @@ class Classifier:
     def _classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
         with stage("tensors"):
             points, counts = lay_end_to_end(light_curves)
-            census = _Census(points, counts, self._band_is_known)
+            census = _Census(points, counts, self._is_read)
             usable = census.n_usable > 0
-            if not usable.all() or census.has_unknown_band.any():
-                kept = np.repeat(usable, counts) & self._band_is_known[points["band"]]
-                points, counts = points[kept], (counts - census.n_unknown_band)[usable]
+            if not usable.all() or census.n_left_out.any():
+                kept = np.repeat(usable, counts) & census.is_read
+                points, counts = points[kept], (counts - census.n_left_out)[usable]
             inputs, prepared = self._inputs(points, counts)
             rows = np.flatnonzero(usable)[prepared]
         with stage("inference"):
@@ -202,6 +205,7 @@ class Classifier:
             (UNUSABLE_PHOTOMETRY, ~judged & (census.n_usable > 0)),
             (TOO_FEW_POINTS, census.n_usable < self.bundle.manifest.minimum_detections),
             (UNKNOWN_BAND, census.has_unknown_band),
+            (UNKNOWN_SURVEY, census.has_unknown_survey),
             (OUT_OF_DISTRIBUTION, judgement.is_out_of_distribution),
         ]
         flags: list[tuple[str, ...]] = [()] * len(judged)
@@ -245,21 +249,29 @@ class Classifier:
 class _Census:
     """What n light curves hold, counted at once: numpy's cost is per call.
 
-    n_usable (n,): detections with a magnitude in bands that the model knows. n_unknown_band (n,): points in others.
+    n_usable (n,): detections with a magnitude that the model reads. is_read (points,): whether it reads a point at all.
+    n_left_out (n,): points that it does not.
     """
 
-    def __init__(self, points: NDArray[np.void], counts: NDArray[np.int64], band_is_known: NDArray[np.bool_]) -> None:
+    def __init__(self, points: NDArray[np.void], counts: NDArray[np.int64], is_read: NDArray[np.bool_]) -> None:
+        """`is_read` [survey, band]: whether the model reads such points."""
         count = len(counts)
         curve = np.repeat(np.arange(count), counts)
         band, kind = points["band"].astype(np.int64), points["kind"].astype(np.int64)
         cells = (curve * len(BANDS) + band) * len(Kind) + kind
         shape = (count, len(BANDS), len(Kind))
         self._counts = np.bincount(cells, minlength=count * len(BANDS) * len(Kind)).reshape(shape)
-        known = band_is_known[band]
-        usable = known & (kind == Kind.DETECTION) & ~np.isnan(points["mag"])
+        self.is_read = is_read.take(points["survey"] * len(BANDS) + band)
+        usable = self.is_read & (kind == Kind.DETECTION) & ~np.isnan(points["mag"])
         self.n_usable = np.bincount(curve[usable], minlength=count)
-        self.n_unknown_band = np.bincount(curve[~known], minlength=count)
-        self.has_unknown_band = self.n_unknown_band > 0
+        self.n_left_out = np.zeros(count, dtype=np.int64)
+        self.has_unknown_band, self.has_unknown_survey = np.zeros((2, count), dtype=np.bool_)
+        if not self.is_read.all():
+            read_of_another = np.asarray(is_read.any(axis=0))  # [band]: in the light curves of some survey
+            curve, of_others = curve[~self.is_read], read_of_another[band[~self.is_read]]
+            self.n_left_out = np.bincount(curve, minlength=count)
+            self.has_unknown_band[curve[~of_others]] = True
+            self.has_unknown_survey[curve[of_others]] = True
 
     def per_band(self, kind: Kind) -> list[dict[str, int]]:
         """Per light curve: points of a kind in each band that has any."""

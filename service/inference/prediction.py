@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,8 +14,16 @@ from numpy.typing import NDArray
 NO_DETECTION: Final = "no_detection"  # nothing to classify: the probabilities are the training prior
 TOO_FEW_POINTS: Final = "too_few_points"  # fewer detections than the bundle was validated for
 UNKNOWN_BAND: Final = "unknown_band"  # points in bands the model does not know were left out
-UNUSABLE_PHOTOMETRY: Final = "unusable_photometry"  # the model's output was not finite: probabilities are the prior
+UNKNOWN_SURVEY: Final = "unknown_survey"  # points of surveys that it does not read in that band were left out
+UNUSABLE_PHOTOMETRY: Final = "unusable_photometry"  # no finite answer came of it: probabilities are the prior
 OUT_OF_DISTRIBUTION: Final = "out_of_distribution"  # the score lies above the bundle's threshold
+
+_NOTHING_JUDGED: Final = frozenset((NO_DETECTION, UNUSABLE_PHOTOMETRY))
+
+
+def names_a_class(flags: Iterable[str]) -> bool:
+    """Whether an answer with these flags speaks of its light curve: the prior's most probable class is nobody's."""
+    return _NOTHING_JUDGED.isdisjoint(flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +39,8 @@ class Prediction:
     With stochastic passes `probabilities` are their mean, `variance` float32 (C,) that of each class's probability over
     the passes, and `bald` the mutual information of class and pass in nats; without passes None and NaN.
 
-    With the flags `no_detection` and `unusable_photometry` the probabilities are the training prior, no class is ruled
-    out, and the embedding is zero.
+    Where nothing could be judged (`no_detection`, `unusable_photometry`) the probabilities are the training prior, no
+    class is named or ruled out, and the embedding is zero.
     """
 
     classifier: str
@@ -49,8 +58,9 @@ class Prediction:
     bald: float = math.nan
 
     @property
-    def top_class(self) -> str:
-        return self.classes[int(self.probabilities.argmax())]
+    def top_class(self) -> str | None:
+        """The most probable class; None where nothing could be judged."""
+        return self.classes[int(self.probabilities.argmax())] if names_a_class(self.flags) else None
 
     @property
     def top_probability(self) -> float:
@@ -66,7 +76,7 @@ class Prediction:
         fields: dict[str, Any] = {
             "classifier": self.classifier,
             "version": self.version,
-            "top_class": self.classes[top],
+            "top_class": self.classes[top] if names_a_class(self.flags) else None,
             "top_probability": probabilities[top],
             "probabilities": dict(zip(self.classes, probabilities, strict=True)),
             "superclass_probabilities": self.superclass_probabilities,

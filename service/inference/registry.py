@@ -6,7 +6,7 @@ import logging
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from service.config import Device
 from service.inference.bundle import Bundle, BundleError, load_bundle
@@ -17,28 +17,6 @@ log = logging.getLogger(__name__)
 ACTIVE: Final = "active"  # its answers are published
 SHADOW: Final = "shadow"  # classifies the same light curves; its answers are stored but not published
 PREVIOUS: Final = "previous"  # active before the last swap, kept for `rollback`
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """A resident model, as listed to users. `role` is active, shadow or previous."""
-
-    name: str
-    version: str
-    role: str
-    provider: str
-    threads: int
-    folder: str
-    description: str
-    taxonomy: dict[str, str]
-    bands: tuple[str, ...]
-    minimum_detections: int
-    preprocessing: str
-    sha256: str
-    data_digest: str
-    created: str
-    card: str
-    metrics: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +86,12 @@ class ModelRegistry:
                 log.info("shadow model: %s", classifier.bundle.label)
             return classifier
 
-    def remove_shadow(self, name: str, version: str) -> None:
-        """Raises BundleError if there is no such shadow."""
-        with self._changing:
-            now = self.residents
-            left = tuple(shadow for shadow in now.shadows if (shadow.name, shadow.version) != (name, version))
-            if len(left) == len(now.shadows):
-                raise BundleError(f"{name} {version} is not a shadow")
-            self.residents = replace(now, shadows=left)
-
-    def models(self) -> list[ModelInfo]:
-        """Every resident model: the active one, then the shadows, then the previous one."""
+    def models(self) -> list[tuple[Classifier, str]]:
+        """Every resident model with its role: the active one, then the shadows, then the previous one."""
         now = self.residents
-        listed = [_info(now.active, ACTIVE), *(_info(shadow, SHADOW) for shadow in now.shadows)]
+        listed = [(now.active, ACTIVE), *((shadow, SHADOW) for shadow in now.shadows)]
         if now.previous is not None and now.previous not in now.shadows:
-            listed.append(_info(now.previous, PREVIOUS))
+            listed.append((now.previous, PREVIOUS))
         return listed
 
     def _activate(self, classifier: Classifier) -> Classifier:
@@ -154,26 +123,3 @@ class ModelRegistry:
         classifier = Classifier(bundle, self._device, self._threads)
         classifier.warm_up()
         return classifier
-
-
-def _info(classifier: Classifier, role: str) -> ModelInfo:
-    bundle = classifier.bundle
-    manifest = bundle.manifest
-    return ModelInfo(
-        name=manifest.name,
-        version=manifest.version,
-        role=role,
-        provider=classifier.provider,
-        threads=classifier.threads,
-        folder=str(bundle.folder),
-        description=manifest.description,
-        taxonomy=dict(manifest.taxonomy),
-        bands=tuple(manifest.bands),
-        minimum_detections=manifest.minimum_detections,
-        preprocessing=manifest.preprocessing.id,
-        sha256=manifest.sha256,
-        data_digest=manifest.data_digest,
-        created=manifest.created,
-        card=bundle.card,
-        metrics=bundle.metrics,
-    )

@@ -67,6 +67,17 @@ class SingleObject:
 CLASSIFICATION: Final = SingleObject("classification")
 
 
+def encode_classification(document: dict[str, Any]) -> bytes:
+    """The message of a classification. Its `top_class` can't be null: where none is named, it is the prior's."""
+    if document["top_class"] is None:
+        probabilities = document["probabilities"]
+        document = document | {"top_class": max(probabilities, key=probabilities.__getitem__)}
+    return CLASSIFICATION.encode(document)
+
+
 def decode_classification(message: bytes) -> dict[str, Any]:
-    """The fields of a published message; timestamps as datetimes in UTC. Raises SchemaMismatchError."""
+    """The fields of a published message; timestamps as datetimes in UTC. Raises SchemaMismatchError.
+
+    With a flag `no_detection` or `unusable_photometry` its `top_class` is the training prior's and says nothing.
+    """
     return CLASSIFICATION.decode(message)

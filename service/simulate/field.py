@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from service.simulate.difference import DETECTION, LIMIT, observe
 from service.simulate.population import MODELS
-from service.simulate.sources import Epochs, Sources, counts
+from service.simulate.shapes import counts
+from service.simulate.sources import Epochs, Sources
 
 CLASSES: Final = (*MODELS, "BOGUS", "SSO")  # what a simulated alert may truly be
 BOGUS: Final = CLASSES.index("BOGUS")

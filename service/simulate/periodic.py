@@ -11,7 +11,8 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from service.simulate.sources import Epochs, Floats, Sources, colours, counts, reference_times, variable
+from service.simulate.shapes import Floats, counts, eclipses, sawtooth
+from service.simulate.sources import Epochs, Sources, colours, reference_times, variable
 
 # Magnitude change (n, K) at phases (n, K), peak to peak 1 where it says so.
 Shape: TypeAlias = Callable[[Floats], Floats]
@@ -28,7 +29,7 @@ def rr_lyrae(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
     amplitude = np.where(overtone, rng.uniform(0.3, 0.55, n), rng.uniform(0.5, 1.3, n))
     weight = np.where(overtone, 0.15, 0.62)
     mean = colours(counts(rng, n, 14.0, 19.5, _STAR_COUNTS), rng.normal(0.2, 0.08, n), rng.normal(0.05, 0.04, n))
-    return _in_phase(rng, epochs, mean, period, amplitude, (1.0, 0.7, 0.55), _sawtooth(weight))
+    return _in_phase(rng, epochs, mean, period, amplitude, (1.0, 0.7, 0.55), sawtooth(weight))
 
 
 def cepheid(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
@@ -38,7 +39,7 @@ def cepheid(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
     period = 10 ** rng.normal(0.75, 0.35, n).clip(0.0, 1.6)
     mean = colours(counts(rng, n, 13.0, 18.5, _STAR_COUNTS), rng.normal(0.8, 0.2, n), rng.normal(0.3, 0.1, n))
     return _in_phase(
-        rng, epochs, mean, period, rng.uniform(0.4, 1.2, n), (1.0, 0.68, 0.52), _sawtooth(rng.uniform(0.35, 0.55, n))
+        rng, epochs, mean, period, rng.uniform(0.4, 1.2, n), (1.0, 0.68, 0.52), sawtooth(rng.uniform(0.35, 0.55, n))
     )
 
 
@@ -49,7 +50,7 @@ def delta_scuti(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
     period = 10 ** rng.uniform(np.log10(0.04), np.log10(0.2), n)
     mean = colours(counts(rng, n, 13.0, 17.5, _STAR_COUNTS), rng.normal(0.15, 0.1, n), rng.normal(0.02, 0.05, n))
     amplitude = 10 ** rng.uniform(-1.0, -0.15, n)
-    return _in_phase(rng, epochs, mean, period, amplitude, (1.0, 0.72, 0.55), _sawtooth(rng.uniform(0.15, 0.45, n)))
+    return _in_phase(rng, epochs, mean, period, amplitude, (1.0, 0.72, 0.55), sawtooth(rng.uniform(0.15, 0.45, n)))
 
 
 def long_period(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
@@ -62,7 +63,7 @@ def long_period(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
     amplitude = np.where(mira, rng.uniform(2.5, 7.0, n), 10 ** rng.uniform(-0.7, 0.18, n))
     mean = colours(counts(rng, n, 12.8, 17.5, _STAR_COUNTS), rng.uniform(1.3, 2.6, n), rng.uniform(0.6, 1.8, n))
     modulation, drift = rng.uniform(0.05, 0.25, (n, 1)), rng.random((n, 1))
-    wave = _sawtooth(rng.uniform(0.05, 0.3, n))
+    wave = sawtooth(rng.uniform(0.05, 0.3, n))
 
     def shape(phase: Floats) -> Floats:
         return wave(phase) * (1 + modulation * np.sin(2 * np.pi * (phase / 5.3 + drift)))
@@ -89,7 +90,7 @@ def eclipsing(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
     mean = colours(counts(rng, n, 13.0, 18.5, _STAR_COUNTS), rng.normal(0.5, 0.3, n), rng.normal(0.18, 0.12, n))
 
     def shape(phase: Floats) -> Floats:
-        return eclipses(phase, first, second, cosine, surface, tide)
+        return eclipses(phase, *(x[:, None] for x in (first, second, cosine, surface, tide)))
 
     return _in_phase(rng, epochs, mean, period, np.ones(n), (1.0, 0.97, 0.95), shape)
 
@@ -108,50 +109,6 @@ def rotator(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
         return 0.5 * wave * (1 + 0.4 * np.sin(2 * np.pi * (phase / 21 + drift))) / (1 + harmonic / 2)
 
     return _in_phase(rng, epochs, mean, period, amplitude, (1.0, 0.85, 0.7), shape)
-
-
-def eclipses(phase: Floats, first: Floats, second: Floats, cosine: Floats, surface: Floats, tide: Floats) -> Floats:
-    """Magnitude change (n, K) of n binaries at phases (n, K), the first star behind at phase 0.
-
-    first, second: radii in units of the orbit's; cosine: of the inclination; surface: brightness of the second star's
-    surface over the first's; tide: half amplitude [relative flux] of the ellipsoidal light; all (n,).
-    """
-    first, second, cosine, surface, tide = (x[:, None] for x in (first, second, cosine, surface, tide))
-    angle = 2 * np.pi * phase
-    separation = np.sqrt(1 - (1 - cosine**2) * np.cos(angle) ** 2)
-    covered = _overlap(separation, first, second)
-    whole = first**2 + surface * second**2
-    light = 1 - covered / np.pi * np.where(np.cos(angle) > 0, 1.0, surface) / whole - tide * np.cos(2 * angle)
-    return np.asarray(-2.5 * np.log10(np.maximum(light, 1e-3)))
-
-
-def _overlap(separation: Floats, first: Floats, second: Floats) -> Floats:
-    """Common area of two circles (the lens formula)."""
-    distance = np.clip(separation, np.abs(first - second) + 1e-9, first + second)
-    near = (distance**2 + first**2 - second**2) / (2 * distance)
-    far = distance - near
-    lens = (
-        first**2 * np.arccos(np.clip(near / first, -1, 1))
-        + second**2 * np.arccos(np.clip(far / second, -1, 1))
-        - distance * np.sqrt(np.maximum(first**2 - near**2, 0))
-    )
-    hidden = np.where(separation <= np.abs(first - second), np.pi * np.minimum(first, second) ** 2, lens)
-    return np.where(separation >= first + second, 0.0, hidden)
-
-
-def _sawtooth(weight: Floats) -> Shape:
-    """Fourier series sum of weight^(k-1) sin(2 pi k phase) / k, k = 1 to 6: a fast brightening and a slow fading that
-    sharpen as `weight` (n,) goes from 0 (a sine) to 1; peak to peak scaled to 1.
-    """
-    order = np.arange(1, 7)
-    terms = weight[:, None] ** (order - 1) / order  # (n, 6)
-
-    def raw(phase: Floats) -> Floats:
-        return np.asarray((terms[:, None, :] * np.sin(2 * np.pi * order * phase[:, :, None])).sum(axis=2))
-
-    grid = raw(np.broadcast_to(np.linspace(0, 1, 100), (len(weight), 100)))
-    height = np.ptp(grid, axis=1)[:, None]
-    return lambda phase: -raw(phase) / height
 
 
 def _in_phase(

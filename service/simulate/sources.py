@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.photometry.flux import flux_from_magnitude
-
-Floats: TypeAlias = NDArray[np.float64]
+from service.simulate.shapes import Floats
 
 # The reference images were stacked from about this many exposures within a season, this long before the simulated time.
 REFERENCE_FRAMES: Final = 15
@@ -48,12 +47,6 @@ class Sources:
 
 
 Model: TypeAlias = Callable[[np.random.Generator, int, Epochs], Sources]
-
-
-def counts(rng: np.random.Generator, n: int, bright: float, faint: float, slope: float = 0.6) -> Floats:
-    """Apparent magnitudes between two limits from counts that grow as 10^(slope m); 0.6: uniform in Euclidean space."""
-    low = 10 ** (slope * (bright - faint))
-    return np.asarray(faint + np.log10(rng.uniform(low, 1.0, n)) / slope)
 
 
 def reference_times(rng: np.random.Generator, epochs: Epochs) -> Floats:

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.simulate.sources import (
-    REFERENCE_FRAMES,
-    Epochs,
-    Floats,
-    Sources,
-    colours,
-    counts,
-    reference_times,
-    variable,
-)
+from service.simulate.shapes import Floats, counts, damped_random_walk, outburst_scales, outbursts
+from service.simulate.sources import REFERENCE_FRAMES, Epochs, Sources, colours, reference_times, variable
 
 _BAND_RATIO_AGN = np.array([1.0, 0.85, 0.75])
 
@@ -38,7 +30,7 @@ def active_nucleus(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
 
 
 def young_star(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
-    """Irregular (45 %: damped random walk, 1 to 30 d, 0.1 to 0.5 mag), dipping (35 %: absorption by the disc,
+    """Irregular (45 %: damped random walk, 1 to 30 d, 0.1 to 0.5 mag), dips (35 %: absorption by the disc,
     quasi-periodic in 3 to 12 d, 0.3 to 1.8 mag, dips of unequal depth) or bursting (20 %: accretion bursts of 0.3 to 2
     mag that decay in 2 to 30 d); fractions and scales after Cody et al. 2014 (AJ 147, 82). Redder when fainter, A_r /
     A_g = 0.8.
@@ -66,8 +58,7 @@ def cataclysmic(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
     Blue, g - r = 0.05, in quiescence at r 18 to 22.
     """
     interval = 10 ** rng.uniform(1.2, 2.3, n)
-    amplitude = (1.5 + 1.7 * np.log10(interval / 5) + rng.normal(0, 0.4, n)).clip(2.0, 6.5)
-    duration = (2 + 3.5 * np.log10(interval / 10) + rng.exponential(1.0, n)).clip(2, 14)
+    amplitude, duration = outburst_scales(rng, interval)
     steady = rng.random(n) < 0.15
     now = -_outbursts(rng, interval, amplitude, duration, epochs.mjd)
     flicker = _walk(rng, rng.uniform(0.05, 30, n), np.where(steady, 0.5, 0.1), epochs.mjd)
@@ -87,29 +78,21 @@ def _walks(rng: np.random.Generator, damping: Floats, scatter: Floats, epochs: E
 
 
 def _walk(rng: np.random.Generator, damping: Floats, scatter: Floats, times: Floats) -> Floats:
-    """Ornstein-Uhlenbeck processes, exact at any spacing: damping [days] (n,), scatter (n,) the long-term sigma."""
+    """Damped random walks (n, T): damping [days] (n,), scatter (n,) the long-term sigma."""
     steps = rng.standard_normal((len(times), len(damping)))
-    memory = np.exp(-np.diff(times)[:, None] / damping[None, :])
-    kick = np.sqrt(1 - memory**2) * steps[1:]
-    values = np.empty_like(steps)
-    values[0] = steps[0]
-    for index in range(1, len(times)):
-        values[index] = memory[index - 1] * values[index - 1] + kick[index - 1]
-    return np.asarray((values * scatter).T)
+    return np.asarray((damped_random_walk(times, damping, steps) * scatter).T)
 
 
 def _outbursts(
     rng: np.random.Generator, interval: Floats, amplitude: Floats, duration: Floats, times: Floats
 ) -> Floats:
-    """Brightening [mag] (n, T): magnitudes rise and fall linearly around a plateau."""
+    """Brightening [mag] (n, T)."""
     n, span = len(interval), float(times[-1] - times[0])
     most = int(span / interval.min()) + 3
     gaps = interval[:, None] * rng.uniform(0.6, 1.4, (n, most))
     starts = times[0] - interval[:, None] * rng.random((n, 1)) + np.cumsum(gaps, axis=1) - gaps[:, :1]
     since = times[None, None, :] - starts[:, :, None]  # (n, outbursts, T)
-    height = amplitude[:, None, None]
-    up, down = since * height, (duration[:, None, None] - since) / 2 + height
-    return np.asarray(np.clip(np.minimum(up, down), 0, height).max(axis=1))
+    return outbursts(since, amplitude[:, None, None], duration[:, None, None])
 
 
 def _bursts(rng: np.random.Generator, n: int, times: Floats) -> Floats:

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.photometry.flux import flux_from_magnitude
-from service.simulate.sources import Epochs, Floats, Sources, by_band, colours, counts
+from service.simulate.shapes import Floats, counts, disruption, redshift, villar
+from service.simulate.sources import Epochs, Sources, by_band, colours
 
-_HUBBLE: Final = 70.0  # km/s/Mpc
-_LIGHT: Final = 299_792.458  # km/s
 _PEAK_BEFORE: Final = 60.0  # days before the first and after the last epoch within which events peak
 _PEAK_AFTER: Final = 10.0
 
@@ -29,8 +28,8 @@ def sn_ia(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
     """
     stretch = rng.normal(1.0, 0.1, n).clip(0.7, 1.25)
     absolute = -19.2 - 1.5 * (stretch - 1) + rng.normal(0, 0.2, n)
-    peak, redshift = _apparent(rng, absolute)
-    time = _time_from_peak(rng, n, epochs, redshift) / stretch[:, None]
+    peak, z = _apparent(rng, absolute)
+    time = _time_from_peak(rng, n, epochs, z) / stretch[:, None]
     rise = np.array([3.4, 3.8, 3.6])[epochs.band]
     fall = np.array([13.5, 20.0, 19.0])[epochs.band]
     shape = _bazin(time, rise, fall)
@@ -45,8 +44,8 @@ def sn_ibc(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
     28 d in r. M_r = -17.6 +- 0.9 and g - r = 0.5 at peak (Drout et al. 2011; Taddia et al. 2018).
     """
     absolute = rng.normal(-17.6, 0.9, n)
-    peak, redshift = _apparent(rng, absolute)
-    time = _time_from_peak(rng, n, epochs, redshift)
+    peak, z = _apparent(rng, absolute)
+    time = _time_from_peak(rng, n, epochs, z)
     plateau = rng.normal(8, 4, n).clip(1, None)
     shape = _villar(rng, time, epochs, rise=(4, 1), plateau=plateau, slope=(0.018, 0.008, 0.006), fall=(15, 28, 32))
     band_peak = colours(peak, rng.normal(0.5, 0.2, n), rng.normal(0.1, 0.12, n))
@@ -61,8 +60,8 @@ def sn_ii(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
     absolute = rng.normal(-16.9, 1.1, n)
     long = rng.random(n) < 0.7
     plateau = np.where(long, rng.normal(80, 20, n), rng.normal(25, 12, n)).clip(5, 130)
-    peak, redshift = _apparent(rng, absolute)
-    time = _time_from_peak(rng, n, epochs, redshift, before=130.0)
+    peak, z = _apparent(rng, absolute)
+    time = _time_from_peak(rng, n, epochs, z, before=130.0)
     shape = _villar(rng, time, epochs, rise=(2.5, 1), plateau=plateau, slope=(0.0095, 0.004, 0.003), fall=(12, 18, 20))
     band_peak = colours(peak, rng.normal(0.05, 0.15, n), rng.normal(0.0, 0.1, n))
     return _transient(rng, epochs, band_peak, shape, peak - absolute)
@@ -74,8 +73,8 @@ def slsn(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
     M_r = -21.5 +- 0.6, blue, in faint dwarf hosts (Gal-Yam 2019, ARA&A 57, 305; Chen et al. 2023 for ZTF).
     """
     absolute = rng.normal(-21.5, 0.6, n)
-    peak, redshift = _apparent(rng, absolute, bright=16.5)
-    time = _time_from_peak(rng, n, epochs, redshift, before=150.0)
+    peak, z = _apparent(rng, absolute, bright=16.5)
+    time = _time_from_peak(rng, n, epochs, z, before=150.0)
     plateau = rng.normal(15, 8, n).clip(2, None)
     shape = _villar(rng, time, epochs, rise=(12, 4), plateau=plateau, slope=(0.008, 0.004, 0.003), fall=(35, 55, 60))
     band_peak = colours(peak, rng.normal(-0.15, 0.12, n), rng.normal(-0.15, 0.1, n))
@@ -87,28 +86,29 @@ def tde(rng: np.random.Generator, n: int, epochs: Epochs) -> Sources:
     nucleus of a galaxy (Rees 1988; van Velzen et al. 2021, ApJ 908, 4, eqs. 1 to 3). M_g = -20 +- 0.8, T = 12 to 35 kK.
     """
     absolute = rng.normal(-19.8, 0.8, n)
-    peak, redshift = _apparent(rng, absolute)
-    time = _time_from_peak(rng, n, epochs, redshift, before=200.0)
+    peak, z = _apparent(rng, absolute)
+    time = _time_from_peak(rng, n, epochs, z, before=200.0)
     rise = np.exp(rng.uniform(np.log(10), np.log(25), n))[:, None]
     decay = np.exp(rng.uniform(np.log(30), np.log(90), n))[:, None]
-    shape = np.where(time < 0, np.exp(-0.5 * (time / rise) ** 2), (1 + np.maximum(time, 0) / decay) ** (-5 / 3))
+    shape = disruption(time, rise, decay)
     band_peak = colours(peak, rng.normal(-0.22, 0.08, n), rng.normal(-0.2, 0.06, n))
     return _transient(rng, epochs, band_peak, shape, peak - absolute, host=(-20.3, 0.9), nuclear=True)
 
 
 def _apparent(rng: np.random.Generator, absolute: Floats, bright: float = 15.0) -> tuple[Floats, Floats]:
-    """Apparent r peaks and the redshifts at which `absolute` shows so, (n,); second order in z with q0 = -0.55."""
+    """Apparent r peaks and the redshifts at which `absolute` shows so, (n,)."""
     peak = counts(rng, len(absolute), bright, faint=20.4)
-    distance = 10 ** ((peak - absolute - 25) / 5)  # Mpc
-    return peak, np.asarray((-1 + np.sqrt(1 + 3.1 * _HUBBLE * distance / _LIGHT)) / 1.55)
+    return peak, redshift(peak - absolute)
 
 
 def _time_from_peak(
-    rng: np.random.Generator, n: int, epochs: Epochs, redshift: Floats, before: float = _PEAK_BEFORE
+    rng: np.random.Generator, n: int, epochs: Epochs, z: Floats, before: float = _PEAK_BEFORE
 ) -> Floats:
-    """Rest-frame days from maximum, (n, T); maxima fall evenly on the time observed and `before` days before it."""
+    """Rest-frame days from maximum, (n, T), at redshifts z (n,); maxima fall evenly on the time observed and `before`
+    days before it.
+    """
     peak = rng.uniform(epochs.mjd[0] - before, epochs.mjd[-1] + _PEAK_AFTER, n)
-    return np.asarray((epochs.mjd[None, :] - peak[:, None]) / (1 + redshift)[:, None])
+    return np.asarray((epochs.mjd[None, :] - peak[:, None]) / (1 + z)[:, None])
 
 
 def _bazin(time: Floats, rise: Floats, fall: Floats) -> Floats:
@@ -142,10 +142,7 @@ def _villar(
     falls = np.array(fall) * scatter[1]
 
     def flux(since: Floats, band: NDArray[np.int8]) -> Floats:
-        after = since - plateau[:, None]
-        level = 1 - slopes[:, band] * np.minimum(np.maximum(since, 0), plateau[:, None])
-        decline = np.exp(-np.maximum(after, 0) / falls[:, band])
-        return np.asarray(level * decline / (1 + np.exp(np.clip(-since / rises, None, 60))))
+        return villar(since, rises, plateau[:, None], slopes[:, band], falls[:, band])
 
     grid = np.linspace(0, 150, 151)
     tops = [flux(grid[None, :], np.full(len(grid), band, np.int8)) for band in range(3)]

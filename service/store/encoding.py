@@ -18,6 +18,7 @@ from service.store.interface import StoredClassification
 _COLUMNS: Final = (
     "object_id", "candid", "classifier", "version", "mjd", "published_at", "top_class", "top_probability",
 )  # fmt: skip
+NO_CLASS: Final = ""  # in the column `top_class`, of an answer that names none
 
 
 def encode_light_curve(light_curve: LightCurve) -> bytes:
@@ -71,7 +72,7 @@ def decode_latest(row: Sequence[Any]) -> StoredClassification:
     """From the columns of StoredClassification up to `top_probability`, then document, its sample and embedding."""
     *columns, document, sample, embedding = row
     return StoredClassification(
-        **dict(zip(_COLUMNS, columns, strict=True)),
+        **_named(columns),
         document=decode_document(document, sample),
         embedding=None if embedding is None else np.frombuffer(embedding, dtype="<f2"),
     )
@@ -82,4 +83,9 @@ def decode_history(row: Sequence[Any]) -> StoredClassification:
     *columns, active, probabilities, classes = row
     values = np.frombuffer(probabilities, dtype="<f4").tolist()
     document = {"probabilities": dict(zip(orjson.loads(classes), values, strict=True))}
-    return StoredClassification(**dict(zip(_COLUMNS, columns, strict=True)), document=document, active=bool(active))
+    return StoredClassification(**_named(columns), document=document, active=bool(active))
+
+
+def _named(columns: Sequence[Any]) -> dict[str, Any]:
+    named = dict(zip(_COLUMNS, columns, strict=True))
+    return named | {"top_class": named["top_class"] or None}

@@ -70,8 +70,8 @@ class StoredClassification:
 
     `mjd` is the alert's epoch [days]; `published_at` seconds since 1970; `document` the published message as JSON-able
     values: the output schema's fields, of which the store itself reads only `probabilities` (class -> probability).
-    `active` is False for the answer of a shadow bundle, which is in the history but never the latest. `embedding` (D,)
-    is kept as float16, for the latest classification only.
+    `top_class` is None where the answer names no class. `active` is False for the answer of a shadow bundle: it is kept
+    in the history and is never the latest. `embedding` (D,) is kept as float16, for the latest classification only.
     """
 
     object_id: str
@@ -80,7 +80,7 @@ class StoredClassification:
     version: str
     mjd: float
     published_at: float
-    top_class: str
+    top_class: str | None
     top_probability: float
     document: dict[str, Any]
     active: bool = True
@@ -164,13 +164,17 @@ class Store(Protocol):
     ) -> tuple[list[StoredClassification], str | None]:
         """Latest classification per object, in order of `sort`, and a cursor for the next page (None: end).
 
-        `since` is in seconds since 1970. An object that is classified again between two pages moves to the front of the
-        newest, so no page shows it twice. Raises ValueError on a cursor that was made for another `sort`.
+        `since` is in seconds since 1970. An answer that names no class has no probability either: above a
+        `min_probability` of 0 it is not found. An object that is classified anew while someone pages moves to the
+        front of the newest: no page shows it twice. Raises ValueError on a cursor that was not given for the same
+        `sort`.
         """
         ...
 
     def class_mix(self, since: float) -> dict[str, int]:
-        """Objects per top class whose latest classification was published at or after `since` [s since 1970]."""
+        """Objects per top class whose latest classification was published at or after `since` [s since 1970]; those
+        whose answer names none are left out.
+        """
         ...
 
     def embeddings(self, classifier: str, version: str, limit: int = 100_000) -> tuple[list[str], NDArray[np.float16]]:

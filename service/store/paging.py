@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from service.store.encoding import NO_CLASS
 from service.store.interface import Sort, StoredClassification, storable
 
 SORT_COLUMNS: Final[dict[Sort, str]] = {"newest": "published_at", "most_probable": "top_probability"}
@@ -40,12 +41,16 @@ class Page:
         self.order = f"ORDER BY {column} DESC, object_id DESC"
         self.parameters: dict[str, Any] = {"rows": limit + 1}  # one more row shows that there is a next page
         self._conditions = ["1 = 1"]
-        if top_class is not None and not storable(top_class):
+        if top_class is not None and (top_class == NO_CLASS or not storable(top_class)):
             self._conditions.append("1 = 0")
         elif top_class is not None:
             self._add("top_class = :top_class", top_class=top_class)
         if min_probability > 0:
-            self._add("top_probability >= :min_probability", min_probability=min_probability)
+            self._add(
+                "top_probability >= :min_probability AND top_class <> :no_class",
+                min_probability=min_probability,
+                no_class=NO_CLASS,
+            )
         if since is not None:
             self._add("published_at >= :since", since=since)
         if cursor is not None:

@@ -21,7 +21,7 @@ from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.inference.registry import Residents
 from service.metrics import stage
-from service.output.avro import CLASSIFICATION
+from service.output.avro import encode_classification
 from service.output.classification import Subject, classification
 from service.photometry import SURVEYS_BY_POSITION, LightCurve
 from service.store.interface import Increment, Store, StoredClassification, StoredObject, StoreUnavailableError
@@ -157,7 +157,7 @@ class Pipeline:
             for item in batch.open():
                 try:
                     answer = _classification(item, item.prediction)
-                    item.outcome = Published(answer, CLASSIFICATION.encode(answer.document))
+                    item.outcome = Published(answer, encode_classification(answer.document))
                 except Exception as error:
                     item.outcome = _dead_letter(error, "encode_failed")
 

@@ -283,7 +283,7 @@ def _observe(batch: Batch) -> None:
     now = time()
     for item, outcome in batch.published():
         answer = outcome.classification
-        metrics.CLASSIFIED.labels(answer.top_class).inc()
+        metrics.CLASSIFIED.labels(answer.top_class or metrics.NO_CLASS).inc()
         if item.message.timestamp is not None:
             metrics.END_TO_END_SECONDS.observe(now - item.message.timestamp)
         metrics.OBSERVATION_SECONDS.observe(now - unix_from_mjd(answer.mjd))

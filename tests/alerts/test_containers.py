@@ -335,3 +335,21 @@ def test_one_record_is_not_taken_for_many() -> None:
         packet(an_alert(), SCHEMA)[:-9],
     ):
         assert not Decoder().holds_many(raw)
+
+
+@pytest.mark.parametrize(
+    ("said", "there", "told"), [(2, 3, "trailing_bytes"), (1, 2, "trailing_bytes"), (3, 2, "bad_count")]
+)
+def test_a_block_that_says_a_wrong_count_is_never_silent(said: int, there: int, told: str) -> None:
+    """Given a block with more or fewer records than it says, then its pieces are those alerts and an error."""
+    raw = packet(an_alert(), schema())
+    header = container.read_header(raw)
+    [block] = container.blocks(raw, header)
+    record, sync = block.data[block.start : block.end], raw[-container.SYNC_SIZE :]
+    lying = container.with_one_record(header, sync, record * there, count=said)
+    decoder = Decoder()
+    pieces = decoder.decode_many(list(decoder.split(lying)))
+    together = list(decoder.decode_all(lying))
+    for results in (pieces, together):
+        assert [isinstance(each, AlertError) for each in results] == [False] * min(said, there) + [True]
+    assert pieces[-1].code == told

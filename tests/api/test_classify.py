@@ -130,6 +130,37 @@ def test_an_object_of_atlas_alone_is_answered(client: TestClient) -> None:
     assert set(answer["flags"]) >= {"no_detection", "unknown_band"}
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert answer["n_detections"] == {"c": 1, "o": 1}
+    assert answer["top_class"] is None
+
+
+def test_points_of_a_survey_that_the_model_does_not_read_name_no_class(client: TestClient) -> None:
+    """Given ZTF's points called LSST's, then they get no answer of ZTF's; beside ZTF's own they change nothing."""
+    lsst = client.post("/v1/classify", json={"survey": "lsst", "points": POINTS}).json()
+    assert lsst["flags"] == ["no_detection", "too_few_points", "unknown_survey"]
+    assert lsst["top_class"] is None
+    assert lsst["n_detections"] == {"g": 1, "r": 2, "i": 1}
+    ztf = client.post("/v1/classify", json={"points": POINTS}).json()
+    later = [point | {"survey": "lsst", "mjd": point["mjd"] + 0.5} for point in POINTS]
+    both = client.post("/v1/classify", json={"points": POINTS + later}).json()
+    assert set(both["flags"]) == {*ztf["flags"], "unknown_survey"}
+    same = ("top_class", "probabilities", "superclass_probabilities", "conformal_set", "ood_score")
+    assert [both[name] for name in same] == [ztf[name] for name in same]
+    assert ztf["top_class"] in ztf["probabilities"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"points": []}, "points"),
+        ({"mjd": [], "band": [], "mag": []}, "mjd"),
+        ([{"points": POINTS}, {"points": []}], "1.points"),
+        ({"light_curves": [{"mjd": [], "band": []}]}, "light_curves.0.mjd"),
+    ],
+)
+def test_a_light_curve_without_points_is_refused(client: TestClient, body: Any, field: str) -> None:
+    response = client.post("/v1/classify", json=body)
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == [field]
 
 
 @pytest.mark.parametrize(
@@ -246,7 +277,7 @@ def test_a_compressed_body_is_read_and_bounded_by_what_it_unpacks_to(make_client
         ({"points": [{"mjd": 2460310.2, "band": "g", "mag": 19.0}]}, "points.0.mjd", "100000"),
         ({"points": [{"mjd": 60310.2, "band": "q", "mag": 19.0}]}, "points.0.band", "'g', 'r', 'i'"),
         ({"points": [{"mjd": 60310.2, "band": "g", "mag": "bright"}]}, "points.0.mag", "number"),
-        ({"points": [{"mjd": 60310.2, "band": "g", "magnitude": 19.0}]}, "points.0.magnitude", "not permitted"),
+        ({"points": [{"mjd": 60310.2, "band": "g", "magnitude": 19.0}]}, "points.0.magnitude", "no field of this name"),
         ({"points": [{"band": "g", "mag": 19.0}]}, "points.0.mjd", "required"),
         ({"points": [{"mjd": 60310.2, "band": "g", "flux": 19.0}]}, "unit", "set unit to uJy or nJy"),
         ({"unit": "mag", "points": [{"mjd": 60310.2, "band": "g", "flux": 1.0}]}, "points.0.flux", "unit is mag"),
@@ -255,7 +286,11 @@ def test_a_compressed_body_is_read_and_bounded_by_what_it_unpacks_to(make_client
         ({"points": [{"mjd": 1.0, "band": "g", "kind": "forced"}]}, "points.0.kind", "needs a mag"),
         ({"mjd": [1.0, 2.0], "band": ["g"]}, "body", "band has 1 values, mjd has 2"),
         ({"light_curves": []}, "light_curves", "at least one"),
-        ({"light_curves": [{"points": []}, {"points": [{"mjd": 1.0}]}]}, "light_curves.1.points.0.band", "required"),
+        (
+            {"light_curves": [{"points": POINTS}, {"points": [{"mjd": 1.0}]}]},
+            "light_curves.1.points.0.band",
+            "required",
+        ),
         ([3], "0", "must be a light curve"),
         ("text", "body", "must be a light curve"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 
@@ -61,6 +62,20 @@ def test_columns_arrays_and_light_curves_are_the_same(connect: Callable[..., Cli
     assert many["a"].embedding == many["b"].embedding
     with pytest.raises(TypeError, match="not both"):
         mine.classify(light_curve, mjd=[1.0])
+
+
+def test_where_nothing_was_looked_at_no_class_is_named(connect: Callable[..., Client]) -> None:
+    mine = connect()
+    unread = mine.classify(**PLAIN, survey=["lsst"] * 5)
+    assert (unread.top_class, "no_detection" in unread.flags) == (None, True)
+    points = pa.table(PLAIN | {"object_id": ["limits", "seen", "seen", "seen", "seen"]})
+    assert mine.classify_table(points)["top_class"].to_pylist()[0] is None
+    assert mine.classify_table(points.to_pandas())["top_class"].isna().tolist() == [True, False]
+    with pytest.raises(ServiceError) as refused:
+        mine.classify(LightCurve.empty())
+    assert (refused.value.status, [field for field, _ in refused.value.errors]) == (422, ["mjd"])
+    astropy = pytest.importorskip("astropy.table").Table.from_pandas(points.to_pandas())
+    assert mine.classify_table(astropy)["top_class"][0] is None
 
 
 def test_an_object_of_two_surveys_comes_and_goes_whole(

@@ -164,6 +164,7 @@ def test_what_is_wrong_reaches_the_stock_client(stock: Any) -> None:
         ({"name": "mag", "shape": [1], "datatype": "FP32", "data": [-20.0]}, "between -5 and 50"),
         ({"name": "magerr", "shape": [1], "datatype": "FP32", "data": [-0.1]}, "between 0 and"),
         ({"name": "light_curve", "shape": [1], "datatype": "INT32", "data": [-1]}, "from 0"),
+        ({"name": "light_curve", "shape": [1], "datatype": "INT32", "data": [1]}, "0 has no point"),
         ({"name": "light_curve", "shape": [1], "datatype": "INT64", "data": [10**15]}, "light curves in one request"),
     ],
 )
@@ -178,6 +179,24 @@ def test_a_wrong_tensor_is_named(client: TestClient, change: dict[str, Any], say
     assert response.status_code in (413, 422)
     assert says in response.json()["error"]
     assert response.json()["detail"] == response.json()["error"] or says in response.json()["detail"]
+
+
+def test_no_points_are_refused_and_limits_alone_name_no_class(client: TestClient) -> None:
+    def infer(*mag: float | None) -> Any:
+        columns = (
+            ("mjd", "FP64", [60310.0] * len(mag)),
+            ("band", "BYTES", ["r"] * len(mag)),
+            ("mag", "FP32", list(mag)),
+        )
+        inputs = [{"name": n, "shape": [len(mag)], "datatype": kind, "data": data} for n, kind, data in columns]
+        asked = [{"name": "top_class"}, {"name": "flags"}]
+        return client.post(f"/v2/models/{MODEL}/infer", json={"inputs": inputs, "outputs": asked})
+
+    refused = infer()
+    assert (refused.status_code, "at least one point" in refused.json()["error"]) == (422, True)
+    top_class, flags = infer(None).json()["outputs"]
+    assert top_class["data"] == [""]
+    assert "no_detection" in flags["data"][0]
 
 
 def test_an_upper_limit_has_no_sign(client: TestClient) -> None:

@@ -54,6 +54,7 @@ def test_old_names_are_answered_alike_with_a_deprecation(
     [
         ({"limit": 20.4, "diffmaglim": 20.5}, "points.0.limit"),
         ({"flux_ujy": 1.0, "flux": 2.0, "fluxerr": 1.0, "unit": "uJy"}, "points.0.flux_ujy"),
+        ({"flux_ujy": 1.0, "flux_error_ujy": 1.0, "unit": "nJy"}, "points.0.flux_ujy"),
     ],
 )
 def test_two_names_that_say_different_things_are_refused(client: TestClient, point: dict[str, Any], field: str) -> None:

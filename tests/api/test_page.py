@@ -10,11 +10,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from service.alerts import Decoder
+from service.alerts.atlas import encode
 from service.api import create_app
 from service.api.server import Server
 from service.config import Settings
@@ -350,3 +352,33 @@ def test_the_keyboard_alone_reaches_everything(open_page: Callable[..., Any], ba
     assert {"Night", "Objects", "Classify", "API", "search-id", "Show", "theme"} <= reached
     classes = set(page.locator(".bars a").all_inner_texts())
     assert classes <= reached
+
+
+def test_where_nothing_was_looked_at_a_dash_stands_for_the_class(
+    open_page: Callable[..., Any], base: str, store: Store, models: ModelRegistry, tmp_path: Path
+) -> None:
+    """Given photometry of ATLAS alone, which the shipped model does not read, then no view names a class for it."""
+    photometry = [exposures((60000.5 + day, "o", 300.0)) for day in range(3)]
+    messages = [
+        SimpleNamespace(candid=day, packet=encode("unread", 10.0, 80.0, each)) for day, each in enumerate(photometry)
+    ]
+    assert {answer["top_class"] for answer in stream_through(messages, store, models)} == {None}
+    page = open_page()
+    page.goto(f"{base}#/object/unread")
+    page.wait_for_selector("h1:has-text('unread')")
+    assert page.locator(".tag.class").all_inner_texts() == ["–", "–"]
+    page.locator(".plot").nth(1).locator("svg").first.hover()
+    assert "null" not in page.inner_text("main")
+    page.goto(f"{base}#/objects?ra=10&dec=80&radius=1")
+    page.wait_for_selector("tbody tr")
+    assert page.locator("tbody tr td").all_inner_texts()[:3] == ["unread", "–", "–"]
+    limits, seen = tmp_path / "limits.json", tmp_path / "seen.json"
+    limits.write_text(json.dumps({"object_id": "limits", "points": POINTS[:1]}))
+    seen.write_text(json.dumps({"object_id": "seen", "points": POINTS}))
+    page.goto(f"{base}#/classify")
+    page.set_input_files("#files", [limits, seen])
+    page.wait_for_selector("caption:has-text('2 light curves')")
+    assert page.locator("tbody tr").first.locator("td").all_inner_texts()[2:4] == ["–", "–"]
+    assert page.inner_text(".tag.class") == "–"
+    page.click("td button:has-text('seen')")
+    assert "%" in page.inner_text(".tag.class")

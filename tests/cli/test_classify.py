@@ -134,6 +134,8 @@ def test_an_atlas_table_joins_the_packets_of_its_position(run, night, tmp_path):
     assert joined["n_upper_limits_per_band"]["c"] == 1
     assert "unknown_band" in joined["flags"]
     assert alone["n_detections_per_band"] == {"o": 1}
+    assert alone["top_class"] is None
+    assert joined["top_class"] in joined["probabilities"]
     damaged, summary = lines(done.stderr)
     assert "no column err, chi/N, RA, Dec, Sky" in damaged["message"]
     assert (summary["objects"], summary["tables"], summary["unreadable"]) == (2, 2, 1)
@@ -144,3 +146,13 @@ def test_an_atlas_table_joins_a_points_table_by_name(run, tmp_path):
     table = write_table(tmp_path / "mine.csv", exposures((60000.5, "o", 300.0)), 10.0, 20.0, ",")
     (answer,) = lines(run("classify", tmp_path / "points.csv", table, "--format", "jsonl").stdout)
     assert answer["n_detections_per_band"] == {"g": 1, "r": 1, "o": 1}
+
+
+def test_where_nothing_was_looked_at_no_class_is_named(run, tmp_path):
+    """Given photometry of ATLAS alone, which the shipped model does not read, then there is a dash, or nothing."""
+    table = write_table(tmp_path / "alone.csv", exposures((60000.5, "o", 300.0)), 10.0, 20.0, ",")
+    (row,) = csv.DictReader(io.StringIO(run("classify", table, "--format", "csv").stdout))
+    assert row["top_class"] == ""
+    assert "no_detection" in row["flags"]
+    (line,) = (line for line in run("classify", table).stdout.splitlines() if line.startswith(" alone"))
+    assert line.split()[2:5] == ["1", "–", "–"]

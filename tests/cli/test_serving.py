@@ -5,15 +5,21 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import httpx
 import onnxruntime
 import pytest
 
-from service.inference.bundle import default_bundle_folder
+from service.api.app import create_app
+from service.cli.hosting import HttpServer
+from service.config import load_settings
+from service.inference.bundle import default_bundle_folder, load_bundle
+from service.inference.registry import ModelRegistry
 from service.simulate import simulate
+from service.store import open_store
 
 
 def free_port() -> int:
@@ -115,6 +121,34 @@ def test_hangup_swaps_the_model_and_refuses_a_broken_one(command, environment, t
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
         assert "the new model is refused" in process.stdout.read()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_not_lost_before_the_server_listens_to_it(number, tmp_path):
+    class Early(HttpServer):
+        def run(self, sockets=None):
+            signal.raise_signal(number)
+            super().run(sockets)
+
+    settings, models = load_settings(), ModelRegistry(load_bundle(), threads=1)
+    with (
+        closing(open_store(f"sqlite:///{tmp_path}/store.db")) as store,
+        socket.create_server(("127.0.0.1", 0)) as listening,
+    ):
+        server = Early(create_app(settings, models, store), settings.api, listening)
+        too_late = threading.Timer(10, server.stop)
+        too_late.start()
+        server.serve_until_stopped(lambda: None)
+        assert too_late.is_alive()
+        too_late.cancel()
+
+
+def test_ctrl_c_while_a_compiled_module_is_imported_is_an_interruption(run, monkeypatch):
+    def import_module(name):  # as pybind11 does it
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    monkeypatch.setattr("service.cli.importlib.import_module", import_module)
+    assert run("serve", status=130).stderr == "interrupted\n"
 
 
 def test_a_port_that_is_taken_is_told_at_once(run):

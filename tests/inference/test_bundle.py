@@ -80,7 +80,7 @@ _STATISTICS = manifest_values(b"")["out_of_distribution"]
         ("out_of_distribution", _STATISTICS | {"means": [[0.0] * EMBEDDING_SIZE]}, "means must have 5 rows"),
         ("out_of_distribution", _STATISTICS | {"whitening": [[1.0]]}, "means and whitening must have D columns"),
         ("preprocessing", {"id": "tea-leaves/1"}, "preprocessing.id 'tea-leaves/1' is unknown; known are alert-clr/1"),
-        ("surprise", 1, "surprise: Extra inputs are not permitted"),
+        ("surprise", 1, "surprise: there is no field of this name"),
     ],
 )
 def test_a_wrong_field_of_the_manifest_is_named(

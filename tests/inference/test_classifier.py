@@ -17,10 +17,11 @@ from service.inference.prediction import (
     OUT_OF_DISTRIBUTION,
     TOO_FEW_POINTS,
     UNKNOWN_BAND,
+    UNKNOWN_SURVEY,
     UNUSABLE_PHOTOMETRY,
     Prediction,
 )
-from service.photometry import Kind, LightCurve
+from service.photometry import SURVEY_CODES, Kind, LightCurve
 from tests.inference.tiny_bundle import TAXONOMY, TinyGraph, WriteBundle, draw_light_curve
 
 
@@ -153,6 +154,7 @@ def test_without_a_detection_the_answer_is_the_prior_and_says_so(write_bundle: W
             {"Transient": 0.7, "Stochastic": 0.15, "Periodic": 0.15}
         )
         assert prediction.conformal_set == tuple(TAXONOMY)
+        assert (prediction.top_class, prediction.fields()["top_class"]) == (None, None)
         assert np.isnan(prediction.ood_score)
         assert not prediction.embedding.any()
         assert prediction.n_detections == {}
@@ -183,6 +185,38 @@ def test_a_band_is_known_when_the_manifest_says_so(write_bundle: WriteBundle) ->
     assert not np.allclose(two_bands.embedding, three_bands.embedding)
 
 
+def of_survey(light_curve: LightCurve, survey: str) -> LightCurve:
+    points = light_curve.points.copy()
+    points["survey"] = SURVEY_CODES[survey]
+    return LightCurve.from_points(points)
+
+
+def test_points_of_surveys_that_the_model_does_not_read_are_left_out_and_flagged(
+    write_bundle: WriteBundle, in_z_band: LightCurve
+) -> None:
+    """Given a model of ZTF's g, r, i, when points of LSST in these bands come, then they are counted and not read."""
+    tiny = classifier(write_bundle())
+    ztf, other = draw_light_curve(np.random.default_rng(3), 6, 3), draw_light_curve(np.random.default_rng(4), 5, 2)
+    lsst = of_survey(other, "lsst")
+    both, alone, only, beyond = tiny.classify([ztf.merge(lsst), ztf, lsst, lsst.merge(of_survey(in_z_band, "lsst"))])
+    assert UNKNOWN_SURVEY not in alone.flags
+    assert set(both.flags) == {*alone.flags, UNKNOWN_SURVEY}
+    assert (both.probabilities == alone.probabilities).all()
+    assert (both.embedding == alone.embedding).all()
+    assert (both.ood_score, both.conformal_set, both.top_class) == (
+        alone.ood_score,
+        alone.conformal_set,
+        alone.top_class,
+    )
+    assert sum(both.n_detections.values()) == 11
+    assert set(only.flags) == {NO_DETECTION, TOO_FEW_POINTS, UNKNOWN_SURVEY}
+    assert set(beyond.flags) == {*only.flags, UNKNOWN_BAND}
+    for prediction in (only, beyond):
+        assert prediction.top_class is None
+        assert not prediction.embedding.any()
+        np.testing.assert_allclose(prediction.probabilities, [0.4, 0.3, 0.15, 0.1, 0.05], rtol=1e-6)
+
+
 def test_photometry_that_gives_no_finite_answer_is_flagged_and_harms_nobody(write_bundle: WriteBundle) -> None:
     tiny = classifier(write_bundle())
     good = draw_light_curve(np.random.default_rng(2), 4)
@@ -191,7 +225,9 @@ def test_photometry_that_gives_no_finite_answer_is_flagged_and_harms_nobody(writ
     first, second, third, fourth = tiny.classify([good, nameless, endless, good])
     assert NO_DETECTION in second.flags
     assert UNUSABLE_PHOTOMETRY in third.flags
+    assert first.top_class == first.fields()["top_class"] is not None
     for prediction in (second, third):
+        assert (prediction.top_class, prediction.fields()["top_class"]) == (None, None)
         np.testing.assert_allclose(prediction.probabilities, [0.4, 0.3, 0.15, 0.1, 0.05], rtol=1e-6)
     assert_same(first, tiny.classify([good])[0])
     assert_same(first, fourth)

@@ -99,6 +99,37 @@ def test_a_bundle_is_opened_and_answers_whatever_survey_it_reads(
     assert not {"no_detection", "unusable_photometry", "unknown_band"} & set(answer.flags)
 
 
+@pytest.mark.parametrize(
+    ("survey", "bands", "flags"),
+    [
+        ("ztf", "gr", set()),
+        ("ztf", "gri", {"unknown_band"}),
+        ("ztf", "grc", {"unknown_survey"}),
+        ("atlas", "co", set()),
+        ("atlas", "cog", {"unknown_survey"}),
+        ("lsst", "gr", {"unknown_survey", "no_detection"}),
+        ("lsst", "zy", {"unknown_band", "no_detection"}),
+    ],
+)
+def test_what_a_bundle_reads_is_asked_per_survey_and_band(
+    write_bundle: WriteBundle, survey: str, bands: str, flags: set[str]
+) -> None:
+    """Given images of ZTF in g and r and of ATLAS in c and o, then a point's survey and band say together whether it is
+    read; a band that the manifest names and no image shows is not.
+    """
+    shown = {"ztf_image": {"ztf": "gr"}, "atlas_image": {"atlas": "co"}}
+    folder = write_bundle(image_graph(*shown), bands=["g", "r", "i", "c", "o"], minimum_detections=1, **images(shown))
+    (answer,) = Classifier(load_bundle(folder), Device.CPU, threads=1).classify([seen(survey, bands)])
+    met = set(answer.flags) - {"too_few_points"}
+    assert met == flags
+    assert (answer.top_class is None) == ("no_detection" in flags)
+
+
+@pytest.mark.parametrize("survey", SURVEY_CODES)
+def test_c_and_o_are_read_of_any_survey_where_two_are(survey: str) -> None:
+    assert {(survey, "c"), (survey, "o")} <= set(PREPROCESSINGS["two-survey/1"].reads({}))
+
+
 def test_a_bundle_that_could_answer_nothing_is_refused(write_bundle: WriteBundle) -> None:
     """Given images of ATLAS, when `bands` are left at ZTF's, then every point would be left out."""
     folder = write_bundle(image_graph("image"), **images({"image": {"atlas": "co"}}))

@@ -61,6 +61,7 @@ def test_killed_midway_and_restarted(cluster: Cluster, tmp_path: Path, store_url
     cluster.make_topic(cluster.alerts)
     settings = cluster.settings(store_url, delivery=delivery, transactional_id=f"replica-{cluster.name}")
     replica = Replica(settings, tmp_path / "log").start()
+    eventually(lambda: "assigned" in replica.said(), within_s=60)  # a slow start must not eat the time of the sending
     with sending(cluster, [alert.packet for alert in alerts], rate_per_s=150):
         eventually(lambda: len(cluster.read(cluster.output, "read_uncommitted")) > 50, within_s=60)
         replica.kill()
@@ -81,6 +82,7 @@ def test_sigterm_drains(cluster: Cluster, tmp_path: Path, store_url: str, delive
     cluster.make_topic(cluster.alerts)
     settings = cluster.settings(store_url, delivery=delivery, transactional_id=f"replica-{cluster.name}")
     replica = Replica(settings, tmp_path / "log").start()
+    eventually(lambda: "assigned" in replica.said(), within_s=60)  # a slow start must not eat the time of the sending
     with sending(cluster, [alert.packet for alert in alerts], rate_per_s=150):
         eventually(lambda: len(cluster.read(cluster.output)) > 50, within_s=60)
         assert replica.terminate() == 0, replica.said()

@@ -104,6 +104,22 @@ def test_a_topic_made_again_is_read_from_its_start_once(
     assert cluster.published_candids() == {alert.candid: 1 for alert in old + new}
 
 
+def test_a_topic_made_again_with_fewer_partitions_is_read_from_its_start(
+    cluster: Cluster, models: ModelRegistry, store_url: str
+) -> None:
+    """Given a topic that is made again without some of its partitions, then the others are read from their start."""
+    old, new = list(simulate(6, seed=42)), list(simulate(12, seed=43))
+    cluster.make_topic(cluster.alerts, 3)
+    for partition in range(3):
+        cluster.send_at(((alert.packet, 1_700_000_000_000) for alert in old[partition::3]), partition)
+    with streaming(cluster.settings(store_url), models) as (service, _):
+        eventually(lambda: published(service, 6))
+        cluster.make_topic_again(cluster.alerts, 1)
+        cluster.send(alert.packet for alert in new)
+        eventually(lambda: published(service, 18), within_s=60)
+    assert cluster.published_candids() == {alert.candid: 1 for alert in old + new}
+
+
 @MODES
 def test_a_topic_made_again_while_the_service_was_away(
     cluster: Cluster, models: ModelRegistry, store_url: str, delivery: Delivery

@@ -117,6 +117,7 @@ def test_an_output_that_access_control_forbids_is_found_at_the_start(
             assert service.health().ready
 
 
+@pytest.mark.faults  # most of a minute each: librdkafka backs off between its tries
 @MODES
 def test_good_answers_are_not_repeated_while_dead_letters_are_refused(
     cluster: Cluster, models: ModelRegistry, store_url: str, delivery: Delivery, monkeypatch: pytest.MonkeyPatch

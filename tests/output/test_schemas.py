@@ -55,6 +55,10 @@ def test_fingerprints_follow_the_specification() -> None:
         assert message.header == b"\xc3\x01" + value.to_bytes(8, "little")
 
 
+def test_the_messages_of_this_version_are_read_by_those_who_read_the_last() -> None:
+    assert CLASSIFICATION.header.hex() == "c301e1d4f11bcb2cc65b"
+
+
 def test_every_field_is_explained() -> None:
     for message in (CLASSIFICATION, DEAD_LETTER):
         schema = json.loads(message.text)

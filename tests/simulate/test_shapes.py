@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from service.simulate.difference import DETECTION, observe
-from service.simulate.periodic import eclipses, rr_lyrae
+from service.simulate.periodic import rr_lyrae
 from service.simulate.population import MODELS
+from service.simulate.shapes import eclipses
 from service.simulate.sources import Epochs, Sources
 
 TRANSIENTS = ("SNIa", "SNIbc", "SNII", "SLSN", "TDE")
@@ -136,6 +137,7 @@ def test_eclipses_follow_geometry() -> None:
     assert equal[0] == pytest.approx(-2.5 * np.log10(0.5), abs=1e-6), "one of two equal stars is hidden"
     assert equal[500] == pytest.approx(equal[0])
     assert abs(equal[250]) < 1e-12, "nothing is hidden at quadrature"
+    assert (eclipses(phase[0], 0.2, 0.2, 0.0, 1.0, 0.0) == equal).all(), "one source alone is as one of many"
     dark = eclipses(phase, value([0.2]), value([0.1]), value([0.0]), value([0.0]), value([0.0]))[0]
     assert dark.max() == pytest.approx(-2.5 * np.log10(1 - 0.25), abs=1e-6), "a dark disc of a quarter of the area"
     assert dark[500] == 0, "hiding a dark star changes nothing"

@@ -22,7 +22,7 @@ def increment(object_id: str, *epochs: float, ra: float = 10.0, dec: float = 20.
 
 
 def classification(
-    object_id: str, candid: int = 1, *, top_class: str = "SNIa", **fields: object
+    object_id: str, candid: int = 1, *, top_class: str | None = "SNIa", **fields: object
 ) -> StoredClassification:
     probabilities = {name: (0.7 if name == top_class else 0.1) for name in CLASSES}
     given = StoredClassification(
@@ -237,6 +237,18 @@ def test_a_cone_holds_what_lies_within_its_radius(store: Store) -> None:
     assert found(0.1) == {"centre", "across", "near"}
     assert found(1.0) == set(places)
     assert store.query(cone=Cone(100, -30, 1))[0] == []
+
+
+def test_an_answer_that_names_no_class_is_found_by_none(store: Store) -> None:
+    unnamed = classification("A", 3, top_class=None, top_probability=0.7)
+    store.record([classification("A", 1), unnamed, classification("B", 2)])
+    assert store.latest("A") == unnamed
+    assert [each.top_class for each in store.history("A")] == ["SNIa", None]
+    assert [each.object_id for each in store.query()[0]] == ["A", "B"]
+    assert [each.object_id for each in store.query(min_probability=0.1)[0]] == ["B"]
+    assert [each.object_id for each in store.query(top_class="SNIa")[0]] == ["B"]
+    assert store.query(top_class="")[0] == []
+    assert store.class_mix(0) == {"SNIa": 1}
 
 
 def test_the_class_mix_counts_objects_since_a_time(store: Store) -> None:

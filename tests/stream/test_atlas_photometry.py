@@ -79,6 +79,14 @@ def test_an_object_of_one_survey_gets_an_answer(
     assert answer["object_id"].startswith("ATLAS_J")
     assert answer["n_detections"] == {"o": 2}
     assert {"no_detection", "unknown_band"} <= set(answer["flags"])
+    [(_, outcome)] = batch.published()
+    kept = store.latest(answer["object_id"])
+    assert kept is not None
+    assert kept.top_class is kept.document["top_class"] is outcome.classification.document["top_class"] is None
+    assert answer["top_class"] == max(
+        answer["probabilities"], key=answer["probabilities"].get
+    )  # a string, by its schema
+    assert answer["probabilities"] == pytest.approx(kept.document["probabilities"])
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     alone = batch_of(alerts[1].packet)
     pipeline.run(alone)

@@ -10,12 +10,14 @@ import pytest
 from prometheus_client import REGISTRY
 
 from service import metrics
+from service.alerts.atlas import encode
 from service.simulate import SimulatedAlert
 from service.store import SqliteStore, StoredClassification
 from service.stream.batch import Batch
 from service.stream.files.replay import replay_archive
 from service.stream.files.sinks import FileSink
 from service.stream.pipeline import Pipeline
+from tests.alerts.atlas_tables import exposures
 
 
 def value(name: str, **labels: str) -> float:
@@ -46,6 +48,17 @@ def test_every_count_and_clock_moves(pipeline: Pipeline, alerts: list[SimulatedA
     assert after - classes == pytest.approx(len(alerts))
     for stage, before in stages.items():
         assert value("stage_seconds_count", stage=stage) > before, stage
+
+
+def test_an_answer_that_names_no_class_is_counted_as_none(
+    pipeline: Pipeline, alerts: list[SimulatedAlert], tmp_path: Path
+) -> None:
+    """Given photometry of ATLAS alone, which the shipped model does not read, then no class is told of it."""
+    (tmp_path / "alone.avro").write_bytes(encode("alone", 10.0, 80.0, exposures((60000.5, "o", 300.0))))
+    (tmp_path / "alert.avro").write_bytes(alerts[0].packet)
+    before = value("classified_total", top_class="none")
+    replay_archive([tmp_path], pipeline, FileSink())
+    assert value("classified_total", top_class="none") == before + 1
 
 
 def test_a_slow_write_of_the_store_shows_in_its_stage(

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model_export.bundles.graph import OPSET, check_parity, export_graph, write_manifest
+from model_export.bundles.graph import check_parity, export_graph, write_manifest
 from model_export.data.scores import macro_f1, softmax
 from model_export.judging.calibrate import COVERAGE, fit_temperature
 from model_export.studies.two_surveys.network import SURVEYS, MultiSurvey, decide
@@ -104,29 +104,36 @@ def bundle_two_surveys(out: Path, task: Task, config: CompareConfig, seed: int, 
             logits[only] = answers["own"][only, s]
     calibration = one_bin_calibration(logits[validation].astype(float), labels[validation])
     test = task.split[rows] == "test"
-    metrics = {
-        "evidence": "simulated objects only: these figures say nothing about the sky",
-        "macro_f1_test": round(macro_f1(labels[test], logits[test].argmax(axis=1)), 4),
-        "objects_test": int(test.sum()),
-        "alone": dict(zip(SURVEYS, alone, strict=True)),
-        "parity": worst,
-    }
-    (bundle / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    (bundle / "MODEL_CARD.md").write_text(_card(metrics))
-    return write_manifest(
+    metrics = figures_on_simulated(labels[test], logits[test]) | {"alone": dict(zip(SURVEYS, alone, strict=True))}
+    return write_example(
         bundle,
+        metrics | {"parity": worst},
+        _card(metrics),
         name="two-survey",
         version=version,
         description="ZTF and ATLAS light curves joined, 21 classes; trained on simulated objects, an example.",
-        prior=np.full(len(CLASSES), 1 / len(CLASSES)),
         preprocessing=(PREPROCESSING, config.training.parameters),
         calibration=calibration,
-        out_of_distribution=None,
         data_digest=json.loads((out / "data.json").read_text())["sha256"],
-        minimum_detections=5,
-        opset=OPSET,
-        taxonomy=TAXONOMY,
         bands=[band for pair in TWO_SURVEYS.values() for band in pair],
+    )
+
+
+def figures_on_simulated(labels: NDArray[np.int64], logits: NDArray[np.floating]) -> dict[str, Any]:
+    return {
+        "evidence": "simulated objects only: these figures say nothing about the sky",
+        "macro_f1_test": round(macro_f1(labels, logits.argmax(axis=1)), 4),
+        "objects_test": len(labels),
+    }
+
+
+def write_example(bundle: Path, metrics: dict[str, Any], card: str, **about: Any) -> Manifest:
+    """Metrics, card and manifest, `about` as of `write_manifest`, of a bundle for the simulated classes."""
+    (bundle / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    (bundle / "MODEL_CARD.md").write_text(card)
+    prior = np.full(len(CLASSES), 1 / len(CLASSES))
+    return write_manifest(
+        bundle, prior=prior, out_of_distribution=None, minimum_detections=5, taxonomy=TAXONOMY, **about
     )
 
 

@@ -10,7 +10,7 @@ that it has met every subset.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import torch
@@ -46,9 +46,6 @@ class FusionConfig:
     def __post_init__(self) -> None:
         if self.joint not in JOINT_HEADS:
             raise ValueError(f"joint is {self.joint!r}; known are {', '.join(JOINT_HEADS)}")
-
-    def as_dict(self) -> dict[str, str | float | int]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)

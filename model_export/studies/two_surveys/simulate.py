@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model_export.data.simulate import DEPTH_MARGIN, Cadence
-from model_export.data.tables import DETECTION_SNR, Dataset, assign_splits
+from model_export.data.tables import DETECTION_SNR, Dataset, assign_splits, count_detections
 from model_export.studies.two_surveys.sources import SOURCES
 from model_export.studies.two_surveys.spectra import WAVELENGTHS, Floats, Sky
-from service.photometry import POINT, Kind
+from service.photometry import POINT
 from service.photometry.flux import flux_from_magnitude, magnitude_from_flux
 from service.photometry.table import conform_points_table, light_curves
 
@@ -233,6 +233,6 @@ def load_two_surveys(folder: Path) -> Dataset:
     objects["split"] = assign_splits(objects)
     counts = np.array([len(c) for c in curves], dtype=np.int64)
     points = np.concatenate(curves) if curves else np.empty(0, POINT)
-    detected = np.repeat(np.arange(len(counts)), counts)[points["kind"] == Kind.DETECTION]
-    objects["n_detections"] = np.bincount(detected, minlength=len(counts))
-    return Dataset(points, counts, objects)
+    data = Dataset(points, counts, objects)
+    objects["n_detections"] = count_detections(data)
+    return data

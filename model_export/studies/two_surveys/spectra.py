@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.photometry.flux import flux_from_magnitude
-
-Floats: TypeAlias = NDArray[np.float64]
+from service.simulate import shapes
+from service.simulate.shapes import Floats
 
 WAVELENGTHS: Final = np.linspace(4000.0, 8300.0, 16)  # angstrom (K,): the blue end of g to the red end of o
 R_WAVELENGTH: Final = 6366.0  # angstrom; magnitudes below are at this wavelength where nothing else is said
@@ -47,14 +46,8 @@ def reddened(rng: np.random.Generator, flux: Floats, mean: float = 0.06) -> Floa
 
 
 def damped_random_walk(rng: np.random.Generator, times: Floats, damping: float, scatter: float) -> Floats:
-    """Ornstein-Uhlenbeck process (T,), exact at any spacing: damping [days], scatter the long-term sigma."""
-    memory = np.exp(-np.diff(times) / damping)
-    kick = np.sqrt(1 - memory**2) * rng.standard_normal(len(memory))
-    value = np.empty(len(times))
-    value[0] = rng.standard_normal()
-    for n in range(1, len(times)):  # a recursion in time
-        value[n] = memory[n - 1] * value[n - 1] + kick[n - 1]
-    return value * scatter
+    """One walk (T,): damping [days], scatter the long-term sigma."""
+    return shapes.damped_random_walk(times, damping, np.roll(rng.standard_normal(len(times)), 1)) * scatter
 
 
 def power_law(r: float, g_minus_r: float, change: Floats, power: float) -> Floats:
@@ -68,4 +61,4 @@ def power_law(r: float, g_minus_r: float, change: Floats, power: float) -> Float
 
 def counts(rng: np.random.Generator, bright: float, faint: float, slope: float) -> float:
     """A magnitude from counts that grow as 10^(slope m)."""
-    return float(faint + np.log10(rng.uniform(10 ** (slope * (bright - faint)), 1.0)) / slope)
+    return float(shapes.counts(rng, None, bright, faint, slope))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -133,7 +134,7 @@ NETWORKS: Final[dict[str, Callable[[Task, CompareConfig, int], Arrays]]] = {
 }
 
 
-def tables(out: Path, data: Path | None, config: CompareConfig) -> Path:
+def tables(out: Path, data: Path | None, config: Any) -> Path:
     """The folder of the two tables: `data`, where it holds them, else simulated ones in `out`/tables."""
     if data is not None and (data / OBJECTS).exists():
         return data
@@ -146,30 +147,45 @@ def run_networks(out: Path, data: Path | None, config: CompareConfig, say: Calla
     """Train what is not there yet; answers lie in `out`/seed-N/NETWORK.npz. Seeds outside, so that every finished seed
     is a whole comparison. Raises ValueError where `out` was begun with another configuration.
     """
+    task = Task.of(load_two_surveys(begin(out, data, config)), config.training)
+    for seed, name, path in unfinished(out, config.seeds, NETWORKS):
+        wall, cpu = time.monotonic(), time.process_time()
+        answers = NETWORKS[name](task, config, seed)
+        cpu = time.process_time() - cpu
+        save(path, core_seconds=cpu, **answers)
+        say(f"seed {seed}: {name} in {cpu:.0f} core-seconds ({time.monotonic() - wall:.0f} s)")
+    return task
+
+
+def begin(out: Path, data: Path | None, config: Any, **about: str | None) -> Path:
+    """Note in `out` how it is made, and return the folder of its tables. Raises ValueError where that differs."""
     torch.set_num_threads(config.threads)
     out.mkdir(parents=True, exist_ok=True)
-    note, settings = out / "config.json", {k: v for k, v in asdict(config).items() if k not in ("seeds", "resamples")}
+    settings = {k: v for k, v in asdict(config).items() if k not in ("seeds", "resamples")} | about
+    note = out / "config.json"
     if note.exists() and json.loads(note.read_text()) != settings:
         raise ValueError(f"{out} was begun with another configuration: see {note}, or choose another --out")
     note.write_text(json.dumps(settings, indent=1))
     folder = tables(out, data, config)
     (out / "data.json").write_text(json.dumps({"sha256": data_digest(folder)}) + "\n")
-    task = Task.of(load_two_surveys(folder), config.training)
-    for seed in config.seeds:
-        for name, network in NETWORKS.items():
-            path = out / f"seed-{seed}" / f"{name}.npz"
-            if path.exists():
-                continue
+    return folder
+
+
+def unfinished(out: Path, seeds: Iterable[int], networks: Iterable[str]) -> Iterator[tuple[int, str, Path]]:
+    """Each (seed, network) that has no file of answers yet, and where that goes; torch is seeded for it."""
+    for seed, name in product(seeds, networks):
+        path = out / f"seed-{seed}" / f"{name}.npz"
+        if not path.exists():
             path.parent.mkdir(exist_ok=True)
             torch.manual_seed(seed)
-            wall, cpu = time.monotonic(), time.process_time()
-            answers = network(task, config, seed)
-            cpu = time.process_time() - cpu
-            partial = path.with_suffix(".partial.npz")
-            np.savez(partial, **answers, core_seconds=cpu)
-            partial.rename(path)
-            say(f"seed {seed}: {name} in {cpu:.0f} core-seconds ({time.monotonic() - wall:.0f} s)")
-    return task
+            yield seed, name, path
+
+
+def save(path: Path, **arrays: Any) -> None:
+    """All or nothing: a file that is there is whole."""
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, **arrays)
+    partial.rename(path)
 
 
 def load_joint(out: Path, config: CompareConfig, seed: int) -> MultiSurvey:

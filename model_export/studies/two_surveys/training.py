@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -201,8 +201,8 @@ def train_multisurvey(
     return train(model, step_loss, rows, labels, config, seed)
 
 
-def presence(surveys: list[Sequences]) -> Tensor:
-    """(M, S): 1 where the survey saw the object."""
+def presence(surveys: Sequence[Any]) -> Tensor:
+    """(M, S): 1 where the survey saw the object; surveys, such as `Sequences`, know their `present`."""
     return torch.from_numpy(np.stack([s.present for s in surveys], axis=1).astype(np.float32))
 
 

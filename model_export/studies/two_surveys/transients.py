@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 import numpy as np
 
@@ -14,12 +13,11 @@ from model_export.studies.two_surveys.spectra import (
     Floats,
     Sky,
     black_body,
+    counts,
     reddened,
 )
 from service.photometry.flux import flux_from_magnitude
-
-_HUBBLE: Final = 70.0  # km/s/Mpc
-_LIGHT: Final = 299_792.458  # km/s
+from service.simulate.shapes import disruption, redshift, villar
 
 
 def _explosion(
@@ -38,13 +36,12 @@ def _explosion(
 
     Peak magnitudes follow the counts of a Euclidean universe; redshift follows, and stretches time and spectrum.
     """
-    peak = faint + np.log10(rng.uniform(10 ** (0.6 * (bright - faint)), 1.0)) / 0.6
-    distance = 10 ** ((peak - absolute - 25) / 5)  # Mpc; second order in z with q0 = -0.55
-    redshift = (-1 + np.sqrt(1 + 3.1 * _HUBBLE * distance / _LIGHT)) / 1.55
+    peak = counts(rng, bright, faint, 0.6)
+    z = redshift(np.float64(peak - absolute))
     maximum = rng.uniform(sky.start - before, sky.stop - 15.0)
-    days = (sky.times - maximum) / (1 + redshift)
+    days = (sky.times - maximum) / (1 + z)
     kelvin = temperature(days)[:, None]
-    rest, rest_r = WAVELENGTHS / (1 + redshift), np.array(R_WAVELENGTH / (1 + redshift))
+    rest, rest_r = WAVELENGTHS / (1 + z), np.array(R_WAVELENGTH / (1 + z))
     colour = black_body(rest, kelvin) / black_body(rest_r, kelvin)
     dust_in_host = 10.0 ** (-0.4 * rng.exponential(0.12) * (RELATIVE**-1.3 - 1.0))
     return reddened(rng, flux_from_magnitude(peak) * shape(days).reshape(len(days), -1) * colour * dust_in_host, 0.04)
@@ -59,10 +56,7 @@ def _rise_and_fall(rise: float, plateau: float, slope: float, fall: float, tail:
     """Villar et al. 2019 (ApJ 884, 83, eq. 1) with a radioactive tail (111 d), its maximum 1 at day 0."""
 
     def raw(days: Floats) -> Floats:
-        level = 1 - slope * np.clip(days, 0, plateau)
-        decline = (1 - tail) * np.exp(-np.maximum(days - plateau, 0) / fall)
-        decline = decline + tail * np.exp(-np.maximum(days - plateau, 0) / 111.0)
-        return np.asarray(level * decline / (1 + np.exp(np.clip(-days / rise, None, 60))))
+        return villar(days, rise, plateau, slope, fall, tail)
 
     grid = np.linspace(0, 120, 481)
     curve = raw(grid)
@@ -143,7 +137,7 @@ def tde(rng: np.random.Generator, sky: Sky) -> Floats:
     kelvin = rng.uniform(12_000, 35_000)
 
     def shape(days: Floats) -> Floats:
-        return np.where(days < 0, np.exp(-0.5 * (days / rise) ** 2), (1 + np.maximum(days, 0) / decay) ** (-5 / 3))
+        return disruption(days, rise, decay)
 
     return _explosion(
         rng, sky, rng.normal(-19.8, 0.7), shape, lambda days: np.full(len(days), kelvin), before=90, faint=18.9

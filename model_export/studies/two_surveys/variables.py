@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from model_export.studies.two_surveys.spectra import Floats, Sky, counts, damped_random_walk, power_law, reddened
+from service.simulate.shapes import eclipses, outburst_scales, outbursts, sawtooth
 
 
 def qso(rng: np.random.Generator, sky: Sky) -> Floats:
@@ -61,46 +62,11 @@ def cataclysmic(rng: np.random.Generator, sky: Sky) -> Floats:
         brightening = np.clip(np.where(since < 0, 10 + 5 * since, 10 - rate * since), 0, None)
         return reddened(rng, power_law(rng.uniform(23, 26), 0.1, flicker - brightening, 0.0), 0.2)
     interval = 10 ** rng.uniform(1.2, 2.3)
-    amplitude = float(np.clip(1.5 + 1.7 * np.log10(interval / 5) + rng.normal(0, 0.4), 2.0, 6.5))
-    duration = float(np.clip(2 + 3.5 * np.log10(interval / 10) + rng.exponential(1.0), 2, 14))
+    amplitude, duration = outburst_scales(rng, interval)
     gaps = interval * rng.uniform(0.6, 1.4, int((times[-1] - times[0]) / interval / 0.6) + 3)
     starts = times[0] - interval * rng.random() + np.cumsum(gaps)
-    since = times[:, None] - starts
-    shape = np.minimum(since * amplitude, (duration - since) / 2 + amplitude)
-    outburst = np.clip(shape, 0, amplitude).max(axis=1)
+    outburst = outbursts(times[:, None] - starts, amplitude, duration)
     return reddened(rng, power_law(counts(rng, 17, 21.5, 0.4), rng.normal(0.1, 0.15), flicker - outburst, -0.1), 0.1)
-
-
-def sawtooth(phase: Floats, weight: float) -> Floats:
-    """Sum over k = 1..6 of weight^(k-1) sin(2 pi k phase) / k, a fast brightening and a slow fading; peak to peak 1."""
-    order = np.arange(1, 7)
-
-    def raw(at: Floats) -> Floats:
-        return np.asarray(-(weight ** (order - 1) / order * np.sin(2 * np.pi * order * at[:, None])).sum(axis=1))
-
-    return raw(phase) / np.ptp(raw(np.linspace(0, 1, 100)))
-
-
-def eclipses(phase: Floats, first: float, second: float, cosine: float, surface: float, tide: float) -> Floats:
-    """Magnitude change of a circular binary: uniform discs of relative radii `first`, `second` that overlap as geometry
-    has it, the second's surface `surface` times as bright, ellipsoidal light of relative half amplitude `tide`
-    (Hilditch 2001, "An Introduction to Close Binary Stars", chapter 5).
-    """
-    angle = 2 * np.pi * phase
-    apart = np.sqrt(1 - (1 - cosine**2) * np.cos(angle) ** 2)
-    distance = np.clip(apart, abs(first - second) + 1e-9, first + second)
-    near = (distance**2 + first**2 - second**2) / (2 * distance)
-    far = distance - near
-    lens = (
-        first**2 * np.arccos(np.clip(near / first, -1, 1))
-        + second**2 * np.arccos(np.clip(far / second, -1, 1))
-        - distance * np.sqrt(np.maximum(first**2 - near**2, 0))
-    )
-    hidden = np.where(apart <= abs(first - second), np.pi * min(first, second) ** 2, lens)
-    hidden = np.where(apart >= first + second, 0.0, hidden)
-    behind = np.where(np.cos(angle) > 0, 1.0, surface)
-    light = 1 - hidden / np.pi * behind / (first**2 + surface * second**2) - tide * np.cos(2 * angle)
-    return np.asarray(-2.5 * np.log10(np.maximum(light, 1e-3)))
 
 
 def _star(
@@ -112,7 +78,7 @@ def _star(
 
 def _pulsator(rng: np.random.Generator, sky: Sky, period: float, amplitude: float, weight: float) -> Floats:
     """Magnitude change in r; amplitude peak to peak."""
-    return np.asarray(amplitude * sawtooth(sky.times / period + rng.random(), weight))
+    return np.asarray(amplitude * sawtooth(np.array(weight))(sky.times / period + rng.random()))
 
 
 def lpv(rng: np.random.Generator, sky: Sky) -> Floats:

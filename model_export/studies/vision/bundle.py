@@ -12,11 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model_export.bundles.graph import OPSET, check_parity, export_graph, write_manifest
-from model_export.data.scores import macro_f1
-from model_export.studies.two_surveys.bundle import one_bin_calibration
+from model_export.bundles.graph import check_parity, export_graph
+from model_export.studies.two_surveys.bundle import figures_on_simulated, one_bin_calibration, write_example
 from model_export.studies.two_surveys.network import MultiSurvey
-from model_export.studies.two_surveys.simulate import CLASSES, TAXONOMY
 from model_export.studies.vision.compare import IMAGES, Task, VisionCompare, build
 from model_export.studies.vision.network import VisionConfig
 from service.inference.manifest import Calibration, Manifest
@@ -73,11 +71,7 @@ def bundle_vision(out: Path, task: Task, config: VisionCompare, seed: int, bundl
     labels, split = task.labels[kept["rows"]], task.split[kept["rows"]]
     validation, test = split == "validation", split == "test"
     calibration = one_bin_calibration(kept["logits"][validation].astype(float), labels[validation])
-    figures = {
-        "evidence": "simulated objects only: these figures say nothing about the sky",
-        "macro_f1_test": round(macro_f1(labels[test], kept["logits"][test].argmax(axis=1)), 4),
-        "objects_test": int(test.sum()),
-    }
+    figures = figures_on_simulated(labels[test], kept["logits"][test])
     digest = json.loads((out / "data.json").read_text())["sha256"]
     return publish(model, config.training.vision, calibration, figures, bundle, version, digest)
 
@@ -94,21 +88,16 @@ def publish(
     """Graph, manifest, metrics and card. Raises ValueError where ONNX Runtime and torch disagree."""
     export_vision(model, vision, bundle / "model.onnx")
     worst = check_parity(bundle / "model.onnx", VisionGraph(model), example_feeds(vision), PARITY)
-    (bundle / "metrics.json").write_text(json.dumps(figures | {"parity": worst}, indent=1) + "\n")
-    (bundle / "MODEL_CARD.md").write_text(_card(figures))
-    return write_manifest(
+    return write_example(
         bundle,
+        figures | {"parity": worst},
+        _card(figures),
         name="two-survey-vision",
         version=version,
         description="Images of ZTF and ATLAS light curves, joined, 21 classes; trained on simulated objects.",
-        prior=np.full(len(CLASSES), 1 / len(CLASSES)),
         preprocessing=("light-curve-image/1", vision.parameters(IMAGES)),
         calibration=calibration,
-        out_of_distribution=None,
         data_digest=data_digest,
-        minimum_detections=5,
-        opset=OPSET,
-        taxonomy=TAXONOMY,
         bands=[band for shown in IMAGES.values() for bands in shown.values() for band in bands],
     )
 

@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from model_export.data.scores import softmax
-from model_export.data.tables import data_digest
 from model_export.studies.two_surveys.judge import NOBODY, resampled, scores_of
 from model_export.studies.two_surveys.network import SURVEYS, FusionConfig, MultiSurvey
 from model_export.studies.two_surveys.simulate import CLASSES, load_two_surveys
-from model_export.studies.two_surveys.strategies import CompareConfig, tables
+from model_export.studies.two_surveys.strategies import begin, save, unfinished
 from model_export.studies.two_surveys.training import OneInput
 from model_export.studies.vision.images import Pictures
 from model_export.studies.vision.network import VisionBranch
@@ -98,37 +96,19 @@ def run_networks(
 
     Raises ValueError if `out` was made with another configuration.
     """
-    torch.set_num_threads(config.threads)
-    out.mkdir(parents=True, exist_ok=True)
-    note = out / "config.json"
-    settings = {k: v for k, v in asdict(config).items() if k not in ("seeds", "resamples")}
-    settings["weights"] = weights.name if weights else None
-    if note.exists() and json.loads(note.read_text()) != settings:
-        raise ValueError(f"{out} was begun with another configuration: see {note}, or choose another --out")
-    note.write_text(json.dumps(settings, indent=1))
-    folder = tables(out, data, CompareConfig(per_class=config.per_class, simulation_seed=config.simulation_seed))
-    (out / "data.json").write_text(json.dumps({"sha256": data_digest(folder)}) + "\n")
-    task = Task.read(folder, config)
-    for seed in config.seeds:
-        for name, images in NETWORKS.items():
-            path = out / f"seed-{seed}" / f"{name}.npz"
-            if path.exists():
-                continue
-            path.parent.mkdir(exist_ok=True)
-            torch.manual_seed(seed)
-            surveys, cpu = [task.pictures[image] for image in images], time.process_time()
-            model, history = build(name, config, weights), path.with_suffix(".jsonl")
-            history.unlink(missing_ok=True)
-            train, validation = task.rows("train"), task.rows("validation")
-            best = fit(model, surveys, task.labels, train, validation, config.training, seed, history)
-            rows = task.rows("validation", "test")
-            said = answers(model, surveys, rows, config.training.embed_batch)
-            state = {f"state/{key}": value.numpy() for key, value in model.state_dict().items()}
-            cpu = time.process_time() - cpu
-            partial = path.with_suffix(".partial.npz")
-            np.savez(partial, rows=rows, logits=said.joint.numpy(), validation=best, core_seconds=cpu, **state)
-            partial.rename(path)
-            say(f"seed {seed}: {name} in {cpu:.0f} core-seconds, {100 * best:.1f} % macro-F1 on the validation split")
+    task = Task.read(begin(out, data, config, weights=weights.name if weights else None), config)
+    for seed, name, path in unfinished(out, config.seeds, NETWORKS):
+        surveys, cpu = [task.pictures[image] for image in NETWORKS[name]], time.process_time()
+        model, history = build(name, config, weights), path.with_suffix(".jsonl")
+        history.unlink(missing_ok=True)
+        train, validation = task.rows("train"), task.rows("validation")
+        best = fit(model, surveys, task.labels, train, validation, config.training, seed, history)
+        rows = task.rows("validation", "test")
+        said = answers(model, surveys, rows, config.training.embed_batch)
+        state = {f"state/{key}": value.numpy() for key, value in model.state_dict().items()}
+        cpu = time.process_time() - cpu
+        save(path, rows=rows, logits=said.joint.numpy(), validation=best, core_seconds=cpu, **state)
+        say(f"seed {seed}: {name} in {cpu:.0f} core-seconds, {100 * best:.1f} % macro-F1 on the validation split")
     return task
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 from model_export.data.batches import balanced_rows
 from model_export.data.scores import macro_f1
 from model_export.studies.two_surveys.network import Answers, MultiSurvey, loss
-from model_export.studies.two_surveys.training import OneInput
+from model_export.studies.two_surveys.training import OneInput, presence
 from model_export.studies.vision.images import Pictures
 from model_export.studies.vision.network import VisionConfig
 from model_export.training import loop
@@ -55,16 +55,11 @@ def embed(branch: nn.Module, pictures: Pictures, rows: Rows) -> Tensor:
     return embedding
 
 
-def presence(surveys: Sequence[Pictures], rows: Rows) -> Tensor:
-    """(n, S): 1 where the survey saw the object."""
-    return torch.from_numpy(np.stack([s.present[rows] for s in surveys], axis=1).astype(np.float32))
-
-
 def answer(model: OneInput | MultiSurvey, surveys: Sequence[Pictures], rows: Rows) -> Answers:
     """The model's answers for `rows`; the single head of a model of one image is both own and joint."""
     embeddings = torch.stack([embed(model.branch, pictures, rows) for pictures in surveys], dim=1)
     if isinstance(model, MultiSurvey):
-        return model.fuse(embeddings, presence(surveys, rows).to(embeddings.device))
+        return model.fuse(embeddings, presence(surveys)[rows].to(embeddings.device))
     logits = model(embeddings[:, 0])
     return Answers(logits[:, None], logits, embeddings[:, 0])
 
@@ -102,7 +97,7 @@ def fit(
     def loss_of(batch: Rows) -> Tensor:
         said = answer(model, surveys, batch)
         if isinstance(model, MultiSurvey):
-            return loss(said, presence(surveys, batch).to(device), targets[batch])
+            return loss(said, presence(surveys)[batch].to(device), targets[batch])
         return functional.cross_entropy(said.joint, targets[batch])
 
     settings = loop.LoopConfig(config.steps, config.validate_every, smoothing=0.05)

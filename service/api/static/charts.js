@@ -1,6 +1,6 @@
 // Bars of probabilities or counts, a sparkline, and what both pages say about a classification.
 
-import { html, svg, percent } from "./dom.js";
+import { html, named, svg, percent } from "./dom.js";
 
 /** Horizontal bars: `entries` of {name, value, text, href?, inSet?}; the longest fills `most`. */
 export function bars(entries, most = Math.max(...entries.map((each) => each.value), 1e-9)) {
@@ -33,7 +33,7 @@ export function classificationCard(answer, title = "What it is taken for") {
   const score = answer.ood_score;
   return html("section", { class: "card" },
     html("h2", {}, title),
-    html("div", { class: "list" }, html("span", { class: "tag class" }, `${answer.top_class} ${percent(answer.top_probability)}`), parents),
+    html("div", { class: "list" }, html("span", { class: "tag class" }, answer.top_class === null ? "–" : named(answer).join(" ")), parents),
     flags(answer.flags),
     bars(entries, 1),
     html("p", { class: "quiet" }, members.size
@@ -49,6 +49,7 @@ const MEANINGS = {
   too_few_points: "fewer detections than the model was validated for",
   no_detection: "no detection: the probabilities are the training prior",
   unknown_band: "points in bands that the model does not know were left out",
+  unknown_survey: "points of surveys that the model does not read were left out",
   unusable_photometry: "no finite answer came of the photometry: the probabilities are the prior",
   out_of_distribution: "unlike the training data",
   low_quality: "the alert failed a quality cut",

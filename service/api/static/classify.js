@@ -1,7 +1,7 @@
 // Packets and tables that people bring: classified by the same routes that anybody's program uses.
 
 import { ask } from "./api.js";
-import { html, percent } from "./dom.js";
+import { html, named } from "./dom.js";
 import { classificationCard } from "./charts.js";
 import { lightCurvePlot } from "./lightcurve.js";
 
@@ -73,7 +73,7 @@ function show(results, found) {
       html("thead", {}, html("tr", {}, ["Object", "File", "Class", "Probability", "Flags"].map((text) => html("th", { scope: "col" }, text)))),
       html("tbody", {}, good.map((each) => html("tr", {},
         html("td", {}, html("button", { type: "button", click: () => open(each) }, each.answer.object_id || "unnamed")),
-        html("td", {}, each.file.name), html("td", {}, each.answer.top_class), html("td", { class: "number" }, percent(each.answer.top_probability)),
+        html("td", {}, each.file.name), html("td", {}, named(each.answer)[0]), html("td", { class: "number" }, named(each.answer)[1]),
         html("td", {}, each.answer.flags.join(", ").replaceAll("_", " ").trim())))))) : "",
     detail);
   if (good.length) open(good[0]);

@@ -23,6 +23,9 @@ function fill(element, attributes, children) {
 
 export const percent = (value) => `${(100 * value).toFixed(value > 0.0995 ? 0 : 1)} %`;
 
+/** [class, probability] of an answer, as texts; dashes where nothing was looked at, so that no class is named. */
+export const named = (answer) => (answer.top_class === null ? ["–", "–"] : [answer.top_class, percent(answer.top_probability)]);
+
 export const count = (value) => new Intl.NumberFormat("en").format(value);
 
 export function seconds(value) {

@@ -30,7 +30,7 @@ export function historyPlot(answers) {
     near: (day, x, y) => {
       const each = answers.reduce((best, one) => (Math.abs(one.mjd - day) < Math.abs(best.mjd - day) ? one : best));
       const text = names.map((name) => `${name} ${percent(of(each, name))}`).join("\n");
-      return { x: x(each.mjd), y: y(of(each, each.top_class)), text: `${text}\nMJD ${each.mjd.toFixed(4)}\n${utc(each.mjd)} UTC` };
+      return { x: x(each.mjd), y: y(each.top_probability), text: `${text}\nMJD ${each.mjd.toFixed(4)}\n${utc(each.mjd)} UTC` };
     },
   });
   plot.tools.append(...names.map((name, k) => html("span", { class: `c${k}` }, html("span", { class: "swatch" }), name)));

@@ -1,7 +1,7 @@
 // One object: its light curve, what it is taken for and since when, what is like it, and where else it is shown.
 
 import { ask } from "./api.js";
-import { html, percent, utc } from "./dom.js";
+import { html, named, utc } from "./dom.js";
 import { classificationCard } from "./charts.js";
 import { lightCurvePlot } from "./lightcurve.js";
 import { historyPlot } from "./history.js";
@@ -24,7 +24,7 @@ export async function objectView(id) {
     html("a", { class: "button", href: url, rel: "noopener", target: "_blank" }, name, html("span", { class: "hidden" }, " (opens a new tab)")));
   return { title: id, node: html("div", { class: "stack" },
     html("div", { class: "head" }, html("h1", {}, id),
-      answer ? html("span", { class: "tag class" }, answer.top_class) : null,
+      answer ? html("span", { class: "tag class" }, named(answer)[0]) : null,
       html("span", { class: "quiet" }, object.ra === null ? "" : `${sexagesimal(object.ra / 15, object.dec)} · ${object.ra.toFixed(5)} ${object.dec.toFixed(5)}°`),
       html("span", { class: "list" }, links)),
     html("div", { class: "row wide" },
@@ -43,7 +43,7 @@ function showSimilar(card, found) {
     html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "Object"), html("th", { scope: "col" }, "Class"), html("th", { scope: "col", class: "right" }, "Similarity"))),
     html("tbody", {}, found.neighbours.map((each) => html("tr", {},
       html("td", {}, html("a", { href: `#/object/${encodeURIComponent(each.object_id)}` }, each.object_id)),
-      html("td", {}, `${each.top_class} ${percent(each.top_probability)}`), html("td", { class: "right" }, each.similarity.toFixed(3)))))),
+      html("td", {}, named(each).join(" ")), html("td", { class: "right" }, each.similarity.toFixed(3)))))),
   html("p", { class: "quiet" }, `By the model's embedding, among ${found.compared} objects.`));
 }
 

@@ -1,7 +1,7 @@
 // Objects by class, probability and place, a page at a time.
 
 import { ask } from "./api.js";
-import { ago, html, percent } from "./dom.js";
+import { ago, html, named } from "./dom.js";
 
 export async function objectsView(query) {
   const { models } = await ask("/v1/models");
@@ -52,10 +52,11 @@ export async function objectsView(query) {
 }
 
 function row(each) {
+  const [name, probability] = named(each);
   const detections = Object.values(each.n_detections).reduce((a, b) => a + b, 0);
   return html("tr", {},
     html("td", {}, html("a", { href: `#/object/${encodeURIComponent(each.object_id)}` }, each.object_id)),
-    html("td", {}, each.top_class), html("td", { class: "number" }, percent(each.top_probability)),
+    html("td", {}, name), html("td", { class: "number" }, probability),
     html("td", { class: "number" }, detections), html("td", {}, each.flags.map((flag) => flag.replaceAll("_", " ")).join(", ")),
     html("td", { class: "number" }, ago(each.published / 1e6)));
 }

@@ -32,7 +32,11 @@ class Preprocessing:
 
 
 _ZTF: Final = tuple(("ztf", band) for band in ZTF_WAVELENGTHS)
-_BOTH: Final = tuple((survey, band) for survey, bands in TWO_SURVEYS.items() for band in bands)
+# c and o are ATLAS's alone, whatever survey a point names
+_BOTH: Final = (
+    *(("ztf", band) for band in TWO_SURVEYS["ztf"]),
+    *((survey, band) for survey in ("atlas", "ztf", "lsst") for band in TWO_SURVEYS["atlas"]),
+)
 
 PREPROCESSINGS: Final = {
     "alert-clr/1": Preprocessing(alert_clr_batch, lambda parameters: _ZTF),

@@ -29,7 +29,7 @@ def record(connection: Connection, classifications: Sequence[StoredClassificatio
         transposed(
             (
                 c.object_id, c.candid, numbers[classifier_key(c)], c.active, float(c.mjd),
-                float(c.published_at), c.top_class, float(c.top_probability),
+                float(c.published_at), c.top_class or encoding.NO_CLASS, float(c.top_probability),
                 encoding.encode_probabilities(c.document),
             )
             for c in ordered
@@ -42,9 +42,9 @@ def record(connection: Connection, classifications: Sequence[StoredClassificatio
             _UPSERT_LATEST,
             transposed(
                 (
-                    c.object_id, c.candid, number, float(c.mjd), float(c.published_at), c.top_class,
-                    float(c.top_probability), encoding.encode_document(c.document, sample),
-                    encoding.encode_embedding(c.embedding),
+                    c.object_id, c.candid, number, float(c.mjd), float(c.published_at),
+                    c.top_class or encoding.NO_CLASS, float(c.top_probability),
+                    encoding.encode_document(c.document, sample), encoding.encode_embedding(c.embedding),
                 )
                 for c in newest
                 for number, sample in (classifiers[classifier_key(c)],)
@@ -83,10 +83,10 @@ def class_mix(connection: Connection, since: float) -> dict[str, int]:
         execute(
             connection,
             """
-            SELECT top_class, count(*) FROM alert_classifier.latest WHERE published_at >= %s
+            SELECT top_class, count(*) FROM alert_classifier.latest WHERE published_at >= %s AND top_class <> %s
             GROUP BY top_class ORDER BY top_class COLLATE "C"
             """,
-            [since],
+            [since, encoding.NO_CLASS],
         ).fetchall()
     )
 

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, LiteralString
 
-import numpy as np
-from numpy.typing import NDArray
-
 from service.errors import MissingExtraError
-from service.store.interface import Increment, Sort, StoredClassification, StoredObject, StoreStatistics, storable
+from service.store.interface import Increment, StoredClassification, StoredObject, StoreStatistics
 from service.store.joining import (
     JOIN_RADIUS_ARCSEC,
     join_batch,
     join_waiting_sources,
-    preview,
-    sources_as_objects,
     with_waiting_sources,
 )
 from service.store.merging import merge_batch
-from service.store.paging import Page
-from service.store.sky import Cone
+from service.store.reading import ReadingStore
 
 try:
     from service.store.postgres import classifications as postgres_classifications
@@ -36,13 +31,15 @@ except ImportError as error:
 PRUNE_CHUNK: Final = 2000  # objects deleted per transaction: some 100 ms
 
 
-class PostgresStore:
+class PostgresStore(ReadingStore[Connection]):
     """See `Store`. `dsn` is a URL or a libpq connection string.
 
     The server need not be running: tables are made or migrated at the first call that reaches it, under a lock so that
     only one replica does it. Calls raise StoreVersionError if the tables are too new. Photometry by position joins
     objects within `join_radius_arcsec`; 0: none.
     """
+
+    _classifications, _sources, _objects = postgres_classifications, PostgresSources, staticmethod(load_objects)
 
     def __init__(self, dsn: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True) -> None:
         self._join_radius = join_radius_arcsec
@@ -89,64 +86,10 @@ class PostgresStore:
 
         return self._connections.transact(transaction)
 
-    def preview(self, increment: Increment, by_position: bool = False) -> StoredObject:
-        with self._connections.connection() as connection, connection.transaction():
-            return preview(PostgresSources(connection), increment, by_position, self._join_radius)
-
-    def load(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
-        names = list(filter(storable, object_ids))
-        with self._connections.connection() as connection:
-            found = load_objects(connection, names)
-            if len(found) < len(set(names)):
-                with connection.transaction():
-                    found |= sources_as_objects(PostgresSources(connection), [n for n in names if n not in found])
-        return found
-
-    def joined(self, object_id: str) -> list[str]:
-        if not storable(object_id):
-            return []
-        with self._connections.connection() as connection:
-            return sorted(s.stored.object_id for s in PostgresSources(connection).sources_of([object_id]))
-
     def record(self, classifications: Sequence[StoredClassification]) -> None:
         if not classifications:
             return
         self._connections.transact(lambda connection: postgres_classifications.record(connection, classifications))
-
-    def latest(self, object_id: str) -> StoredClassification | None:
-        if not storable(object_id):
-            return None
-        with self._connections.connection() as connection:
-            return postgres_classifications.latest(connection, object_id)
-
-    def query(
-        self,
-        *,
-        top_class: str | None = None,
-        min_probability: float = 0.0,
-        since: float | None = None,
-        cone: Cone | None = None,
-        sort: Sort = "newest",
-        limit: int = 100,
-        cursor: str | None = None,
-    ) -> tuple[list[StoredClassification], str | None]:
-        page = Page(top_class, min_probability, since, cone is not None, sort, limit, cursor)
-        with self._connections.connection() as connection:
-            return postgres_classifications.query(connection, page, cone)
-
-    def class_mix(self, since: float) -> dict[str, int]:
-        with self._connections.connection() as connection:
-            return postgres_classifications.class_mix(connection, since)
-
-    def embeddings(self, classifier: str, version: str, limit: int = 100_000) -> tuple[list[str], NDArray[np.float16]]:
-        with self._connections.connection() as connection:
-            return postgres_classifications.embeddings(connection, classifier, version, limit)
-
-    def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
-        if not storable(object_id):
-            return []
-        with self._connections.connection() as connection:
-            return postgres_classifications.history(connection, object_id, limit)
 
     def prune(self, older_than_mjd: float) -> int:
         with self._connections.connection() as connection:
@@ -185,6 +128,12 @@ class PostgresStore:
 
     def close(self) -> None:
         self._connections.close()
+
+    def _reader(self) -> AbstractContextManager[Connection]:
+        return self._connections.connection()
+
+    def _snapshot(self, connection: Connection) -> AbstractContextManager[object]:
+        return connection.transaction()
 
 
 _INSERT_OBJECTS: Final[LiteralString] = """

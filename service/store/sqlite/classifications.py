@@ -25,7 +25,7 @@ def record(connection: sqlite3.Connection, classifications: Sequence[StoredClass
         [
             (
                 c.object_id, c.candid, classifiers[classifier_key(c)][0], c.active, c.mjd, c.published_at,
-                c.top_class, c.top_probability, encoding.encode_probabilities(c.document),
+                c.top_class or encoding.NO_CLASS, c.top_probability, encoding.encode_probabilities(c.document),
             )
             for c in sorted(classifications, key=lambda c: c.object_id)
         ],
@@ -43,8 +43,8 @@ def record(connection: sqlite3.Connection, classifications: Sequence[StoredClass
         """,
         [
             (
-                c.object_id, c.candid, number, c.mjd, c.published_at, c.top_class, c.top_probability,
-                encoding.encode_document(c.document, sample), encoding.encode_embedding(c.embedding),
+                c.object_id, c.candid, number, c.mjd, c.published_at, c.top_class or encoding.NO_CLASS,
+                c.top_probability, encoding.encode_document(c.document, sample), encoding.encode_embedding(c.embedding),
             )
             for c in latest_per_object(classifications)
             for number, sample in (classifiers[classifier_key(c)],)
@@ -73,8 +73,8 @@ def query(
 def class_mix(connection: sqlite3.Connection, since: float) -> dict[str, int]:
     return dict(
         connection.execute(
-            "SELECT top_class, count(*) FROM latest WHERE published_at >= ? GROUP BY top_class ORDER BY 1",
-            (since,),
+            "SELECT top_class, count(*) FROM latest WHERE published_at >= ? AND top_class <> ? GROUP BY 1 ORDER BY 1",
+            (since, encoding.NO_CLASS),
         ).fetchall()
     )
 

@@ -11,33 +11,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from service.store import encoding
 from service.store.interface import (
     Increment,
-    Sort,
     StoredClassification,
     StoredObject,
     StoreStatistics,
     StoreUnavailableError,
     StoreVersionError,
-    storable,
 )
 from service.store.joining import (
     JOIN_RADIUS_ARCSEC,
     join_batch,
     join_waiting_sources,
-    preview,
-    sources_as_objects,
     with_waiting_sources,
 )
 from service.store.merging import merge_batch
 from service.store.migrations import migrations
-from service.store.paging import Page
-from service.store.sky import Cone, cell_of
+from service.store.reading import ReadingStore
+from service.store.sky import cell_of
 from service.store.sqlite import classifications as sqlite_classifications
 from service.store.sqlite.checkpoints import BACKSTOP, Checkpointer
 from service.store.sqlite.rows import load_objects
@@ -71,12 +65,14 @@ _UNAVAILABLE: Final = {
 }
 
 
-class SqliteStore:
-    """See `Store`. `path` None means a temporary file that `close` removes. Photometry by position joins objects within
-    `join_radius_arcsec`; 0: none.
+class SqliteStore(ReadingStore[sqlite3.Connection]):
+    """See `Store`. `path` None keeps everything in a temporary file that `close` removes. Photometry by position joins
+    objects within `join_radius_arcsec`; 0: none.
 
     Raises StoreUnavailableError if the file can't be made or opened, StoreVersionError if it is too new.
     """
+
+    _classifications, _sources, _objects = sqlite_classifications, SqliteSources, staticmethod(load_objects)
 
     def __init__(
         self, path: Path | None = None, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True
@@ -139,64 +135,11 @@ class SqliteStore:
         with self._transaction(durable=False) as connection:
             return join_batch(SqliteSources(connection), increments, self._join_radius)
 
-    def preview(self, increment: Increment, by_position: bool = False) -> StoredObject:
-        with self._reader() as connection:
-            return preview(SqliteSources(connection), increment, by_position, self._join_radius)
-
-    def load(self, object_ids: Sequence[str]) -> dict[str, StoredObject]:
-        with self._reader() as connection:
-            names = list(filter(storable, object_ids))
-            found = load_objects(connection, names)
-            if len(found) < len(set(names)):
-                found |= sources_as_objects(SqliteSources(connection), [n for n in names if n not in found])
-        return found
-
-    def joined(self, object_id: str) -> list[str]:
-        if not storable(object_id):
-            return []
-        with self._reader() as connection:
-            return sorted(s.stored.object_id for s in SqliteSources(connection).sources_of([object_id]))
-
     def record(self, classifications: Sequence[StoredClassification]) -> None:
         if not classifications:
             return
         with self._transaction() as connection:
             sqlite_classifications.record(connection, classifications)
-
-    def latest(self, object_id: str) -> StoredClassification | None:
-        if not storable(object_id):
-            return None
-        with self._reader() as connection:
-            return sqlite_classifications.latest(connection, object_id)
-
-    def query(
-        self,
-        *,
-        top_class: str | None = None,
-        min_probability: float = 0.0,
-        since: float | None = None,
-        cone: Cone | None = None,
-        sort: Sort = "newest",
-        limit: int = 100,
-        cursor: str | None = None,
-    ) -> tuple[list[StoredClassification], str | None]:
-        page = Page(top_class, min_probability, since, cone is not None, sort, limit, cursor)
-        with self._reader() as connection:
-            return sqlite_classifications.query(connection, page, cone)
-
-    def class_mix(self, since: float) -> dict[str, int]:
-        with self._reader() as connection:
-            return sqlite_classifications.class_mix(connection, since)
-
-    def embeddings(self, classifier: str, version: str, limit: int = 100_000) -> tuple[list[str], NDArray[np.float16]]:
-        with self._reader() as connection:
-            return sqlite_classifications.embeddings(connection, classifier, version, limit)
-
-    def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
-        if not storable(object_id):
-            return []
-        with self._reader() as connection:
-            return sqlite_classifications.history(connection, object_id, limit)
 
     def prune(self, older_than_mjd: float) -> int:
         with self._reader() as connection:

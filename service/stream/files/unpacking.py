@@ -15,6 +15,7 @@ _CHUNK: Final = 1 << 16
 _PIECE: Final = {"gzip": _CHUNK, "bzip2": 256, "xz": 256}
 _TAKEN: Final = {"gzip": _CHUNK, "bzip2": 1 << 12, "xz": 1 << 12}
 _MAGIC: Final = {"gzip": b"\x1f\x8b\x08", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0"}
+_TAR_MAGIC: Final = 257  # where a tar archive's first header says "ustar"
 _FED: Final = 1 << 20
 _LONGEST_START: Final = 10
 _START: Final = {  # of a member, searched for after damage: as long as possible, or packed data would match by chance
@@ -77,8 +78,10 @@ class Raw:
 
 
 def unpacked(raw: Raw, name: str) -> Stream:
-    """The contents of `raw`, unpacked if its first bytes or else the ending of its name show a packing."""
-    first = raw.peek(6)
+    """What `raw` holds, unpacked where its first bytes, or else the ending of its name, tell that it is packed."""
+    first = raw.peek(_TAR_MAGIC + 5)
+    if first[_TAR_MAGIC:] == b"ustar" or first.startswith(b"Obj\x01"):
+        return raw  # whatever its name says: downloads may arrive unpacked under their packed name
     kinds = [kind for kind, magic in _MAGIC.items() if first.startswith(magic)]
     kinds += [kind for ending, kind in _ENDINGS.items() if name.lower().endswith(ending)]
     return Unpacked(raw, kinds[0]) if kinds else raw

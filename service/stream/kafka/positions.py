@@ -50,7 +50,8 @@ class Positions:
     def begin(
         self, partitions: list[TopicPartition], displaced: Mapping[Partition, Assignment]
     ) -> dict[Partition, Assignment]:
-        """New assignments; `displaced` are the former ones whose position is no longer in the log.
+        """New assignments, of the partitions that are there; `displaced` are former ones whose position the broker says
+        is not in the log.
 
         Raises KafkaException while the brokers don't answer.
         """
@@ -65,9 +66,10 @@ class Positions:
         begun = {}
         for part in committed:
             partition = part.topic, part.partition
-            begun[partition] = self._begin(
-                partition, part, logs[partition], starts.get(partition), displaced.get(partition)
-            )
+            if partition in logs:
+                begun[partition] = self._begin(
+                    partition, part, logs[partition], starts.get(partition), displaced.get(partition)
+                )
         return begun
 
     def _begin(

@@ -372,7 +372,7 @@ class KafkaSource:
             self._consumer.pause(begin)
 
     def _begin(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """The partitions with their start offsets; without offsets while the brokers don't answer (found later)."""
+        """The partitions with the offsets at which to begin; while the brokers don't tell one, without: found later."""
         places = [(part.topic, part.partition) for part in partitions]
         try:
             begun = self._positions.begin(
@@ -380,13 +380,15 @@ class KafkaSource:
             )
         except KafkaException as error:
             log.warning("where to begin in %s is not told: %s", _listed(partitions), error.args[0])
-            with self._lock:
-                for place in places:
-                    self._assigned.setdefault(place, self._positions.unknown())
-            return partitions
+            begun = {}
         with self._lock:
             self._assigned.update(begun)
-        return [TopicPartition(*place, part.position or 0) for place, part in begun.items()]
+            for place in places:
+                self._assigned.setdefault(place, self._positions.unknown())
+        return [
+            TopicPartition(*place, begun[place].position or 0) if place in begun else TopicPartition(*place)
+            for place in places
+        ]
 
     def _on_message_error(self, raw: Any, error: KafkaError) -> None:
         code = error.code()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from time import monotonic
@@ -205,7 +206,10 @@ class TopicWatch:
         return TopicIds(asked, ids)
 
     def ask_logs(self, places: Iterable[Partition]) -> dict[Partition, Log]:
-        """The present logs of partitions. Raises KafkaException if the brokers don't answer for one."""
+        """The logs of partitions as they are now, without those that their topics don't have (any more).
+
+        Raises KafkaException where the brokers don't tell one.
+        """
         places = list(places)
         ids = self.ask_ids({topic for topic, _ in places}).of
         first, ends = (
@@ -214,13 +218,13 @@ class TopicWatch:
             )
             for which in (OffsetSpec(OFFSET_BEGINNING), OffsetSpec(OFFSET_END))  # type: ignore[abstract]
         )
-        ends_at = {(part.topic, part.partition): answer.result().offset for part, answer in ends.items()}
-        return {
-            (part.topic, part.partition): Log(
-                ids.get(part.topic), answer.result().offset, ends_at[part.topic, part.partition]
-            )
-            for part, answer in first.items()
-        }
+        ends_at = {(part.topic, part.partition): answer for part, answer in ends.items()}
+        logs = {}
+        for part, answer in first.items():
+            end = ends_at[part.topic, part.partition]
+            if not _is_missing(answer) and not _is_missing(end):
+                logs[part.topic, part.partition] = Log(ids.get(part.topic), answer.result().offset, end.result().offset)
+        return logs
 
     def _run(self) -> None:
         next_look = 0.0
@@ -271,6 +275,16 @@ class TopicWatch:
         if any(name not in ids.of and name in self.ids.of for name in self.topics):
             self._again.set()  # a topic has just disappeared
         self.ids = ids
+
+
+def _is_missing(answer: Future[Any]) -> bool:
+    """Whether the brokers answered that there is no such partition."""
+    error = answer.exception()
+    return isinstance(error, KafkaException) and error.args[0].code() in (
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._UNKNOWN_TOPIC,
+    )
 
 
 def _milliseconds(time: datetime) -> int:

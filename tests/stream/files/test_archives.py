@@ -153,6 +153,12 @@ def test_packets_are_found_however_they_are_packed(tmp_path: Path) -> None:
     assert f"{archive}:g.tar.gz:c.avro.gz" in [one.source for one in found]
 
 
+def test_what_was_unpacked_on_its_way_is_read_under_its_packed_name(tmp_path: Path) -> None:
+    assert read(written(tmp_path / "night.tar.gz", tar(FILES))) == (VALUES, [])
+    whole = packet(an_alert(), schema())
+    assert read(written(tmp_path / "1.avro.xz", whole)) == ({str(tmp_path / "1.avro.xz"): whole}, [])
+
+
 def test_archives_in_archives_without_end_are_refused(tmp_path: Path) -> None:
     data = tar([("x.avro", b"x")])
     for _ in range(20):

@@ -35,7 +35,6 @@ from model_export.studies.two_surveys.simulate import (
 )
 from model_export.studies.two_surveys.sources import SOURCES
 from model_export.studies.two_surveys.spectra import R_WAVELENGTH, WAVELENGTHS, Sky, black_body
-from model_export.studies.two_surveys.variables import eclipses
 from service.photometry import BAND_CODES, SURVEY_CODES, Kind
 from service.photometry.flux import MAG_PER_RELATIVE_FLUX, flux_from_magnitude
 
@@ -74,12 +73,6 @@ def test_black_bodies_have_the_colours_of_their_temperature() -> None:
     hot, cold = (black_body(WAVELENGTHS, np.array(kelvin)) for kelvin in (1e7, 3000.0))
     assert hot[0] / hot[-1] == pytest.approx((WAVELENGTHS[-1] / WAVELENGTHS[0]) ** 2, rel=0.01)
     assert np.all(np.diff(cold) > 0)
-
-
-def test_eclipses_are_as_deep_as_the_discs_say() -> None:
-    """Equal stars seen edge-on: half the light is hidden at both minima, none between them."""
-    change = eclipses(np.array([0.0, 0.25, 0.5, 0.75]), 0.2, 0.2, 0.0, 1.0, 0.0)
-    assert change == pytest.approx([2.5 * np.log10(2), 0, 2.5 * np.log10(2), 0], abs=1e-3)
 
 
 @pytest.mark.parametrize("label", CLASSES)
