@@ -80,7 +80,7 @@ def listen(settings: ApiSettings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), reuse_port=False)
     except OSError as error:
         raise click.ClickException(
-            f"can't listen on {settings.host}:{settings.port} ({error.strerror}); choose another with --host and --port"
+            f"can't listen on {settings.host}:{settings.port} ({error.strerror}); choose another port with --port"
         ) from error
 
 
