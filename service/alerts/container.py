@@ -17,6 +17,7 @@ from cramjam import DecompressionError, snappy, zstd
 from service.alerts.alert import AlertError
 
 MAGIC: Final = b"Obj\x01"
+_ONE: Final = b"\x02"  # 1 as a zigzag varint
 SYNC_SIZE: Final = 16
 
 # A ZTF packet is 70 KB, one of Rubin's about 100 KB, their schemas below 30 KB. A file that claims to unpack to
@@ -128,6 +129,14 @@ def block_frame(raw: bytes, begin: int, header: Header) -> tuple[int, int]:
     end = position + max(size, 0)
     sync = raw[len(header.prefix) : len(header.prefix) + SYNC_SIZE]
     return (count, end + SYNC_SIZE) if raw.startswith(sync, end) else (0, 0)
+
+
+def is_one_record(raw: bytes, begin: int) -> bool:
+    """Whether the block at `begin` declares one record and ends with the file, as in every packet of a survey."""
+    if raw[begin : begin + 1] != _ONE:
+        return False
+    size, position = read_long(raw, begin + 1, "a block's size")
+    return position + size + SYNC_SIZE == len(raw)
 
 
 def with_one_record(header: Header, sync: bytes, record: bytes, count: int = 1) -> bytes:

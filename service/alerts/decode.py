@@ -118,9 +118,15 @@ class Decoder:
     def holds_many(self, raw: bytes) -> bool:
         """Whether a message is a container file that declares more than one record; takes some microseconds."""
         try:
-            known = next((header for header, _ in self._by_header if raw.startswith(header.prefix)), None)
-            header = known or container.read_header(raw)
-            count, behind = container.block_frame(raw, len(header.prefix) + container.SYNC_SIZE, header)
+            for header, _ in self._by_header:
+                if raw.startswith(header.prefix):
+                    break
+            else:
+                header = container.read_header(raw)
+            begin = len(header.prefix) + container.SYNC_SIZE
+            if container.is_one_record(raw, begin):
+                return False
+            count, behind = container.block_frame(raw, begin, header)
             return count > 1 or (0 < behind < len(raw) and container.block_frame(raw, behind, header)[0] > 0)
         except AlertError:
             return False

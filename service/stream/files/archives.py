@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Final
 
+from service.alerts.container import MAGIC
 from service.errors import AlertClassifierError
 from service.stream.batch import Batch, Message
 from service.stream.files.tar import Member, members
@@ -153,6 +154,10 @@ def _read_file(path: Path) -> Iterator[PacketFile | Damage]:
             yield Damage(str(path), "unreadable_file", "is not a file")
             return
         with path.open("rb") as file:
+            if path.suffix.lower() == PACKET_SUFFIXES[0] and file.read(len(MAGIC)) == MAGIC:
+                yield PacketFile(str(path), MAGIC + file.read())  # most files of most folders: nothing to unpack
+                return
+            file.seek(0)
             yield from _read(str(path), path.name, Raw(file.read))
     except OSError as error:
         yield _unreadable(path, error)
