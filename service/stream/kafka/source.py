@@ -325,7 +325,7 @@ class KafkaSource:
         try:
             return self._watch.ask_logs(places) if places else {}
         except KafkaException as error:
-            log.warning("where partitions begin and end is not told: %s", error.args[0])
+            log.warning("the brokers do not say where partitions begin and end: %s", error.args[0])
             return {}
 
     def _compare_ids(self) -> None:
@@ -379,7 +379,7 @@ class KafkaSource:
                 partitions, {place: self._assigned[place] for place in places if place in self._assigned}
             )
         except KafkaException as error:
-            log.warning("where to begin in %s is not told: %s", _listed(partitions), error.args[0])
+            log.warning("the brokers do not say where to begin in %s: %s", _listed(partitions), error.args[0])
             begun = {}
         with self._lock:
             self._assigned.update(begun)

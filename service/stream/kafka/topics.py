@@ -270,7 +270,7 @@ class TopicWatch:
         try:
             ids = self.ask_ids(self.topics)
         except KafkaException as error:
-            KAFKA_LOG.debug("the topics' ids are not told: %s", error.args[0].str())
+            KAFKA_LOG.debug("the brokers do not give the topics' ids: %s", error.args[0].str())
             return
         if any(name not in ids.of and name in self.ids.of for name in self.topics):
             self._again.set()  # a topic has just disappeared
