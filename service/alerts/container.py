@@ -35,7 +35,7 @@ MAX_UNPACKED: Final = 16 << 20  # or four times the message
 MAX_ROWS: Final = 1_000_000  # of history, of all its records
 # A record that is refused is kept with a header of its own, so many records with a long header would make gigabytes.
 MAX_HEADERS: Final = 128 << 20
-_SLOWNESS: Final = {"bzip2": 8}  # times as slow as the other codecs, so that much less is unpacked
+_SLOWNESS: Final = {"bzip2": 16}  # times as slow as the other codecs, so that much less is unpacked
 _XZ_MEMORY: Final = 80 << 20  # xz -9 takes 65 MB, of which as much is used as there are data
 
 
@@ -369,7 +369,7 @@ def _as_is(packed: bytes, place: str, room: int) -> bytes:
 
 
 def _no_room(place: str) -> AlertError:
-    bounds = f"four times the message's bytes, and {MAX_UNPACKED:,} (bzip2: an eighth)"
+    bounds = f"four times the message's bytes, and {MAX_UNPACKED:,} (bzip2: a sixteenth)"
     return AlertError(
         "too_large", f"{place} unpacks to more than {MAX_BLOCK:,} bytes, or all of them to more than {bounds}"
     )
