@@ -111,16 +111,14 @@ _NON_DETECTIONS: Final = Format(
 _PACKET_HISTORY: Final = Format("the history of alert packets", frozenset({"jd", "magpsf"}), _PACKET)
 
 # This project's own points tables, JSON light curves and answers.
-_POINTS: Final = Format(
-    "a points table",
-    frozenset({"mag"}),
-    {
-        "object_id": _OBJECT, "mjd": ("mjd",), "jd": ("jd",), "band": ("band", "filter", "passband", "fid"),
-        "mag": ("mag",), "magerr": ("magerr", "mag_err", "e_mag"), "limit": ("diffmaglim", "limit"),
-        "sign": ("sign", "isdiffpos"), "magnr": ("magnr",), "candid": ("candid",), "survey": ("survey",),
-    },
-)  # fmt: skip
-
+_POINT: Final = {
+    "object_id": _OBJECT, "mjd": ("mjd",), "jd": ("jd",), "band": ("band", "filter", "passband", "fid"),
+    "mag": ("mag",), "magerr": ("magerr", "mag_err", "e_mag"), "limit": ("diffmaglim", "limit"),
+    "sign": ("sign", "isdiffpos"),
+    "magnr": ("magnr",), "candid": ("candid",), "survey": ("survey",),
+}  # fmt: skip
+_POINTS: Final = Format("a points table", frozenset({"mag"}), _POINT)
+_LIMITS: Final = Format("a points table", frozenset({"band", "diffmaglim"}), _POINT, lacks=frozenset({"mag", "flux"}))
 _FLUXES: Final = Format(
     "a light curve of this service",
     frozenset({"flux", "fluxerr", "zero_point"}),
@@ -135,7 +133,7 @@ _FLUXES: Final = Format(
 # In this order: the first that fits is meant.
 FORMATS: Final = (
     _FINK, _ANTARES, _ZTF_FORCED, _ATLAS, _IRSA, _ALERCE, _DETECTIONS, _NON_DETECTIONS, _PACKET_HISTORY, _POINTS,
-    _FLUXES,
+    _LIMITS, _FLUXES,
 )  # fmt: skip
 
 _TIMES: Final = ("mjd", "jd")

@@ -110,3 +110,10 @@ def test_points_with_fluxes_are_read_in_their_unit():
     )
     [point] = read_export(document, "x.json").light_curves["x"].points
     assert (round(float(point["mag"]), 3), int(point["sign"])) == (21.4, -1)
+
+
+def test_upper_limits_alone_are_a_light_curve():
+    [point] = (
+        read_export(b'{"points": [{"mjd": 61000, "band": "r", "diffmaglim": 20.4}]}', "x.json").light_curves["x"].points
+    )
+    assert point["kind"] == Kind.UPPER_LIMIT
