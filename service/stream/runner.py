@@ -64,7 +64,7 @@ class StreamRunner:
     ) -> None:
         self.accounting = accounting or Accounting()
         self.failure: BaseException | None = None
-        self.last_progress = time()
+        self._last_progress = monotonic()
         self._source = source
         self._pipeline = pipeline
         self._sink = sink
@@ -101,6 +101,11 @@ class StreamRunner:
         """Poll no more; batches in flight have `drain_s` to be settled, the rest is read again after a restart."""
         self._deadline = monotonic() + drain_s
         self._stopping.set()
+
+    @property
+    def idle_s(self) -> float:
+        """Time since a batch was settled, or since the beginning."""
+        return monotonic() - self._last_progress
 
     @property
     def trouble(self) -> str | None:
@@ -203,7 +208,7 @@ class StreamRunner:
         self.accounting.settle(batch)
         self._source.acknowledge(batch)
         _observe(batch)
-        self.last_progress = time()
+        self._last_progress = monotonic()
         if self._on_settled is not None:
             self._on_settled(batch)
 
@@ -280,13 +285,16 @@ class StreamRunner:
 
 
 def _observe(batch: Batch) -> None:
+    """Count what was published. Latencies are at least 0: a clock that was set back would make them negative, and the
+    sums fall.
+    """
     now = time()
     for item, outcome in batch.published():
         answer = outcome.classification
         metrics.CLASSIFIED.labels(answer.top_class or metrics.NO_CLASS).inc()
         if item.message.timestamp is not None:
-            metrics.END_TO_END_SECONDS.observe(now - item.message.timestamp)
-        metrics.OBSERVATION_SECONDS.observe(now - unix_from_mjd(answer.mjd))
+            metrics.END_TO_END_SECONDS.observe(max(0.0, now - item.message.timestamp))
+        metrics.OBSERVATION_SECONDS.observe(max(0.0, now - unix_from_mjd(answer.mjd)))
         if item.failed_cuts:
             metrics.LOW_QUALITY.inc()
         if OUT_OF_DISTRIBUTION in answer.document["flags"]:

@@ -31,7 +31,7 @@ DRAIN_S: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class StreamHealth:
-    """Whether alerts flow; `reasons` are the obstacles, as text. Times in seconds since 1970."""
+    """Whether alerts flow; `reasons` are the obstacles, as text; `idle_s` is the time since a batch was settled."""
 
     ready: bool
     reasons: tuple[str, ...]
@@ -39,7 +39,7 @@ class StreamHealth:
     in_flight: int
     lag_messages: int
     lag_seconds: float
-    last_progress: float
+    idle_s: float
 
 
 class StreamService:
@@ -119,7 +119,7 @@ class StreamService:
             in_flight=self.accounting.in_flight,
             lag_messages=sum(lag.values()),
             lag_seconds=self._source.lag_seconds(lag),
-            last_progress=self._runner.last_progress,
+            idle_s=self._runner.idle_s,
         )
 
     def _run(self) -> None:
