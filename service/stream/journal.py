@@ -24,6 +24,7 @@ from typing import Any, Final
 import orjson
 
 from service.config import Settings
+from service.store import sqlite_path
 from service.stream.batch import Message, Partition
 from service.stream.interfaces import StreamError
 
@@ -205,10 +206,10 @@ def open_journal(settings: Settings) -> Journal | None:
 
 
 def _beside_store(url: str) -> Path | None:
-    scheme, _, rest = url.partition("://")
-    if scheme != "sqlite":
+    if not url.startswith("sqlite://"):
         return WITHOUT_SQLITE
-    return None if rest in ("", "/", "/:memory:") else Path(f"{rest.removeprefix('/')}-in-flight")
+    path = sqlite_path(url)
+    return path and path.with_name(f"{path.name}-in-flight")
 
 
 def _first_free(path: Path) -> tuple[Path, int]:

@@ -24,6 +24,7 @@ from service import metrics
 from service.config import PipelineSettings
 from service.inference.prediction import OUT_OF_DISTRIBUTION
 from service.photometry.time import unix_from_mjd
+from service.store.interface import StoreDamagedError
 from service.stream.accounting import Accounting
 from service.stream.batch import Batch
 from service.stream.intake import Intake
@@ -199,6 +200,8 @@ class StreamRunner:
     def _patiently(self, stage: str, step: Callable[[Batch], None], batch: Batch) -> None:
         """Run a stage on a batch; retry while its store or schema registry is unavailable."""
         while (error := self._attempt(stage, step, batch)) is not None:
+            if isinstance(error, StoreDamagedError):  # waiting does not help
+                raise StreamError(str(error)) from error
             if self._waiting_for is None:
                 log.warning("waiting: %s", error)
             self._waiting_for = str(error)
