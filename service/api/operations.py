@@ -20,6 +20,8 @@ from service.store.interface import StoreUnavailableError
 
 router: Final = APIRouter(tags=["operations"])
 metrics_router: Final = APIRouter(tags=["operations"])
+# Probes and load balancers may add query parameters of their own; a 422 would look like a dead service.
+health_router: Final = APIRouter(tags=["operations"])
 
 PUBLISHED: Final = {schema.name: schema for schema in (CLASSIFICATION, DEAD_LETTER)}
 SCHEMAS: Final = {name: schema.text for name, schema in PUBLISHED.items()} | {"atlas_photometry": atlas.SCHEMA_TEXT}
@@ -77,13 +79,13 @@ class Accounts(BaseModel):
     partitions: list[dict[str, Any]] = Field(default_factory=list)
 
 
-@router.get("/health/live", response_model=Live)
+@health_router.get("/health/live", response_model=Live)
 async def live() -> Response:
     """Answers as long as the process does."""
     return json_response({"alive": True, "version": __version__})
 
 
-@router.get("/health/ready", response_model=Ready, responses=responses(503))
+@health_router.get("/health/ready", response_model=Ready, responses=responses(503))
 async def ready(here: Here) -> Response:
     """200 when the model is warm, the store can be written and, if streaming, alerts can flow; else 503 and why not."""
     checks, failures = await in_thread(check_readiness, here)

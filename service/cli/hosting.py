@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 # Readiness and the store's size take a query or two; this is often enough for a scrape interval of 15 s.
 GAUGES_S: Final = 10.0
-# Time for open requests at SIGTERM; the stream drains after them, within Kubernetes' 30 s.
+# Time for open requests at SIGTERM; the stream drains after them.
 HTTP_DRAIN_S: Final = 5
 # Threshold of the garbage collector (containers allocated minus freed); Python's default of 700 is a tenth of a batch.
 GARBAGE: Final = 50_000
