@@ -117,6 +117,10 @@ class StoreSettings(_Group):
 class ModelSettings(_Group):
     bundle: Path | None = Field(default=None, description="folder of the active model bundle; empty: the shipped one")
     shadow_bundles: list[Path] = Field(default_factory=list, description="bundles that answer beside the active one")
+    trusted_keys: list[str] = Field(
+        default_factory=list,
+        description="minisign public keys: only bundles that one of them has signed are loaded; empty: any",
+    )
     device: Device = Device.AUTO
     threads: int = Field(default=0, ge=0, description="threads that call the model; 0: one per core")
 

@@ -23,8 +23,11 @@ metrics_router: Final = APIRouter(tags=["operations"])
 # Probes and load balancers may add query parameters of their own; a 422 would look like a dead service.
 health_router: Final = APIRouter(tags=["operations"])
 
-PUBLISHED: Final = {schema.name: schema for schema in (CLASSIFICATION, DEAD_LETTER)}
-SCHEMAS: Final = {name: schema.text for name, schema in PUBLISHED.items()} | {"atlas_photometry": atlas.SCHEMA_TEXT}
+# Without a number the newest version, then every version that was ever published.
+PUBLISHED: Final = {schema.name: schema.newest for schema in (CLASSIFICATION, DEAD_LETTER)} | {
+    version.label: version for schema in (CLASSIFICATION, DEAD_LETTER) for version in schema.versions.values()
+}
+SCHEMAS: Final = {name: version.text for name, version in PUBLISHED.items()} | {"atlas_photometry": atlas.SCHEMA_TEXT}
 
 
 class Live(BaseModel):
@@ -51,6 +54,7 @@ class Schema(BaseModel):
         description="the ten bytes in hex that every message of it begins with (Avro single object);"
         " null for what the service reads: an Avro container file that has its schema with it"
     )
+    version: int | None = Field(description="which version of its name; null for what the service reads")
 
 
 class Schemas(BaseModel):
@@ -130,12 +134,15 @@ def accounting(here: Here) -> Response:
 
 @router.get("/schemas", response_model=Schemas)
 async def schemas() -> Response:
-    """The Avro schemas of the messages that the service publishes, and of the photometry that it reads."""
+    """The Avro schemas of the messages that the service publishes, in every version, and of the photometry that it
+    reads. By its first ten bytes a message is told which schema it was written with.
+    """
     listed = [
         {
             "name": name,
             "url": f"/schemas/{name}.avsc",
             "header": PUBLISHED[name].header.hex() if name in PUBLISHED else None,
+            "version": PUBLISHED[name].number if name in PUBLISHED else None,
         }
         for name in SCHEMAS
     ]

@@ -37,7 +37,10 @@ LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 def open_models(settings: ModelSettings) -> ModelRegistry:
     """The configured bundles, loaded and warm. Raises BundleError, DeviceError."""
     registry = ModelRegistry(
-        load_bundle(settings.bundle or default_bundle_folder()), device=settings.device, threads=settings.threads
+        load_bundle(settings.bundle or default_bundle_folder(), settings.trusted_keys),
+        device=settings.device,
+        threads=settings.threads,
+        trusted_keys=settings.trusted_keys,
     )
     for folder in settings.shadow_bundles:
         registry.add_shadow(folder)
