@@ -9,8 +9,8 @@ from typing import Any, Final
 import orjson
 from starlette.requests import Request
 
-from service.api.middleware import too_large
 from service.api.problems import ProblemError
+from service.api.uploads import too_large
 
 JSON: Final = "application/json"
 # windowBits of zlib: 16 + for gzip's header, plain for RFC 1950, which HTTP calls deflate

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from service.secrets import masked
 from service.store.interface import StoreUnavailableError
 from service.validation import said
 
@@ -104,7 +105,7 @@ def problem_response(request_id: str, path: str, error: ProblemError) -> Respons
     content = problem.model_dump()
     if path.startswith("/v2"):
         content["error"] = error.detail  # where clients of the Open Inference Protocol look
-    return Response(orjson.dumps(content), error.status, dict(error.headers), MEDIA_TYPE)
+    return Response(masked(orjson.dumps(content).decode()), error.status, dict(error.headers), MEDIA_TYPE)
 
 
 def _title(status: int) -> str:

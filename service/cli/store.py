@@ -109,4 +109,4 @@ def prune(config: Path | None, days: float, yes: bool, url: str | None) -> None:
 
 def _open(config: Path | None, url: str | None, create: bool = False) -> Store:
     settings = load_settings(config).store
-    return open_store(url or settings.url, settings.join_radius_arcsec, create=create)
+    return open_store(url or settings.url.get_secret_value(), settings.join_radius_arcsec, create=create)

@@ -152,7 +152,7 @@ def test_events_flow_over_a_socket_and_end_with_the_server(models: Any, store: S
     import socket
 
     listening = socket.create_server(("127.0.0.1", 0))
-    server = Server(create_app(Settings(), models, store), drain_s=30)
+    server = Server(create_app(Settings(), models, store), Settings().api, drain_s=30)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
     thread.start()
     base = f"http://127.0.0.1:{listening.getsockname()[1]}"
