@@ -315,7 +315,7 @@ def _secrets(settings: Settings) -> Iterator[str]:
     yield from (entry.get_secret_value() for entry in settings.api.api_keys)
 
 
-_PROPERTY = re.compile(r"[a-z]+(\.[a-z]+)+")
+_NAME = re.compile(r"[a-z_]+([.-][a-z_]+)*|\[key\]")
 _EXAMPLES: dict[Any, str] = {list: '["a", "b"]', dict: '{"a": "b"}'}
 
 
@@ -358,7 +358,7 @@ def _clause(error: ErrorDetails) -> str:
     """One wrong setting, in words. What was given is only told where it is a number: any text may be a secret that
     stands in the wrong place.
     """
-    place = ".".join(map(str, _known_part(error["loc"]))) or "settings"
+    place = ".".join(map(_readable, error["loc"])) or "settings"
     if error["type"] == "extra_forbidden":
         near = get_close_matches(str(error["loc"][-1]), _names(error["loc"][:-1]), n=1)
         return f"{place}: there is no such setting" + "".join(f"; is {name} meant?" for name in near)
@@ -372,10 +372,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
 
 
-def _known_part(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """The place without the names of librdkafka's properties that are no such names: a forgotten `=` or quotation mark
-    makes one of a name and its secret.
+def _readable(part: int | str) -> str:
+    """A part of a setting's place; not what can't be a name: a forgotten `=` or quotation mark makes one name of a
+    property and its secret.
     """
-    if len(place) < 3 or place[0] != "kafka" or _PROPERTY.fullmatch(str(place[2])):
-        return place
-    return place[:2]
+    return str(part) if isinstance(part, int) or _NAME.fullmatch(part) else "(no name of a setting)"

@@ -35,11 +35,11 @@ class _JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": masked(record.getMessage()),
         }
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return masked(orjson.dumps(entry, default=str).decode())
+            entry["exception"] = masked(self.formatException(record.exc_info))
+        return orjson.dumps(entry).decode()
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class _Floods(logging.Filter):
             if kind.held_back:
                 name, level, text, _ = key
                 message = "%d more like this within %.0f s were not written: %s"
-                arguments = (kind.held_back, min(now - kind.since, 2 * WINDOW_S), text)
+                arguments = (kind.held_back, min(now, self._clock()) - kind.since, text)
                 assert isinstance(name, str)
                 assert isinstance(level, int)
                 told.append(logging.LogRecord(name, level, __file__, 0, message, arguments, None))

@@ -77,5 +77,9 @@ def mask_tracebacks() -> None:
 def _forms(secret: str) -> set[str]:
     plain = {secret, unquote(secret)}
     encoded = {form for each in plain for form in (quote(each), quote(each, safe=""), quote_plus(each))}
-    escaped = {form for each in plain for form in (json.dumps(each)[1:-1], repr(each)[1:-1])}
+    escaped = {
+        form
+        for each in plain
+        for form in (json.dumps(each)[1:-1], json.dumps(each, ensure_ascii=False)[1:-1], repr(each)[1:-1])
+    }
     return plain | encoded | escaped

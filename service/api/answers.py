@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from service.inference.prediction import Prediction
 from service.photometry import BANDS, SURVEYS, Kind, LightCurve
-from service.store.interface import StoredClassification
+from service.store.interface import StoredClassification, StoredDataError
 
 WithEmbedding = Annotated[bool, Query(description="add the model's embedding of the light curve")]
 WithLightCurve = Annotated[bool, Query(description="add the light curve as it was understood")]
@@ -160,7 +160,14 @@ def of_stored(stored: StoredClassification, embedding: bool = False) -> dict[str
 
 
 def of_light_curve(light_curve: LightCurve) -> dict[str, Any]:
-    """Columns for JSON; a survey's name alone where all points are of one."""
+    """Columns for JSON; a survey's name alone where all points are of one. Raises StoredDataError."""
+    try:
+        return _columns(light_curve)
+    except (IndexError, ValueError) as error:  # points from the store may have codes that nobody wrote
+        raise StoredDataError(f"a stored light curve is damaged: {error}") from error
+
+
+def _columns(light_curve: LightCurve) -> dict[str, Any]:
     points = light_curve.points
     surveys = [SURVEYS[code] for code in points["survey"].tolist()] or [SURVEYS[0]]
     columns: dict[str, Any] = {

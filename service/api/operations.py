@@ -27,9 +27,9 @@ _PLACE: Final = re.compile(
     r"\b[a-z][a-z0-9+.-]*://\S+"  # a URL
     r"|(?<=\bstore )\S+(?=:| has | is )"  # host/database, or a file
     r"|\[[0-9a-fA-F:]+\](:\d+)?|\b\d{1,3}(\.\d{1,3}){3}(:\d+)?"  # addresses
-    r"|\b[\w.-]+:\d{2,5}\b"  # host:port
+    r"|\b[A-Za-z][\w.-]*:\d{2,5}\b"  # host:port
     r"|(?<![\w.])~?(/[\w.@+-]+)+/?"  # a path
-    r"|\bhost \S+|\bserver at \S+"  # libpq's words
+    r"|(?<=\bserver at )\"[^\"]*\"|(?<=\bport )\d+"  # libpq's words
 )
 SCHEMAS: Final = {name: schema.text for name, schema in PUBLISHED.items()} | {"atlas_photometry": atlas.SCHEMA_TEXT}
 

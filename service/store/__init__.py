@@ -11,6 +11,7 @@ from service.store.interface import (
     Sort,
     Store,
     StoredClassification,
+    StoredDataError,
     StoredObject,
     StoreStatistics,
     StoreUnavailableError,
@@ -31,6 +32,7 @@ __all__ = [
     "StoreUnavailableError",
     "StoreVersionError",
     "StoredClassification",
+    "StoredDataError",
     "StoredObject",
     "open_store",
 ]

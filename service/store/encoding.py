@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from service.photometry import LightCurve
-from service.store.interface import StoredClassification
+from service.store.interface import StoredClassification, StoredDataError
 
 _COLUMNS: Final = (
     "object_id", "candid", "classifier", "version", "mjd", "published_at", "top_class", "top_probability",
@@ -27,7 +27,11 @@ def encode_light_curve(light_curve: LightCurve) -> bytes:
 
 
 def decode_light_curve(stored: bytes) -> LightCurve:
-    return LightCurve.unpack(bytes(cramjam.lz4.decompress_block(stored)))
+    """Raises StoredDataError."""
+    try:
+        return LightCurve.unpack(bytes(cramjam.lz4.decompress_block(stored)))
+    except (cramjam.DecompressionError, ValueError, OverflowError, MemoryError) as error:
+        raise StoredDataError(f"a stored light curve is damaged: {error}") from error
 
 
 def encode_document(document: dict[str, Any], sample: bytes) -> bytes:
@@ -37,7 +41,12 @@ def encode_document(document: dict[str, Any], sample: bytes) -> bytes:
 
 
 def decode_document(stored: bytes, sample: bytes) -> dict[str, Any]:
-    document: dict[str, Any] = orjson.loads(zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=sample).decompress(stored))
+    """Raises StoredDataError."""
+    try:
+        inflated = zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=sample).decompress(stored)
+        document: dict[str, Any] = orjson.loads(inflated)
+    except (zlib.error, ValueError) as error:
+        raise StoredDataError(f"a stored classification is damaged: {error}") from error
     return document
 
 

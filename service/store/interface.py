@@ -23,6 +23,10 @@ class StoreUnavailableError(AlertClassifierError, RuntimeError):
     """The store can't be reached or written (server down, disk full). Nothing was written; try again later."""
 
 
+class StoredDataError(AlertClassifierError, RuntimeError):
+    """What is stored of an object can't be read: it was damaged at rest. Others are not concerned."""
+
+
 class StoreVersionError(AlertClassifierError, RuntimeError):
     """The store was made by a newer version of the service than this one."""
 
