@@ -84,8 +84,8 @@ async def classify(
     settings = here.settings.api
     body = await read_body(request, settings.max_body_bytes)
     if kind != JSON:
-        named = await in_thread(parse_table, body, kind, unit or "mag", settings)
-        return await _answer_many(here, named, embedding, light_curve)
+        named, headers = await in_thread(parse_table, body, kind, unit or "mag", settings)
+        return await _answer_many(here, named, embedding, light_curve, headers)
     if unit is not None:
         raise ProblemError(
             422,

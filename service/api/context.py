@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final, ParamSpec, Protocol, TypeVar
 
 from anyio import to_thread
 from fastapi import Depends, Request
 
 from service.alerts import Decoder
+from service.api.inferences import Inferences
 from service.api.neighbours import Neighbours
 from service.config import Settings
 from service.inference.prediction import Prediction
@@ -44,6 +45,7 @@ class Context:
     decoder: Decoder
     neighbours: Neighbours
     stream: Stream | None
+    inferences: Inferences = field(default_factory=Inferences)
 
     async def classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
         """One prediction per light curve by the active model; larger requests run in a thread."""
