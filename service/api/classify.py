@@ -19,7 +19,6 @@ from service.api.answers import (
     WithLightCurve,
     extras,
     json_response,
-    of_prediction,
 )
 from service.api.bodies import JSON, content_type, parse_json, read_body
 from service.api.context import Context, Here, in_thread
@@ -27,7 +26,7 @@ from service.api.light_curves import AnyLightCurve, LightCurveBody, Unit, check_
 from service.api.problems import FieldError, ProblemError, invalid, responses
 from service.api.tables import CSV, PARQUET, TABLE_TYPES, parse_table
 from service.config import ApiSettings
-from service.output.classification import Subject, classification
+from service.output.classification import Subject, classification, without_alert
 from service.photometry import LightCurve
 from service.stream.pipeline import preview
 
@@ -54,7 +53,6 @@ BODY_SCHEMA: Final = TypeAdapter[Any](LightCurveBody | list[AnyLightCurve]).json
 @router.post(
     "/classify",
     response_model=Classification | Classifications,
-    response_model_exclude_none=True,
     responses=responses(400, 413, 415, 422),
     openapi_extra={
         "requestBody": {
@@ -101,7 +99,7 @@ async def classify(
         return await _answer_many(here, named, embedding, light_curve, headers)
     [(object_id, sent)] = named
     [prediction] = await here.classify([sent])
-    answer = of_prediction(object_id, prediction) | extras(prediction, sent, embedding, light_curve)
+    answer = without_alert(object_id, prediction) | extras(prediction, sent, embedding, light_curve)
     return json_response(answer, headers=headers)
 
 
@@ -151,7 +149,7 @@ async def _answer_many(
 ) -> Response:
     predictions = await here.classify([light_curve for _, light_curve in named])
     answers = [
-        of_prediction(object_id, prediction) | extras(prediction, light_curve, embedding, with_light_curve)
+        without_alert(object_id, prediction) | extras(prediction, light_curve, embedding, with_light_curve)
         for (object_id, light_curve), prediction in zip(named, predictions, strict=True)
     ]
     return json_response({"classifications": answers}, headers=headers)

@@ -167,7 +167,7 @@ class Pulse:
                 "top_probability": each.top_probability,
                 "published": each.published_at,
                 "mjd": each.mjd,
-                "n_detections": sum(each.document["n_detections"].values()),
+                "n_detections": each.document["n_detections"],
             }
             for each in found[:NEWEST]
         ]

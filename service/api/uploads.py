@@ -41,7 +41,8 @@ class Uploads:
 
     def __init__(self, app: ASGIApp, settings: ApiSettings) -> None:
         self._app = app
-        self._largest, self._most = settings.max_body_bytes, settings.max_bodies_bytes
+        self._largest = settings.max_body_bytes
+        self._most = max(settings.max_bodies_bytes, settings.max_body_bytes)
         self._patience_s = settings.body_timeout_s
         self._held = 0
         self._coming: set[_Upload] = set()
