@@ -20,7 +20,7 @@ from service.api.answers import (
     extras,
     json_response,
 )
-from service.api.bodies import JSON, content_type, parse_json, read_body
+from service.api.bodies import JSON, VALUES_PER_POINT, content_type, parse_json, read_body
 from service.api.context import Context, Here, in_thread
 from service.api.light_curves import AnyLightCurve, LightCurveBody, Unit, check_count, parse_light_curves
 from service.api.problems import FieldError, ProblemError, invalid, responses
@@ -80,9 +80,9 @@ async def classify(
     """
     kind = content_type(request, (JSON, *TABLE_TYPES))
     settings = here.settings.api
-    body = await read_body(request, settings.max_body_bytes)
+    body = await read_body(request, here)
     if kind != JSON:
-        named, headers = await in_thread(parse_table, body, kind, unit or "mag", settings)
+        named, headers = await here.parse(body, parse_table, kind, unit or "mag", settings)
         return await _answer_many(here, named, embedding, light_curve, headers)
     if unit is not None:
         raise ProblemError(
@@ -92,10 +92,10 @@ async def classify(
             [FieldError(field="unit", message="is for tables")],
         )
     if len(body) <= INLINE_BYTES:
-        values, named, headers = _read_json(body, settings)
+        several, named, headers = _read_json(body, settings)
     else:
-        values, named, headers = await in_thread(_read_json, body, settings)
-    if isinstance(values, list) or "light_curves" in values:
+        several, named, headers = await here.parse(body, _read_json, settings)
+    if several:
         return await _answer_many(here, named, embedding, light_curve, headers)
     [(object_id, sent)] = named
     [prediction] = await here.classify([sent])
@@ -125,7 +125,7 @@ async def classify_alert(
     if "content-type" in request.headers:
         content_type(request, PACKET_TYPES)
     received = time()
-    raw = await read_body(request, here.settings.api.max_body_bytes)
+    raw = await read_body(request, here)
     # a packet takes 0.05 ms, but a new writer schema takes some 50 ms, and perhaps a request to the registry
     alerts, several = await in_thread(_read_packet, here, raw)
     subjects = [(Subject.of(alert), alert.light_curve) for alert in alerts]
@@ -155,11 +155,12 @@ async def _answer_many(
     return json_response({"classifications": answers}, headers=headers)
 
 
-def _read_json(body: bytes, settings: ApiSettings) -> tuple[Any, list[tuple[str, LightCurve]], dict[str, str] | None]:
-    """The decoded body, its light curves with their names, and deprecation headers if it uses old field names."""
-    values = parse_json(body)
+def _read_json(body: bytes, settings: ApiSettings) -> tuple[bool, list[tuple[str, LightCurve]], dict[str, str] | None]:
+    """Whether several were sent, the light curves with their names, and deprecation headers for old field names."""
+    values = parse_json(body, VALUES_PER_POINT * (settings.max_points + settings.max_light_curves))
     named = parse_light_curves(values, settings)
-    return values, named, old_names.DEPRECATION if old_names.are_used(values) else None
+    several = isinstance(values, list) or "light_curves" in values
+    return several, named, old_names.DEPRECATION if old_names.are_used(values) else None
 
 
 def _read_packet(here: Context, raw: bytes) -> tuple[list[Alert], bool]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final, ParamSpec, Protocol, TypeVar
+from typing import Annotated, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from service.alerts import Decoder
@@ -28,6 +28,11 @@ T = TypeVar("T")
 INLINE_POINTS: Final = 256
 
 
+# JSON of 32 MB within the bounds on values is some 200 MB of Python's objects: two of those fit beside all the rest.
+HEAVY_AT_ONCE: Final = 2
+LARGE_BYTES: Final = 1_000_000
+
+
 class Stream(Protocol):
     """The part of a running stream that the API uses."""
 
@@ -46,6 +51,17 @@ class Context:
     neighbours: Neighbours
     stream: Stream | None
     inferences: Inferences = field(default_factory=Inferences)
+    heavy: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(HEAVY_AT_ONCE))
+    inflating: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(HEAVY_AT_ONCE))
+
+    async def parse(
+        self, body: bytes, work: Callable[Concatenate[bytes, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`work(body, ...)` in a thread; large bodies one after the other, HEAVY_AT_ONCE at a time, because they take
+        much memory. Small ones never wait for them.
+        """
+        limiter = self.heavy if len(body) > LARGE_BYTES else None
+        return await to_thread.run_sync(lambda: work(body, *args, **kwargs), limiter=limiter)
 
     async def classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
         """One prediction per light curve by the active model; larger requests run in a thread."""

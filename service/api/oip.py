@@ -193,11 +193,11 @@ async def infer(name: str, request: Request, here: Here, version: str = "") -> R
     classifier = find(here, name, version)
     if "content-type" in request.headers:
         content_type(request, (JSON, OCTETS))
-    body = await read_body(request, here.settings.api.max_body_bytes)
+    body = await read_body(request, here)
     times = Times()
     try:
         header_length = request.headers.get(HEADER_LENGTH)
-        asked, light_curves = await in_thread(_read, body, header_length, outputs_of(classifier), here.settings.api)
+        asked, light_curves = await here.parse(body, _read, header_length, outputs_of(classifier), here.settings.api)
         times.end("compute_input")
         predictions = await in_thread(classifier.classify, light_curves)
         times.end("compute_infer")

@@ -20,6 +20,8 @@ from service.api.oip import INPUTS, PLATFORM, find, outputs_of, residents, shape
 from service.api.oip_tensors import BYTES
 from service.api.problems import invalid, responses
 
+MOST_VALUES: Final = 100  # of a body that has one
+
 router: Final = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 
@@ -85,7 +87,7 @@ async def config(name: str, here: Here, version: str = "") -> Response:
 async def index(request: Request, here: Here) -> Response:
     """The resident models. They are all ready, so `{"ready": true}` asks for the same."""
     body = await request.body()
-    asked = parse_json(body) if body else {}
+    asked = parse_json(body, MOST_VALUES) if body else {}
     if not isinstance(asked, dict) or not isinstance(asked.get("ready", True), bool):
         raise invalid("ready", "must be true or false, in an object")
     return json_response(

@@ -29,6 +29,7 @@ DTYPES: Final[dict[str, np.dtype[Any]]] = {
 
 Array = NDArray[Any]
 
+MOST_VALUES: Final = 2_000_000  # some 200 MB of Python's objects
 MOST_DIMENSIONS: Final = 8  # our inputs have one; numpy ends at 64
 
 
@@ -68,9 +69,16 @@ class InferRequest:
     binary: bool
 
 
-def decode_request(body: bytes, header_length: str | None) -> InferRequest:
+def may_hold_more(text: bytes, most_values: int) -> bool:
+    """Whether JSON may hold more values: each is preceded by one of these (a comma in a text counts too)."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{") > most_values
+
+
+def decode_request(body: bytes, header_length: str | None, most_values: int = MOST_VALUES) -> InferRequest:
     """Raises TensorError."""
     head, tail = _split(body, header_length)
+    if may_hold_more(head, most_values):
+        raise TensorError("body", f"the JSON may hold more than {most_values:,} values: send tensors as bytes")
     try:
         message = orjson.loads(head)
     except orjson.JSONDecodeError as error:

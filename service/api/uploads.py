@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -15,6 +16,9 @@ from service.config import ApiSettings
 from service.metrics import HTTP_REFUSED
 
 log = logging.getLogger(__name__)
+
+# In a request's scope: a function that counts further bytes that the request holds.
+CHARGE: Final = "alert_classifier.charge"
 
 # Slower than this for longer than api.body_timeout_s and a body is given up: a poor mobile connection sends as fast.
 SLOWEST_BYTES_PER_S: Final = 50_000
@@ -67,7 +71,10 @@ class Uploads:
             if not complete:
                 log.info("%s %s: the client left before its body was complete", scope["method"], scope["path"])
                 return
-            await self._app(scope, _replayed(b"".join(upload.parts), receive), send)
+            body = b"".join(upload.parts)
+            upload.parts.clear()
+            scope[CHARGE] = partial(self._charge, upload)
+            await self._app(scope, _replayed(body, receive), send)
         finally:
             self._held -= upload.size
 
@@ -106,6 +113,13 @@ class Uploads:
             if largest is upload:
                 raise _too_full()
             self._evict(largest)
+
+    def _charge(self, upload: _Upload, size: int) -> None:
+        """Count `size` more bytes as held by a request: its body unpacked. Raises ProblemError 503."""
+        if self._held + size > self._most + self._largest:  # what is worked on goes before what is coming in
+            raise _too_full()
+        upload.size += size
+        self._held += size
 
     def _evict(self, upload: _Upload) -> None:
         self._coming.discard(upload)
