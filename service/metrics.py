@@ -109,6 +109,14 @@ HTTP_REQUEST_SECONDS: Final = Histogram(
     ["method", "path", "status"],
     buckets=LATENCY_BUCKETS_S,
 )
+HTTP_REFUSED: Final = Counter(
+    f"{_PREFIX}_http_refused",
+    "Connections and bodies that were ended because they passed a bound, by reason",
+    ["reason"],
+)
+LOG_MESSAGES: Final = Counter(
+    f"{_PREFIX}_log_messages", "Warnings and errors, those included that are only counted in the log", ["level"]
+)
 MODEL: Final = Info(f"{_PREFIX}_model", "Active model bundle and execution provider")
 
 

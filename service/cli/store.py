@@ -158,7 +158,7 @@ def repair(config: Path | None, out: Path | None, url: str | None) -> None:
 
 
 def _sqlite_file(config: Path | None, url: str | None) -> Path:
-    path = sqlite_path(url or load_settings(config).store.url)
+    path = sqlite_path(url or load_settings(config).store.url.get_secret_value())
     if path is None:
         raise ConfigError("store.url: only an SQLite file can be looked into; PostgreSQL has pg_amcheck and backups")
     return path
@@ -178,4 +178,4 @@ def _content(found: damage.Findings) -> str:
 
 def _open(config: Path | None, url: str | None, create: bool = False) -> Store:
     settings = load_settings(config).store
-    return open_store(url or settings.url, settings.join_radius_arcsec, create=create)
+    return open_store(url or settings.url.get_secret_value(), settings.join_radius_arcsec, create=create)
