@@ -54,7 +54,7 @@ def test_what_cannot_be_read_is_told_and_does_not_stop_the_rest(run, night, tmp_
     (tmp_path / "whole.avro").write_bytes(packet.read_bytes())
     table = tmp_path / "table.csv"
     table.write_text("object_id,mjd\nx,1\n")
-    done = run("classify", tmp_path, table, "--format", "csv")
+    done = run("classify", tmp_path, table, "--format", "csv", status=1)
     assert len(list(csv.DictReader(io.StringIO(done.stdout)))) == 1
     half, columns, summary = lines(done.stderr)
     assert half["source"].endswith("half.avro")
@@ -108,7 +108,7 @@ def test_every_good_real_packet_is_classified_and_every_bad_one_reported(run, re
         rows = list(csv.DictReader(index))
     good = [row for row in rows if row["valid"] == "True"]
     bad = [row for row in rows if row["valid"] != "True"]
-    done = run("classify", real_data / "alerts", "--format", "jsonl")
+    done = run("classify", real_data / "alerts", "--format", "jsonl", status=1 if bad else 0)
     assert {answer["object_id"] for answer in lines(done.stdout)} == {row["objectId"] for row in good}
     *reports, summary = lines(done.stderr)
     assert sorted(report["source"].rpartition("/")[2] for report in reports) == sorted(
@@ -125,7 +125,7 @@ def test_an_atlas_table_joins_the_packets_of_its_position(run, night, tmp_path):
     table = write_table(tmp_path / "job1.txt", here, alert.ra, alert.dec + 1.0 / 3600)
     elsewhere = write_table(tmp_path / "elsewhere.txt", here, alert.ra, alert.dec + 5.0 / 3600)
     (tmp_path / "damaged.txt").write_text("###MJD uJy duJy F\n60000.5 1 2\n")
-    done = run("classify", elsewhere, table, packet, tmp_path / "damaged.txt", "--format", "jsonl")
+    done = run("classify", elsewhere, table, packet, tmp_path / "damaged.txt", "--format", "jsonl", status=1)
     joined, alone = (
         next(answer for answer in lines(done.stdout) if answer["object_id"] == name)
         for name in (alert.object_id, "elsewhere")
