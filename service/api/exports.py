@@ -8,12 +8,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from service.api.answers import Classification, WithEmbedding, WithLightCurve, extras, json_response, of_prediction
+from service.api.answers import Classification, WithEmbedding, WithLightCurve, extras, json_response
 from service.api.bodies import read_body
-from service.api.context import Here, in_thread
+from service.api.context import Here
 from service.api.light_curves import check_count
 from service.api.problems import invalid, responses
 from service.exports import Export, ExportError, read_export
+from service.output.classification import without_alert
 
 router: Final = APIRouter(prefix="/v1", tags=["classify"])
 
@@ -62,15 +63,15 @@ async def classify_table(
     (the last three where astropy is installed).
     """
     settings = here.settings.api
-    body = await read_body(request, settings.max_body_bytes)
+    body = await read_body(request, here)
     try:
-        export: Export = await in_thread(lambda: read_export(body, name, strict=strict, max_rows=settings.max_points))
+        export: Export = await here.parse(body, read_export, name, strict=strict, max_rows=settings.max_points)
     except ExportError as error:
         raise invalid("body", str(error)) from error
     check_count(len(export.light_curves), settings)
     predictions = await here.classify(list(export.light_curves.values()))
     answers = [
-        of_prediction(object_id, prediction) | extras(prediction, curve, embedding, light_curve)
+        without_alert(object_id, prediction) | extras(prediction, curve, embedding, light_curve)
         for (object_id, curve), prediction in zip(export.light_curves.items(), predictions, strict=True)
     ]
     rows: list[dict[str, Any]] = [

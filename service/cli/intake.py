@@ -20,14 +20,13 @@ from service.photometry import SURVEYS_BY_POSITION, LightCurve
 from service.photometry.table import TableError, light_curves, read_points_table
 from service.store import JOIN_RADIUS_ARCSEC
 from service.store.sky import NamedPosition, Positions
-from service.stream.files.archives import PACKET_SUFFIXES, TAR_SUFFIXES, Damage, read_archive
+from service.stream.files.archives import LARGEST, MOST_TOLD, PACKET_SUFFIXES, TAR_SUFFIXES, Damage, read_archive
 
 POINTS_TABLE_SUFFIXES: Final = (".parquet", ".csv")
 TABLE_SUFFIXES: Final = (
     *POINTS_TABLE_SUFFIXES, ".tsv", ".txt", ".dat", ".tbl", ".json", ".jsonl", ".ndjson", ".ecsv", ".fits", ".fit",
     ".vot", ".xml",
 )  # fmt: skip
-MOST_ROWS_TOLD: Final = 10  # per table; the others are counted
 ATLAS_SUFFIXES: Final = (".txt", ".csv", ".dat")
 _WHAT_IS_READ: Final = (
     f" (by their endings are read: packets {', '.join(PACKET_SUFFIXES)}, archives {', '.join(TAR_SUFFIXES)},"
@@ -47,7 +46,7 @@ class Intake:
     unreadable: int = 0
     strict: bool = False  # whether a row that can't be read refuses its table
     skipped_rows: int = 0
-    damaged: int = 0  # of these, files and archives that could not be read; the others are packets and tables
+    largest: int = LARGEST  # bytes of a packet
     _curves: dict[str, LightCurve] = field(default_factory=dict)
     _newest: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)  # mjd of the last alert, its flags
     _places: dict[str, tuple[float, float]] = field(default_factory=dict)  # object -> position of its newest alert
@@ -102,16 +101,23 @@ class Intake:
 
     def _read_packets(self, path: Path) -> None:
         advice = "" if _holds_packets(path) else _WHAT_IS_READ
-        for one in read_archive(path):
+        told, untold, file = 0, Counter[str](), ""
+        for one in read_archive(path, self.largest):
             if isinstance(one, Damage):
-                self.damaged += 1
-                self._refuse(one.source, one.code, one.message + advice)
+                self._refuse(one.source, one.code, one.message + advice, one.count)
                 continue
+            if one.file != file:
+                self._refuse_more(file, untold)
+                told, untold, file = 0, Counter(), one.file
             for alert in self.decoder.decode_all(one.value):
-                if isinstance(alert, AlertError):
+                if not isinstance(alert, AlertError):
+                    self._add_alert(alert)
+                elif told < MOST_TOLD:
+                    told += 1
                     self._refuse(one.source, alert.code, str(alert) + advice)
                 else:
-                    self._add_alert(alert)
+                    untold[alert.code] += 1
+        self._refuse_more(file, untold)
 
     def _read_table(self, path: Path) -> None:
         if path.suffix.lower() in POINTS_TABLE_SUFFIXES and self._read_points_table(path):
@@ -123,10 +129,11 @@ class Intake:
             return
         for object_id, light_curve in export.light_curves.items():
             self._add(object_id, light_curve)
-        for row in export.skipped[:MOST_ROWS_TOLD]:
-            self._tell(str(path), "skipped_row", str(row))
-        if len(export.skipped) > MOST_ROWS_TOLD:
-            self._tell(str(path), "skipped_row", f"and {len(export.skipped) - MOST_ROWS_TOLD} rows more")
+        for row in export.skipped[:MOST_TOLD]:
+            _tell(str(path), "skipped_row", str(row))
+        more = len(export.skipped) - MOST_TOLD
+        if more > 0:
+            _tell(str(path), "skipped_row", f"and {more:,} more rows of this file", more)
         self.skipped_rows += len(export.skipped)
         self._read_as[export.read_as] += 1
         self.tables += 1
@@ -166,14 +173,20 @@ class Intake:
         known = self._curves.get(object_id)
         self._curves[object_id] = light_curve if known is None else known.merge(light_curve)
 
-    def _refuse(self, source: str, code: str, message: str) -> None:
-        self.unreadable += 1
-        self._tell(source, code, message)
+    def _refuse(self, source: str, code: str, message: str, count: int = 1) -> None:
+        self.unreadable += count
+        _tell(source, code, message, count)
 
-    def _tell(self, source: str, code: str, message: str) -> None:
-        click.echo(orjson.dumps({"source": source, "code": code, "message": message}), err=True)
+    def _refuse_more(self, file: str, codes: Counter[str]) -> None:
+        for code, count in codes.items():
+            self._refuse(file, code, f"and {count:,} more in this file", count)
 
 
 def _holds_packets(path: Path) -> bool:
     """Judged by the ending; any other file is tried as a packet too."""
     return path.is_dir() or path.name.lower().endswith(PACKET_SUFFIXES + TAR_SUFFIXES)
+
+
+def _tell(source: str, code: str, message: str, count: int = 1) -> None:
+    more = {"count": count} if count > 1 else {}
+    click.echo(orjson.dumps({"source": source, "code": code, "message": message, **more}), err=True)
