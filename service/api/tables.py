@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from service.alerts.alert import LONGEST_NAME
+from service.api import old_names
 from service.api.light_curves import MICROJANSKY, Unit, check_count, too_many_points
 from service.api.problems import ProblemError, invalid
 from service.config import ApiSettings
@@ -39,8 +40,11 @@ _LONGEST_HEADER: Final = 1 << 20
 _NAME: Final = "the table"  # in messages: an upload has none
 
 
-def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings) -> list[tuple[str, LightCurve]]:
-    """(object_id, light curve) of every object of an uploaded points table, ordered by object_id.
+def parse_table(
+    body: bytes, media_type: str, unit: Unit, settings: ApiSettings
+) -> tuple[list[tuple[str, LightCurve]], dict[str, str] | None]:
+    """(object_id, light curve) of every object of an uploaded points table, ordered by object_id; and deprecation
+    headers if it has columns by old names.
 
     Columns as in `service.photometry.table.read_points_table`; if `unit` is a unit of flux, `flux` and `fluxerr`
     replace `mag` and `magerr`. A table without object_id is one light curve, named "". Raises ProblemError 413 above
@@ -48,6 +52,7 @@ def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings)
     """
     try:
         table, names = _read(body, media_type, settings.max_points)
+        headers = old_names.DEPRECATION if limit_column(table, _NAME) in old_names.NEW_NAMES else None
         # before columns are added, because the message lists the sender's columns
         refuse_missing(("mjd", "band", "mag") if unit == "mag" else ("mjd", "band"), names, _NAME)
         if "object_id" not in table.column_names:
@@ -58,7 +63,7 @@ def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings)
         if len(table) and (longest := pc.max(pc.utf8_length(table["object_id"])).as_py()) > LONGEST_NAME:
             raise TableError(f"column object_id has a value of {longest:,} characters; at most {LONGEST_NAME} are read")
         check_count(pc.count_distinct(table["object_id"]).as_py(), settings)
-        return list(light_curves(table, _NAME))
+        return list(light_curves(table, _NAME)), headers
     except TableError as error:
         raise invalid("body", str(error)) from error
 

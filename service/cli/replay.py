@@ -49,7 +49,7 @@ def replay(
     settings = load_settings(config, store={"url": store_url} if store_url else {})
     configure_logging(settings.log)
     models = open_models(settings.model)
-    store = open_store(settings.store.url, settings.store.join_radius_arcsec)
+    store = open_store(settings.store.url.get_secret_value(), settings.store.join_radius_arcsec)
     writer: Writer | None = None
     if out is not None:
         writer = Parquet(out) if out.suffix == ".parquet" else JsonLines.to(out)

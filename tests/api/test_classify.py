@@ -30,6 +30,7 @@ from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitu
 from service.simulate import SimulatedAlert
 from tests.alerts.atlas_tables import exposures
 from tests.api.examples import COLUMNS, POINTS, MakeClient
+from tests.exports.samples import NAME, SAMPLES
 
 
 def probabilities(client: TestClient, body: Any, **more: Any) -> dict[str, float]:
@@ -462,3 +463,28 @@ def test_an_uploaded_table_is_bounded_before_it_is_unpacked(make_client: MakeCli
     many = ",".join(f"c{number}" for number in range(1_001)).encode() + b"\n"
     response = client.post("/v1/classify", content=many, headers={"content-type": "text/csv"})
     assert (response.status_code, "more than 1000 columns" in response.json()["detail"]) == (422, True)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_an_export_of_another_broker_is_read_as_it_is(client: TestClient, name: str) -> None:
+    data, read_as = SAMPLES[name]
+    answer = client.post("/v1/classify/table", params={"name": name}, content=data).json()
+    assert answer["read_as"] == read_as
+    [classified] = answer["classifications"]
+    assert classified["object_id"] == NAME
+    assert sum(classified["n_detections"].values()) == 3
+
+
+def test_a_bad_row_of_an_export_is_told_and_with_strict_refuses_it(client: TestClient) -> None:
+    data = b"oid,mjd,fid,magpsf,sigmapsf\na,61000,1,19,0.1\na,61001,1,bright,0.1\n"
+    answer = client.post("/v1/classify/table", content=data).json()
+    assert answer["first_skipped"] == [{"row": 2, "column": "magpsf", "value": "bright", "reason": "not a number"}]
+    refused = client.post("/v1/classify/table?strict=true", content=data)
+    assert refused.status_code == 422
+    assert "row 2: magpsf is bright, not a number" in refused.json()["detail"]
+
+
+def test_another_kind_of_file_gets_a_sentence(client: TestClient) -> None:
+    refused = client.post("/v1/classify/table?name=m31.fits", content=b"SIMPLE  =                    T".ljust(2880))
+    assert refused.status_code == 422
+    assert "m31.fits is a FITS image" in refused.json()["detail"]
