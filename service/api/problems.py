@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.secrets import masked
-from service.store.interface import StoredDataError, StoreUnavailableError
+from service.store.interface import StoreDamagedError, StoredDataError, StoreUnavailableError
 from service.validation import said
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,8 @@ def install(app: FastAPI) -> None:
         return answer(request, _from_http(request, error))
 
     async def on_store(request: Request, error: Exception) -> Response:
-        detail = f"the store does not answer: {error}"
+        damaged = isinstance(error, StoreDamagedError)
+        detail = str(error) if damaged else f"the store does not answer: {error}"
         return answer(
             request, ProblemError(503, "store-unavailable", detail, headers={"Retry-After": f"{RETRY_AFTER_S}"})
         )

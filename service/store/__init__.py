@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Final
 
 from service.errors import AlertClassifierError
 from service.store.interface import (
     Increment,
+    LightCurveDamagedError,
     Sort,
     Store,
+    StoreDamagedError,
     StoredClassification,
     StoredDataError,
     StoredObject,
@@ -25,9 +28,11 @@ __all__ = [
     "JOIN_RADIUS_ARCSEC",
     "Cone",
     "Increment",
+    "LightCurveDamagedError",
     "Sort",
     "SqliteStore",
     "Store",
+    "StoreDamagedError",
     "StoreStatistics",
     "StoreUnavailableError",
     "StoreVersionError",
@@ -35,7 +40,11 @@ __all__ = [
     "StoredDataError",
     "StoredObject",
     "open_store",
+    "sqlite_path",
 ]
+
+# What follows sqlite:// where the store goes with the process.
+TEMPORARY: Final = ("", "/", "/:memory:")
 
 
 class StoreUrlError(AlertClassifierError, ValueError):
@@ -58,14 +67,14 @@ def open_store(url: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, crea
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite":
-        if rest in ("", "/", "/:memory:"):
+        if rest in TEMPORARY:
             return SqliteStore(None, join_radius_arcsec)
-        if rest.startswith("/"):
-            return SqliteStore(Path(rest[1:]), join_radius_arcsec, create=create)
+        if (path := sqlite_path(url)) is not None:
+            return SqliteStore(path, join_radius_arcsec, create=create)
     if separator and scheme in ("postgresql", "postgres"):
         # libpq takes what follows a bare @ or / in a password for host, port or database, and would name it in errors
-        authority, _, path = rest.partition("?")[0].partition("/")
-        if authority.count("@") > 1 or "@" in path:
+        authority, _, database = rest.partition("?")[0].partition("/")
+        if authority.count("@") > 1 or "@" in database:
             raise StoreUrlError(_NOT_POSTGRESQL)
         from service.store.postgres.store import PostgresStore  # an optional extra
 
@@ -76,3 +85,9 @@ def open_store(url: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, crea
     # not quoted: whatever is wrong with it, there may be a password in it
     named = f"begins with {scheme}://" if separator and re.fullmatch(r"[a-z0-9+.-]{1,20}", scheme) else "has no scheme"
     raise StoreUrlError(f"the store url {named}: it must be sqlite:///PATH or postgresql://...")
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of an SQLite store; None for a temporary one, or another engine."""
+    scheme, _, rest = url.partition("://")
+    return Path(rest[1:]) if scheme == "sqlite" and rest.startswith("/") and rest not in TEMPORARY else None

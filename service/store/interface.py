@@ -23,8 +23,16 @@ class StoreUnavailableError(AlertClassifierError, RuntimeError):
     """The store can't be reached or written (server down, disk full). Nothing was written; try again later."""
 
 
-class StoredDataError(AlertClassifierError, RuntimeError):
+class StoredDataError(AlertClassifierError, ValueError):
     """What is stored of an object can't be read: it was damaged at rest. Others are not concerned."""
+
+
+class StoreDamagedError(StoreUnavailableError):
+    """The store's file is damaged: waiting does not help. The message says what to do and names objects where known."""
+
+
+class LightCurveDamagedError(StoredDataError):
+    """The stored light curve of one object can't be read; the message names it. Everything else can."""
 
 
 class StoreVersionError(AlertClassifierError, RuntimeError):
