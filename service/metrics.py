@@ -90,7 +90,7 @@ OUT_OF_DISTRIBUTION: Final = Counter(f"{_PREFIX}_out_of_distribution", "Publishe
 LOW_QUALITY: Final = Counter(f"{_PREFIX}_low_quality", "Published classifications of alerts that fail a quality cut")
 
 DECODER_FALLBACKS: Final = Counter(
-    f"{_PREFIX}_decoder_fallbacks", "Packets read by fastavro because their schema was not compiled"
+    f"{_PREFIX}_decoder_fallbacks", "Records read slowly: their schema has types that no survey uses"
 )
 UNKNOWN_SIGNS: Final = Counter(
     f"{_PREFIX}_unknown_signs", "Detections in packets whose isdiffpos is spelled in a way that is not known"

@@ -24,6 +24,12 @@ metrics_router: Final = APIRouter(tags=["operations"])
 # Probes and load balancers may add query parameters of their own; a 422 would look like a dead service.
 health_router: Final = APIRouter(tags=["operations"])
 
+# Without a number the newest version, then every version that was ever published.
+PUBLISHED: Final = {schema.name: schema.newest for schema in (CLASSIFICATION, DEAD_LETTER)} | {
+    version.label: version for schema in (CLASSIFICATION, DEAD_LETTER) for version in schema.versions.values()
+}
+SCHEMAS: Final = {name: version.text for name, version in PUBLISHED.items()} | {"atlas_photometry": atlas.SCHEMA_TEXT}
+
 _PLACE: Final = re.compile(
     r"\b[a-z][a-z0-9+.-]*://\S+"  # a URL
     r"|(?<=\bstore )\S+(?=:| has | is )"  # host/database, or a file
@@ -32,11 +38,6 @@ _PLACE: Final = re.compile(
     r"|(?<![\w.])~?(/[\w.@+-]+)+/?"  # a path
     r"|(?<=\bserver at )\"[^\"]*\"|(?<=\bport )\d+"  # libpq's words
 )
-# Without a number the newest version, then every version that was ever published.
-PUBLISHED: Final = {schema.name: schema.newest for schema in (CLASSIFICATION, DEAD_LETTER)} | {
-    version.label: version for schema in (CLASSIFICATION, DEAD_LETTER) for version in schema.versions.values()
-}
-SCHEMAS: Final = {name: version.text for name, version in PUBLISHED.items()} | {"atlas_photometry": atlas.SCHEMA_TEXT}
 
 
 class Live(BaseModel):

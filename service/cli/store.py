@@ -57,10 +57,10 @@ def import_atlas(config: Path | None, paths: tuple[Path, ...], url: str | None) 
 
     Where no object is within store.join_radius_arcsec, the photometry waits for one. What joins an object is
     classified with its next alert; to have it classified at once, send it by a topic of kafka.photometry_topics. Doing
-    it again changes nothing. The exit status is 0 unless nothing could be read.
+    it again changes nothing. The exit status is 1 where a table could not be read.
     """
     opened = _open(config, url, create=True)
-    measured = kept = joined = waiting = 0
+    measured = kept = joined = waiting = refused = 0
     try:
         for start in range(0, len(paths), IMPORT_CHUNK):
             alerts = []
@@ -69,6 +69,7 @@ def import_atlas(config: Path | None, paths: tuple[Path, ...], url: str | None) 
                     table = read_atlas_table(path)
                 except TableError as error:
                     click.echo(f"not imported: {error}", err=True)
+                    refused += 1
                     continue
                 alerts.append(table.alert())
                 measured += len(table.exposures.mjd)
@@ -87,7 +88,7 @@ def import_atlas(config: Path | None, paths: tuple[Path, ...], url: str | None) 
         f"{joined + waiting:,} tables, {kept:,} of {measured:,} exposures kept: {joined:,} have joined an object,"
         f" {waiting:,} wait for one"
     )
-    if not measured:
+    if refused:
         sys.exit(1)
 
 

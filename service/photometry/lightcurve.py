@@ -219,9 +219,11 @@ def _codes(name: str, values: ArrayLike) -> NDArray[Any]:
             if unknown:
                 raise LightCurveError(f"{name} has unknown values {', '.join(unknown)}; known are {', '.join(known)}")
             return np.array([known[each] for each in column.ravel().tolist()], dtype=np.int8).reshape(column.shape)
+    if not column.size:  # an empty list has no type
+        return column.astype(np.int8)
     if column.dtype.kind not in "iu":
         raise LightCurveError(f"{name} must be names ({', '.join(known)}) or their codes from 0")
-    if column.size and (column.min() < 0 or column.max() >= len(known)):
+    if column.min() < 0 or column.max() >= len(known):
         codes = ", ".join(f"{code} {each}" for each, code in known.items())
         raise LightCurveError(f"{name} has a code that is none; there are {codes}")
     return column

@@ -33,7 +33,7 @@ def decode_light_curve(stored: bytes, name: str) -> LightCurve:
         if int.from_bytes(stored[:4], "little") > LZ4_MOST * len(stored):
             raise ValueError("it unpacks to more than LZ4 can hold")
         return LightCurve.unpack(bytes(cramjam.lz4.decompress_block(stored)))
-    except (cramjam.DecompressionError, ValueError, OverflowError) as error:
+    except (cramjam.DecompressionError, ValueError, OverflowError, MemoryError) as error:
         raise LightCurveDamagedError(
             f"the stored light curve of {name} is damaged ({error}): `alert-classifier store repair` forgets it"
         ) from error

@@ -23,12 +23,12 @@ class StoreUnavailableError(AlertClassifierError, RuntimeError):
     """The store can't be reached or written (server down, disk full). Nothing was written; try again later."""
 
 
-class StoredDataError(AlertClassifierError, ValueError):
-    """What is stored of an object can't be read: it was damaged at rest. Others are not concerned."""
-
-
 class StoreDamagedError(StoreUnavailableError):
     """The store's file is damaged: waiting does not help. The message says what to do and names objects where known."""
+
+
+class StoredDataError(AlertClassifierError, ValueError):
+    """What is stored of an object can't be read: it was damaged at rest. Others are not concerned."""
 
 
 class LightCurveDamagedError(StoredDataError):

@@ -29,6 +29,7 @@ from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitu
 from service.simulate import SimulatedAlert
 from tests.alerts.atlas_tables import exposures
 from tests.api.examples import COLUMNS, POINTS, MakeClient
+from tests.exports.samples import NAME, SAMPLES
 
 
 def probabilities(client: TestClient, body: Any, **more: Any) -> dict[str, float]:
@@ -418,3 +419,28 @@ def test_a_damaged_packet_is_named(client: TestClient, night: list[SimulatedAler
         assert response.json()["errors"][0]["field"] == "body"
     response = client.post("/v1/classify/alert", content=packet, headers={"content-type": "application/json"})
     assert response.status_code == 415
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_an_export_of_another_broker_is_read_as_it_is(client: TestClient, name: str) -> None:
+    data, read_as = SAMPLES[name]
+    answer = client.post("/v1/classify/table", params={"name": name}, content=data).json()
+    assert answer["read_as"] == read_as
+    [classified] = answer["classifications"]
+    assert classified["object_id"] == NAME
+    assert sum(classified["n_detections"].values()) == 3
+
+
+def test_a_bad_row_of_an_export_is_told_and_with_strict_refuses_it(client: TestClient) -> None:
+    data = b"oid,mjd,fid,magpsf,sigmapsf\na,61000,1,19,0.1\na,61001,1,bright,0.1\n"
+    answer = client.post("/v1/classify/table", content=data).json()
+    assert answer["first_skipped"] == [{"row": 2, "column": "magpsf", "value": "bright", "reason": "not a number"}]
+    refused = client.post("/v1/classify/table?strict=true", content=data)
+    assert refused.status_code == 422
+    assert "row 2: magpsf is bright, not a number" in refused.json()["detail"]
+
+
+def test_another_kind_of_file_gets_a_sentence(client: TestClient) -> None:
+    refused = client.post("/v1/classify/table?name=m31.fits", content=b"SIMPLE  =                    T".ljust(2880))
+    assert refused.status_code == 422
+    assert "m31.fits is a FITS image" in refused.json()["detail"]

@@ -26,6 +26,7 @@ from service.simulate import SimulatedAlert
 from service.store import Increment, Store, open_store
 from tests.alerts.atlas_tables import exposures
 from tests.api.examples import KEYS, POINTS, READ, stream_through
+from tests.exports.samples import NAME, SAMPLES
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
@@ -273,6 +274,19 @@ def test_tables_and_light_curves_are_chosen_by_file_and_errors_are_told(
     assert "broken.avro: the packet can't be read" in page.inner_text("[role=alert]")
     page.click("td button:has-text('c')")
     assert page.locator("g.mark").count() == len(POINTS)
+
+
+def test_an_export_of_another_broker_is_read_and_a_wrong_file_told_in_words(
+    open_page: Callable[..., Any], base: str, tmp_path: Path
+) -> None:
+    (tmp_path / "fink.json").write_bytes(SAMPLES["fink.json"][0])
+    (tmp_path / "image.fits").write_bytes(b"SIMPLE  =                    T".ljust(2880))
+    page = open_page()
+    page.goto(f"{base}#/classify")
+    page.set_input_files("#files", [tmp_path / "fink.json", tmp_path / "image.fits"])
+    page.wait_for_selector(f"h2:has-text('{NAME}')")
+    assert page.locator("text=fink.json: read as a Fink export.").is_visible()
+    assert "image.fits is a FITS image" in page.inner_text("[role=alert]")
 
 
 def test_an_api_key_is_asked_for_once_and_kept_for_the_tab(
