@@ -305,7 +305,9 @@ class Client(_Requests):
                 response = self._http.request(method, path, **request)
             except httpx.TransportError as error:
                 if attempt >= self._retries:
-                    raise ServiceUnreachableError(f"{self._http.base_url} does not answer: {error}") from error
+                    raise ServiceUnreachableError(
+                        f"{_without_login(self._http.base_url)} does not answer: {error}"
+                    ) from error
             if response is not None and self._is_final(attempt, response):
                 return self._read(response)
             time.sleep(self._wait(attempt, response))
@@ -414,11 +416,17 @@ class AsyncClient(_Requests):
                 response = await self._http.request(method, path, **request)
             except httpx.TransportError as error:
                 if attempt >= self._retries:
-                    raise ServiceUnreachableError(f"{self._http.base_url} does not answer: {error}") from error
+                    raise ServiceUnreachableError(
+                        f"{_without_login(self._http.base_url)} does not answer: {error}"
+                    ) from error
             if response is not None and self._is_final(attempt, response):
                 return self._read(response)
             await asyncio.sleep(self._wait(attempt, response))
         raise AssertionError("the last attempt returns or raises")
+
+
+def _without_login(url: httpx.URL) -> httpx.URL:
+    return url.copy_with(username=None, password=None)
 
 
 def _one_or_many(answer: dict[str, Any]) -> Classification | list[Classification]:

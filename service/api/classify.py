@@ -28,6 +28,7 @@ from service.api.tables import CSV, PARQUET, TABLE_TYPES, parse_table
 from service.config import ApiSettings
 from service.output.classification import Subject, classification, without_alert
 from service.photometry import LightCurve
+from service.store.interface import StoredDataError
 from service.stream.pipeline import preview
 
 router: Final = APIRouter(prefix="/v1", tags=["classify"])
@@ -189,5 +190,7 @@ def _unreadable(error: AlertError, field: str) -> ProblemError:
 def _with_history(here: Context, alert: Alert) -> tuple[Subject, LightCurve]:
     try:
         return preview(here.store, alert)
+    except StoredDataError:  # not the sender's fault
+        raise
     except ValueError as error:
         raise invalid("body", str(error)) from error
