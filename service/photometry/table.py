@@ -27,6 +27,7 @@ OPTIONAL: Final = {
     "magnr": pa.float64(),
     "candid": pa.int64(),
     "survey": pa.string(),
+    "kind": pa.string(),
 }
 KNOWN: Final = (*REQUIRED, *OPTIONAL, "diffmaglim")
 _LONGEST_MESSAGE: Final = 2_000  # a table may have thousands of columns
@@ -41,7 +42,8 @@ def read_points_table(path: Path) -> pa.Table:
 
     Columns: object_id, mjd [days], band, mag [AB; null = upper limit], and optionally magerr, diffmaglim (5-sigma
     limiting magnitude; also by its old name, limit), sign (of the difference; 0 = unknown), magnr, candid, survey
-    (default ztf). Others are not read. Raises TableError naming the column, and the row of an impossible value.
+    (default ztf), kind (detection, upper_limit, forced; what mag tells unless said). Others are not read. Raises
+    TableError naming the column, and the row of an impossible value.
     """
     try:
         if path.suffix.lower() == ".parquet":
@@ -135,7 +137,9 @@ def _values(table: pa.Table, column: str) -> NDArray[Any]:
     """A column as numbers: names as their codes, nulls as NaN, or as 0 where the type has none."""
     kind = (REQUIRED | OPTIONAL)[column]
     values: NDArray[Any]
-    if kind == pa.string():
+    if column == "kind":  # names, empty where mag tells
+        values = np.array([name or None for name in table[column].to_pylist()], dtype=object)
+    elif kind == pa.string():
         encoded = table[column].combine_chunks().dictionary_encode()
         values = codes(column, encoded.dictionary.to_pylist())[encoded.indices.to_numpy(zero_copy_only=False)]
     else:
