@@ -23,6 +23,10 @@ _READS: Final = {
     (Type.NUMBER, "long"): op.LONG_AS_NUMBER,
     (Type.NUMBER, "float"): op.FLOAT,
     (Type.NUMBER, "double"): op.DOUBLE,
+    (Type.IF_A_NUMBER, "int"): op.LONG_AS_NUMBER,
+    (Type.IF_A_NUMBER, "long"): op.LONG_AS_NUMBER,
+    (Type.IF_A_NUMBER, "float"): op.FLOAT,
+    (Type.IF_A_NUMBER, "double"): op.DOUBLE,
     (Type.INTEGER, "int"): op.LONG,
     (Type.INTEGER, "long"): op.LONG,
     (Type.TEXT, "string"): op.TEXT,
@@ -100,6 +104,8 @@ class _Compiler:
 
     def value(self, node: Node, want: _Want, place: str) -> None:
         """Emit the operations that read one value of type `node`."""
+        if isinstance(want, list) and not isinstance(node, Primitive | Union):
+            want = [(cell, type_) for cell, type_ in want if type_ is not Type.IF_A_NUMBER]
         if isinstance(node, Union):
             self._union(node, want, place)
         elif isinstance(want, _Row) and not isinstance(node, Array):
@@ -133,6 +139,8 @@ class _Compiler:
             raise NotCompilableError(f"{place} is wanted twice")
         for cell, type_ in reads:
             if (type_, node.name) not in _READS:
+                if type_ is Type.IF_A_NUMBER:
+                    break
                 raise NotCompilableError(f"{place} is {node.name}, not {type_.name.lower()}")
             self.emit(_READS[type_, node.name], cell, optional=optional, place=place)
             return

@@ -1,4 +1,4 @@
-"""How light curves, documents, probabilities and embeddings are encoded for columns of bytes."""
+"""How light curves, contexts, documents, probabilities and embeddings are encoded for columns of bytes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.photometry import LightCurve
+from service.photometry import Context, LightCurve
+from service.photometry.context import N_CONTEXT
 from service.store.interface import StoredClassification
 
 _COLUMNS: Final = (
     "object_id", "candid", "classifier", "version", "mjd", "published_at", "top_class", "top_probability",
 )  # fmt: skip
+_ALERT: Final = struct.Struct("<dq")
 NO_CLASS: Final = ""  # in the column `top_class`, of an answer that names none
 
 
@@ -28,6 +30,21 @@ def encode_light_curve(light_curve: LightCurve) -> bytes:
 
 def decode_light_curve(stored: bytes) -> LightCurve:
     return LightCurve.unpack(bytes(cramjam.lz4.decompress_block(stored)))
+
+
+def encode_context(context: Context | None) -> bytes | None:
+    """Epoch and candid of its alert, then float32 in the order of CONTEXT_COLUMNS: mostly noise, so not compressed."""
+    return None if context is None else _ALERT.pack(context.mjd, context.candid) + context.values.tobytes()
+
+
+def decode_context(stored: bytes | None) -> Context | None:
+    if stored is None:
+        return None
+    mjd, candid = _ALERT.unpack_from(stored)
+    values = np.frombuffer(stored, "<f4", offset=_ALERT.size)
+    if len(values) != N_CONTEXT:  # columns are only ever added, at the end
+        values = np.concatenate([values, np.full(N_CONTEXT, np.nan, np.float32)])[:N_CONTEXT]
+    return Context(values, mjd, candid)
 
 
 def encode_document(document: dict[str, Any], sample: bytes) -> bytes:

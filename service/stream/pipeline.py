@@ -225,7 +225,7 @@ def came_by_position(alert: Alert | None) -> bool:
 def increment_of(alert: Alert | None) -> Increment:
     """The part of an alert that is stored. Raises ValueError for an identifier that no store can keep."""
     assert alert is not None
-    return Increment(alert.object_id, alert.ra, alert.dec, alert.light_curve)
+    return Increment(alert.object_id, alert.ra, alert.dec, alert.light_curve, alert.context)
 
 
 def _classification(item: Item, prediction: Prediction | None, active: bool = True) -> StoredClassification:

@@ -26,6 +26,8 @@ PROJECTION = Projection(
         Field("inner.number"),
         Field("inner.text", Type.TEXT),
         Field("inner.number", Type.PRESENT),
+        Field("perhaps", Type.IF_A_NUMBER),
+        Field("inner.perhaps", Type.IF_A_NUMBER),
     ),
     tables=("rows", "more"),
     columns=(Field("number"), Field("integer", Type.INTEGER), Field("text", Type.TEXT), Field("text", Type.PRESENT)),
@@ -41,6 +43,7 @@ _WANTED = {
     "number": ["int", "long", "float", "double"],
     "integer": ["int", "long"],
     "text": ["string"],
+    "perhaps": sorted(_PLAIN),
 }
 
 
@@ -91,6 +94,8 @@ class Generator:
             if self._draw(st.booleans()):
                 plain = self._draw(st.sampled_from(kinds))
                 member = (plain, _PLAIN[plain])
+                if name == "perhaps" and self._draw(st.booleans()):
+                    member = self.any_type(0)
                 members.append((name, self.union([member]) if self._draw(st.booleans()) else member))
         members += [(f"skip{number}", self.any_type(depth)) for number in range(self._draw(st.integers(0, 4)))]
         order = self._draw(st.permutations(members))
@@ -109,7 +114,7 @@ def written(draw: st.DrawFn) -> tuple[Any, bytes]:
     generator = Generator(draw)
     extra: dict[str, Any] = {}
     if draw(st.booleans()):
-        extra["inner"] = generator.record(1, {name: _WANTED[name] for name in ("number", "text")})
+        extra["inner"] = generator.record(1, {name: _WANTED[name] for name in ("number", "text", "perhaps")})
         if draw(st.booleans()):
             extra["inner"] = generator.union([extra["inner"]])
     for table in PROJECTION.tables:
@@ -133,7 +138,7 @@ def plain(cells: Cells) -> list[Any]:
         bits = int(cells.values[cell])
         if field.type is Type.TEXT:
             values.append(cells.text(cell))
-        elif field.type is Type.NUMBER:
+        elif field.type in (Type.NUMBER, Type.IF_A_NUMBER):
             number = float(cells.values[cell : cell + 1].view(np.float64)[0])
             values.append(None if bits == MISSING_NUMBER else "nan" if np.isnan(number) else number)
         else:
