@@ -217,7 +217,7 @@ def _points(buffer, cells, n_rows, candid, words, context, rules):  # type: igno
     LightCurve's union, and (number of signs not understood) << 32 | (number of rows left out because they are newer
     than the detection).
 
-    buffer uint8 (bytes,), cells int64 (fields and rows), words uint32 ((1 + n_rows) * 9,), context float32 (N_CONTEXT,),
+    buffer uint8 (bytes,), cells int64 (fields and rows), words uint32 ((1 + n_rows) * 9,), context float32 (C,),
     rules as `fill_context` has them.
     """
     numbers = cells.view(np.float64)

@@ -14,6 +14,7 @@ from service.api.neighbours import Neighbours
 from service.config import Settings
 from service.inference.prediction import Prediction
 from service.inference.registry import ModelRegistry
+from service.photometry import Context as ObjectContext
 from service.photometry import LightCurve
 from service.store.interface import Store
 from service.stream.accounting import Accounting
@@ -45,12 +46,14 @@ class Context:
     neighbours: Neighbours
     stream: Stream | None
 
-    async def classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
+    async def classify(
+        self, light_curves: Sequence[LightCurve], contexts: Sequence[ObjectContext | None]
+    ) -> list[Prediction]:
         """One prediction per light curve by the active model; larger requests run in a thread."""
         classifier = self.models.active
         if sum(map(len, light_curves)) <= INLINE_POINTS:
-            return classifier.classify(light_curves)
-        return await to_thread.run_sync(classifier.classify, light_curves)
+            return classifier.classify(light_curves, contexts)
+        return await to_thread.run_sync(classifier.classify, light_curves, contexts)
 
 
 async def _context(request: Request) -> Context:

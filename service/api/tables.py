@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from service.api.light_curves import MICROJANSKY, Unit, check_count, too_many_points
+from service.api.light_curves import MICROJANSKY, Sent, Unit, check_count, too_many_points
 from service.api.problems import ProblemError, invalid
 from service.config import ApiSettings
-from service.photometry import LightCurve
 from service.photometry.columns import ColumnError, known
 from service.photometry.flux import from_flux
 from service.photometry.table import (
@@ -32,8 +31,8 @@ TABLE_TYPES: Final = (CSV, *PARQUET)
 _NAME: Final = "the table"  # in messages: an upload has none
 
 
-def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings) -> list[tuple[str, LightCurve]]:
-    """(object_id, light curve) of every object of an uploaded points table, ordered by object_id.
+def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings) -> list[Sent]:
+    """Every object of an uploaded points table, ordered by object_id.
 
     Columns as in `service.photometry.table.read_points_table`; if `unit` is a unit of flux, `flux` and `fluxerr`
     replace `mag` and `magerr`. A table without object_id is one light curve, named "". Raises ProblemError 413 above
@@ -49,7 +48,7 @@ def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings)
             table = _magnitudes(table, unit)
         table = conform_points_table(table, _NAME)
         check_count(pc.count_distinct(table["object_id"]).as_py(), settings)
-        return list(light_curves(table, _NAME))
+        return [Sent(object_id, light_curve) for object_id, light_curve in light_curves(table, _NAME)]
     except TableError as error:
         raise invalid("body", str(error)) from error
 

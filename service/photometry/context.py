@@ -60,7 +60,9 @@ CONTEXT_BOUNDS: Final[dict[str, tuple[float, float]]] = {
 CONTEXT_COLUMNS: Final = tuple(CONTEXT_BOUNDS)
 N_CONTEXT: Final = len(CONTEXT_COLUMNS)
 GAL_B: Final = 0  # the only column that is no neighbour
-_NOTHING: Final = np.full(N_CONTEXT - 1, np.nan, dtype=np.float32).tobytes()
+MISSING: Final = np.full(N_CONTEXT, np.nan, dtype=np.float32)
+MISSING.setflags(write=False)
+_NO_NEIGHBOUR: Final = MISSING[GAL_B + 1 :].tobytes()
 
 # A star/galaxy score of exactly this means that the source was not scored.
 NOT_SCORED: Final = 0.5
@@ -160,7 +162,7 @@ def _recency(context: Context) -> tuple[bool, float, int]:
     """By epoch and candid, but an alert that knows of no neighbour (some re-publications leave them out) is older than
     any that does.
     """
-    return context.values[GAL_B + 1 :].tobytes() != _NOTHING, context.mjd, context.candid
+    return context.values[GAL_B + 1 :].tobytes() != _NO_NEIGHBOUR, context.mjd, context.candid
 
 
 def _knowledge(context: Context) -> tuple[int, bytes]:
