@@ -12,7 +12,7 @@ graph derives whatever else it wants (colours, differences), so a bundle without
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -105,6 +105,10 @@ class Context(NamedTuple):  # made for every alert: a frozen dataclass takes a m
         return self.mjd, self.candid, self.values.tobytes()
 
 
+@overload
+def newest(one: Context, other: Context) -> Context: ...
+@overload
+def newest(one: Context | None, other: Context | None) -> Context | None: ...
 def newest(one: Context | None, other: Context | None) -> Context | None:
     """The context of the newer alert; of copies of one alert always the same one. Commutative, associative and
     idempotent, so that the order in which alerts arrive does not matter.

@@ -31,7 +31,7 @@ OPTIONAL: Final = {
 
 
 class TableError(AlertClassifierError, ValueError):
-    """A points table that can't be read; the message names the column."""
+    """A table that can't be read; the message names the column."""
 
 
 def read_points_table(path: Path) -> pa.Table:
@@ -41,15 +41,19 @@ def read_points_table(path: Path) -> pa.Table:
     limiting magnitude; also by its old name, limit), sign (of the difference; 0 = unknown), magnr, candid, survey
     (default ztf). Others are not read. Raises TableError naming the column, and the row of an impossible value.
     """
-    try:
-        table = pq.read_table(path) if path.suffix.lower() == ".parquet" else read_csv(path)
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"{path.name} is not a readable {path.suffix[1:].lower()} table: {error}") from error
-    table = conform_points_table(table, path.name)
+    table = conform_points_table(read_table(path), path.name)
     nameless = pc.sum(pc.equal(table["object_id"], "")).as_py()
     if nameless:
         raise TableError(f"column object_id of {path.name} has {nameless} empty values")
     return table
+
+
+def read_table(path: Path) -> pa.Table:
+    """All columns of a `.parquet` or `.csv` table. Raises TableError."""
+    try:
+        return pq.read_table(path) if path.suffix.lower() == ".parquet" else read_csv(path)
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{path.name} is not a readable {path.suffix[1:].lower()} table: {error}") from error
 
 
 def read_csv(source: Path | BinaryIO) -> pa.Table:
