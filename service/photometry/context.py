@@ -93,7 +93,7 @@ class Context(NamedTuple):  # made for every alert: a frozen dataclass takes a m
         return {name: value for name, value in zip(CONTEXT_COLUMNS, values, strict=True) if value == value}
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Context) and self._identity() == other._identity()
+        return self is other or (isinstance(other, Context) and self._identity() == other._identity())
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -118,7 +118,7 @@ def newest(one: Context | None, other: Context | None) -> Context | None:
     first, second = _recency(one), _recency(other)
     if first != second:
         return one if first > second else other
-    return max(one, other, key=_knowledge)
+    return one if one == other else max(one, other, key=_knowledge)
 
 
 def context_values(columns: Mapping[str, ArrayLike], count: int) -> NDArray[np.float32]:
@@ -166,7 +166,7 @@ def _recency(context: Context) -> tuple[bool, float, int]:
     """By epoch and candid, but an alert that knows of no neighbour (some re-publications leave them out) is older than
     any that does.
     """
-    return context.values[GAL_B + 1 :].tobytes() != _NO_NEIGHBOUR, context.mjd, context.candid
+    return not context.values.tobytes().endswith(_NO_NEIGHBOUR), context.mjd, context.candid
 
 
 def _knowledge(context: Context) -> tuple[int, bytes]:

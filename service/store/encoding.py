@@ -20,6 +20,7 @@ _COLUMNS: Final = (
     "object_id", "candid", "classifier", "version", "mjd", "published_at", "top_class", "top_probability",
 )  # fmt: skip
 _ALERT: Final = struct.Struct("<dq")
+_FLOAT32: Final = np.dtype("<f4")
 NO_CLASS: Final = ""  # in the column `top_class`, of an answer that names none
 
 
@@ -41,7 +42,7 @@ def decode_context(stored: bytes | None) -> Context | None:
     if stored is None:
         return None
     mjd, candid = _ALERT.unpack_from(stored)
-    values = np.frombuffer(stored, "<f4", offset=_ALERT.size)
+    values = np.frombuffer(stored, _FLOAT32, offset=_ALERT.size)
     if len(values) != N_CONTEXT:  # columns are only ever added, at the end
         values = np.concatenate([values, np.full(N_CONTEXT, np.nan, np.float32)])[:N_CONTEXT]
     return Context(values, mjd, candid)

@@ -94,6 +94,11 @@ def test_surroundings_that_can_not_be_meant_are_refused_by_their_name(
         assert said in error["message"]
 
 
+def test_a_model_says_what_it_takes(with_context: TestClient, client: TestClient) -> None:
+    for server, columns in ((with_context, list(CONTEXT)), (client, [])):
+        assert [model["context"] for model in server.get("/v1/models").json()["models"]] == [columns]
+
+
 def test_a_model_that_takes_none_answers_as_before(client: TestClient) -> None:
     answers = [client.post("/v1/classify", json={"points": POINTS} | more) for more in ({}, {"context": KNOWN})]
     assert answers[0].content == answers[1].content
