@@ -9,6 +9,7 @@ import pytest
 
 from service.photometry import Context, Kind, LightCurve, merge
 from service.store import Cone, Increment, Store, StoredClassification, open_store
+from service.store.encoding import decode_context, encode_context
 
 CLASSES = ("SNIa", "SNII", "AGN", "RR")
 
@@ -326,3 +327,15 @@ def test_the_newest_alerts_context_is_kept_with_its_object(store: Store) -> None
     assert found.known() == {"sgscore1": 0.75, "distnr": 0.5}
     assert store.merge([increment("B", 1.0)])[0].context is None
     assert store.load(["B"])["B"].context is None
+
+
+def test_a_context_of_another_version_or_cut_short_is_read_as_far_as_it_goes() -> None:
+    context = Context(Context.of({"gal_b": 3.0, "distnr": 1.5, "maggaiabright": 12.0}).values, 60000.0, 2**62)
+    stored = encode_context(context)
+    assert stored is not None
+    assert decode_context(stored) == context == decode_context(stored + b"\0\0\x80?")  # one column more
+    fewer = decode_context(stored[:-4])
+    assert fewer is not None
+    assert fewer.known() == {"gal_b": 3.0, "distnr": 1.5}
+    assert len(fewer.values) == len(context.values)
+    assert [decode_context(stored[:size]) for size in (0, 15, len(stored) - 1)] == [None] * 3

@@ -31,7 +31,12 @@ def load_objects(
     )
     return {
         object_id: StoredObject(
-            object_id, ra, dec, last_mjd, encoding.decode_light_curve(light_curve), encoding.decode_context(context)
+            object_id,
+            ra,
+            dec,
+            last_mjd,
+            encoding.decode_light_curve(light_curve, object_id),
+            encoding.decode_context(context),
         )
         for object_id, ra, dec, last_mjd, light_curve, context in rows
     }
