@@ -76,7 +76,7 @@ def test_old_objects_are_pruned_on_request(run, night):
 
 
 def test_a_damaged_store_is_found_and_repaired(run, night, tmp_path):
-    """Given a page of the store that was overwritten, then `check` fails and `repair` puts a sound file in place of it."""
+    """Given a page of the store that was overwritten, then `check` fails and `repair` puts a sound file there."""
     run("replay", night)
     assert "no damage was found" in run("store", "check").stdout
     path = tmp_path / "store.db"
