@@ -34,6 +34,8 @@ def test_surroundings_go_through_the_front_door(tmp_path: Path) -> None:
     light_curve = LightCurve.from_columns([60313.3, 60316.2, 60319.3], [1, 0, 1], mag=[19.8, 19.1, 18.7], magerr=0.1)
     context = alert_classifier.Context.of({"sgscore1": 0.9, "distnr": 2.5})
     without, known = classifier.classify([light_curve, light_curve], [None, context])
+    with pytest.raises(AlertClassifierError, match="context has no redshift"):
+        alert_classifier.Context.of({"redshift": 0.1})
     weights = np.array([2.5, 0.0, 0.9]) @ CONTEXT_WEIGHTS  # of distnr, gal_b, sgscore1
     expected = without.probabilities * np.exp(weights)
     np.testing.assert_allclose(known.probabilities, expected / expected.sum(), atol=1e-5)

@@ -29,6 +29,7 @@ from service.inference.prediction import (
 from service.inference.session import CUDA, Session
 from service.metrics import stage
 from service.photometry import BAND_CODES, BANDS, SURVEY_CODES, SURVEYS, Context, Kind, LightCurve
+from service.photometry.context import ContextError
 
 # Light curves prepared at a time: their tensors and embeddings are in memory together, some 10 kB each. Images
 # have 200 kB each, so there are fewer at a time: no call should need more than some tens of megabytes.
@@ -91,13 +92,14 @@ class Classifier:
         self, light_curves: Sequence[LightCurve], contexts: Sequence[Context | None] | None = None
     ) -> list[Prediction]:
         """One prediction per light curve, in their order. `contexts`: what is known of each one's surroundings, None
-        where nothing is; a bundle whose manifest has no `context` does not look at them.
+        where nothing is; a bundle whose manifest has no `context` does not look at them. Raises ContextError where
+        there are more or fewer.
 
         What a light curve is classified with does not change its answer by more than rounding (1e-6).
         """
         if contexts is not None and len(contexts) != len(light_curves):
             given = f"{len(contexts)} contexts for {len(light_curves)} light curves"
-            raise ValueError(f"{given}: one each is needed, None where nothing is known")
+            raise ContextError(f"{given}: one each is needed, None where nothing is known")
         predictions: list[Prediction] = []
         for start in range(0, len(light_curves), self._chunk):
             stop = start + self._chunk

@@ -17,6 +17,8 @@ from typing import Final, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from service.errors import AlertClassifierError
+
 # Not `context`: the graphs of alert-clr/1 have an input of that name already, a summary of the light curve itself.
 CONTEXT_INPUT: Final = "packet_context"
 
@@ -72,6 +74,10 @@ SCORES: Final = ("sgscore1", "sgscore2", "sgscore3")
 POLE: Final = (192.859508, 27.128336)
 
 
+class ContextError(AlertClassifierError, ValueError):
+    """A context that can't be meant: an unknown name, or one too many or too few."""
+
+
 class Context(NamedTuple):  # made for every alert: a frozen dataclass takes a microsecond longer
     """`values` float32 (N_CONTEXT,) in the order of `CONTEXT_COLUMNS`, NaN where missing; `mjd` [days] and `candid` of
     the alert that said so, 0 if unknown.
@@ -83,7 +89,7 @@ class Context(NamedTuple):  # made for every alert: a frozen dataclass takes a m
 
     @classmethod
     def of(cls, columns: Mapping[str, float | None]) -> Context:
-        """From one value per name; those left out are missing. Raises ValueError naming an unknown name."""
+        """From one value per name; those left out are missing. Raises ContextError naming an unknown name."""
         refuse_unknown(columns)
         return cls(context_values({name: np.array([value], np.float64) for name, value in columns.items()}, 1)[0])
 
@@ -156,10 +162,10 @@ def galactic_latitude(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDAr
 
 
 def refuse_unknown(names: Iterable[str]) -> None:
-    """Raise ValueError if one of `names` is not in `CONTEXT_COLUMNS`."""
+    """Raise ContextError if one of `names` is not in `CONTEXT_COLUMNS`."""
     unknown = sorted(set(names) - CONTEXT_BOUNDS.keys())
     if unknown:
-        raise ValueError(f"context has no {', '.join(unknown)}; it has {', '.join(CONTEXT_COLUMNS)}")
+        raise ContextError(f"context has no {', '.join(unknown)}; it has {', '.join(CONTEXT_COLUMNS)}")
 
 
 def _recency(context: Context) -> tuple[bool, float, int]:
