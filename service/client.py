@@ -168,7 +168,11 @@ class _Requests:
             if columns:
                 raise TypeError(f"give a LightCurve or columns, not both ({', '.join(columns)})")
             return {"object_id": object_id} | _sent(light_curve)
-        body = {name: _plain(values) for name, values in columns.items() if values is not None}
+        body = {
+            name: values if isinstance(values, str) else _plain(values)  # one survey for all points
+            for name, values in columns.items()
+            if values is not None
+        }
         return (
             {"object_id": object_id}
             | ({} if unit is None else {"unit": unit if isinstance(unit, str) else list(unit)})
@@ -222,9 +226,9 @@ class Client(_Requests):
     ) -> Classification:  # fmt: skip
         """Classify one light curve: a `LightCurve`, or columns `mjd`, `band`, `mag` (None or NaN: an upper limit) and
         where known `magerr`, `diffmaglim`, `sign`, `magnr`; with a `unit` of flux, `flux` and `fluxerr`. Of several
-        surveys: `survey` per point, and a `unit` per point where one of them publishes flux. `context`: what is known
-        of the object's surroundings, by the names of ZTF's packets (sgscore1, distpsnr1, ...) and `gal_b`, for models
-        that take it.
+        surveys: `survey` per point, and a `unit` per point where one of them publishes flux; either may be one text for
+        all points. `context`: what is known of the object's surroundings, by the names of ZTF's packets (sgscore1,
+        distpsnr1, ...) and `gal_b`, for models that take it.
 
         Raises ServiceError, ServiceUnreachableError.
         """
@@ -243,13 +247,16 @@ class Client(_Requests):
         answer = self._ask("POST", "/v1/classify", json={"light_curves": body}, params={"embedding": embedding})
         return {each["object_id"]: Classification.of(each) for each in answer["classifications"]}
 
-    def classify_alert(self, packet: bytes | Path, *, stored_history: bool = False) -> Classification:
-        """Classify an alert packet: its bytes, or the file that holds them."""
+    def classify_alert(
+        self, packet: bytes | Path, *, stored_history: bool = False
+    ) -> Classification | list[Classification]:
+        """Classify an alert packet: its bytes, or the file that holds them. A file of several alerts, as some brokers
+        send them, gives a list, in their order.
+        """
         content = packet.read_bytes() if isinstance(packet, Path) else packet
         params = {"stored_history": stored_history}
         headers = {"content-type": "application/avro"}
-        answer = self._ask("POST", "/v1/classify/alert", content=content, params=params, headers=headers)
-        return Classification.of(answer)
+        return _one_or_many(self._ask("POST", "/v1/classify/alert", content=content, params=params, headers=headers))
 
     def classify_table(self, points: Table, *, unit: Unit = "mag") -> Table:
         """Classify a table with a row per point: pandas, astropy or pyarrow in, the same out, with a row per object.
@@ -346,13 +353,16 @@ class AsyncClient(_Requests):
         answer = await self._ask("POST", "/v1/classify", json={"light_curves": body}, params={"embedding": embedding})
         return {each["object_id"]: Classification.of(each) for each in answer["classifications"]}
 
-    async def classify_alert(self, packet: bytes | Path, *, stored_history: bool = False) -> Classification:
+    async def classify_alert(
+        self, packet: bytes | Path, *, stored_history: bool = False
+    ) -> Classification | list[Classification]:
         """See `Client.classify_alert`."""
         content = await asyncio.to_thread(packet.read_bytes) if isinstance(packet, Path) else packet
         params = {"stored_history": stored_history}
         headers = {"content-type": "application/avro"}
-        answer = await self._ask("POST", "/v1/classify/alert", content=content, params=params, headers=headers)
-        return Classification.of(answer)
+        return _one_or_many(
+            await self._ask("POST", "/v1/classify/alert", content=content, params=params, headers=headers)
+        )
 
     async def classify_table(self, points: Table, *, unit: Unit = "mag") -> Table:
         """See `Client.classify_table`."""
@@ -417,6 +427,11 @@ class AsyncClient(_Requests):
                 return self._read(response)
             await asyncio.sleep(self._wait(attempt, response))
         raise AssertionError("the last attempt returns or raises")
+
+
+def _one_or_many(answer: dict[str, Any]) -> Classification | list[Classification]:
+    several = answer.get("classifications")
+    return Classification.of(answer) if several is None else [Classification.of(each) for each in several]
 
 
 def _path(object_id: str, further: str = "") -> str:

@@ -19,15 +19,14 @@ from service.api.answers import (
     WithLightCurve,
     extras,
     json_response,
-    of_prediction,
 )
-from service.api.bodies import JSON, content_type, parse_json, read_body
+from service.api.bodies import JSON, VALUES_PER_POINT, content_type, parse_json, read_body
 from service.api.context import Context, Here, in_thread
 from service.api.light_curves import AnyLightCurve, LightCurveBody, Sent, Unit, check_count, parse_light_curves
 from service.api.problems import FieldError, ProblemError, invalid, responses
 from service.api.tables import CSV, PARQUET, TABLE_TYPES, parse_table
 from service.config import ApiSettings
-from service.output.classification import Subject, classification
+from service.output.classification import Subject, classification, without_alert
 from service.photometry import Context as ObjectContext
 from service.photometry import LightCurve
 from service.stream.pipeline import preview
@@ -55,7 +54,6 @@ BODY_SCHEMA: Final = TypeAdapter[Any](LightCurveBody | list[AnyLightCurve]).json
 @router.post(
     "/classify",
     response_model=Classification | Classifications,
-    response_model_exclude_none=True,
     responses=responses(400, 413, 415, 422),
     openapi_extra={
         "requestBody": {
@@ -83,10 +81,10 @@ async def classify(
     """
     kind = content_type(request, (JSON, *TABLE_TYPES))
     settings = here.settings.api
-    body = await read_body(request, settings.max_body_bytes)
+    body = await read_body(request, here)
     if kind != JSON:
-        named = await in_thread(parse_table, body, kind, unit or "mag", settings)
-        return await _answer_many(here, named, embedding, light_curve)
+        named, headers = await here.parse(body, parse_table, kind, unit or "mag", settings)
+        return await _answer_many(here, named, embedding, light_curve, headers)
     if unit is not None:
         raise ProblemError(
             422,
@@ -95,14 +93,14 @@ async def classify(
             [FieldError(field="unit", message="is for tables")],
         )
     if len(body) <= INLINE_BYTES:
-        values, named, headers = _read_json(body, settings)
+        several, named, headers = _read_json(body, settings)
     else:
-        values, named, headers = await in_thread(_read_json, body, settings)
-    if isinstance(values, list) or "light_curves" in values:
+        several, named, headers = await here.parse(body, _read_json, settings)
+    if several:
         return await _answer_many(here, named, embedding, light_curve, headers)
     [sent] = named
     [prediction] = await here.classify([sent.light_curve], [sent.context])
-    answer = of_prediction(sent.object_id, prediction) | extras(prediction, sent.light_curve, embedding, light_curve)
+    answer = without_alert(sent.object_id, prediction) | extras(prediction, sent.light_curve, embedding, light_curve)
     return json_response(answer, headers=headers)
 
 
@@ -128,7 +126,7 @@ async def classify_alert(
     if "content-type" in request.headers:
         content_type(request, PACKET_TYPES)
     received = time()
-    raw = await read_body(request, here.settings.api.max_body_bytes)
+    raw = await read_body(request, here)
     # a packet takes 0.05 ms, but a new writer schema takes some 50 ms, and perhaps a request to the registry
     alerts, several = await in_thread(_read_packet, here, raw)
     subjects = [(Subject.of(alert), alert.light_curve, alert.context) for alert in alerts]
@@ -152,17 +150,18 @@ async def _answer_many(
 ) -> Response:
     predictions = await here.classify([sent.light_curve for sent in named], [sent.context for sent in named])
     answers = [
-        of_prediction(sent.object_id, prediction) | extras(prediction, sent.light_curve, embedding, with_light_curve)
+        without_alert(sent.object_id, prediction) | extras(prediction, sent.light_curve, embedding, with_light_curve)
         for sent, prediction in zip(named, predictions, strict=True)
     ]
     return json_response({"classifications": answers}, headers=headers)
 
 
-def _read_json(body: bytes, settings: ApiSettings) -> tuple[Any, list[Sent], dict[str, str] | None]:
-    """The decoded body, its light curves with their names, and deprecation headers if it uses old field names."""
-    values = parse_json(body)
+def _read_json(body: bytes, settings: ApiSettings) -> tuple[bool, list[Sent], dict[str, str] | None]:
+    """Whether several were sent, the light curves with their names, and deprecation headers for old field names."""
+    values = parse_json(body, VALUES_PER_POINT * (settings.max_points + settings.max_light_curves))
     named = parse_light_curves(values, settings)
-    return values, named, old_names.DEPRECATION if old_names.are_used(values) else None
+    several = isinstance(values, list) or "light_curves" in values
+    return several, named, old_names.DEPRECATION if old_names.are_used(values) else None
 
 
 def _read_packet(here: Context, raw: bytes) -> tuple[list[Alert], bool]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from service.api import old_names
 from service.api.light_curves import MICROJANSKY, Sent, Unit, check_count, too_many_points
 from service.api.problems import ProblemError, invalid
 from service.config import ApiSettings
@@ -31,8 +32,11 @@ TABLE_TYPES: Final = (CSV, *PARQUET)
 _NAME: Final = "the table"  # in messages: an upload has none
 
 
-def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings) -> list[Sent]:
-    """Every object of an uploaded points table, ordered by object_id.
+def parse_table(
+    body: bytes, media_type: str, unit: Unit, settings: ApiSettings
+) -> tuple[list[Sent], dict[str, str] | None]:
+    """Every object of an uploaded points table, ordered by object_id; and deprecation headers if it has columns by old
+    names.
 
     Columns as in `service.photometry.table.read_points_table`; if `unit` is a unit of flux, `flux` and `fluxerr`
     replace `mag` and `magerr`. A table without object_id is one light curve, named "". Raises ProblemError 413 above
@@ -40,6 +44,7 @@ def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings)
     """
     try:
         table = _read(body, media_type, settings.max_points)
+        headers = old_names.DEPRECATION if limit_column(table, _NAME) in old_names.NEW_NAMES else None
         # before columns are added, because the message lists the sender's columns
         refuse_missing(("mjd", "band", "mag") if unit == "mag" else ("mjd", "band"), table, _NAME)
         if "object_id" not in table.column_names:
@@ -48,7 +53,7 @@ def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings)
             table = _magnitudes(table, unit)
         table = conform_points_table(table, _NAME)
         check_count(pc.count_distinct(table["object_id"]).as_py(), settings)
-        return [Sent(object_id, light_curve) for object_id, light_curve in light_curves(table, _NAME)]
+        return [Sent(object_id, light_curve) for object_id, light_curve in light_curves(table, _NAME)], headers
     except TableError as error:
         raise invalid("body", str(error)) from error
 

@@ -61,9 +61,9 @@ def classify(
     Packets and points of one object are merged first, ATLAS photometry by position (with an object that only a points
     table brings: by name, that of the file); each object gets one line. A model that takes the objects' surroundings
     gets them from the packets, or from the row of --context (of several rows the newest, by jd). What can't be read is
-    reported on standard error as a JSON line with source, code and message, and a summary ends it. The exit status is 1
-    where nothing could be read, and where a file or an archive was damaged or missing; packets refused one by one leave
-    it 0.
+    reported on standard error as a JSON line with source, code and message (100 for a file, then how many more), and a
+    summary ends it. The exit status is 0 only if everything was read: 1 where a packet, table, file or archive was
+    refused or damaged, and where there was nothing to read.
     """
     settings = load_settings(config)
     classifier = Classifier(
@@ -74,7 +74,9 @@ def classify(
     given = _contexts(context_table, classifier)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         decoder = Decoder(schema_source(settings.kafka))
-        intake = Intake(settings.quality, settings.store.join_radius_arcsec, decoder)
+        intake = Intake(
+            settings.quality, settings.store.join_radius_arcsec, decoder, largest=settings.pipeline.max_message_bytes
+        )
         for _ in progress.track(intake.read(paths), total=len(paths), description="reading"):
             pass
         curves = intake.light_curves(max_detections)
@@ -89,7 +91,7 @@ def classify(
             progress.advance(task)
     report.end()
     click.echo(intake.summary(), err=True)
-    if not curves or intake.damaged:
+    if not curves or intake.unreadable:
         sys.exit(1)
 
 

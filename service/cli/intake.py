@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from service.photometry.context import newest
 from service.photometry.table import TableError, light_curves, read_points_table
 from service.store import JOIN_RADIUS_ARCSEC
 from service.store.sky import NamedPosition, Positions
-from service.stream.files.archives import PACKET_SUFFIXES, TAR_SUFFIXES, Damage, read_archive
+from service.stream.files.archives import LARGEST, MOST_TOLD, PACKET_SUFFIXES, TAR_SUFFIXES, Damage, read_archive
 
 TABLE_SUFFIXES: Final = (".parquet", ".csv")
 ATLAS_SUFFIXES: Final = (".txt", ".csv", ".dat")
@@ -39,7 +40,7 @@ class Intake:
     packets: int = 0
     tables: int = 0
     unreadable: int = 0
-    damaged: int = 0  # of these, files and archives that could not be read; the others are packets and tables
+    largest: int = LARGEST  # bytes of a packet
     _curves: dict[str, LightCurve] = field(default_factory=dict)
     _newest: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)  # mjd of the last alert, its flags
     _contexts: dict[str, Context | None] = field(default_factory=dict)
@@ -90,16 +91,23 @@ class Intake:
 
     def _read_packets(self, path: Path) -> None:
         advice = "" if _holds_packets(path) else _WHAT_IS_READ
-        for one in read_archive(path):
+        told, untold, file = 0, Counter[str](), ""
+        for one in read_archive(path, self.largest):
             if isinstance(one, Damage):
-                self.damaged += 1
-                self._refuse(one.source, one.code, one.message + advice)
+                self._refuse(one.source, one.code, one.message + advice, one.count)
                 continue
+            if one.file != file:
+                self._refuse_more(file, untold)
+                told, untold, file = 0, Counter(), one.file
             for alert in self.decoder.decode_all(one.value):
-                if isinstance(alert, AlertError):
+                if not isinstance(alert, AlertError):
+                    self._add_alert(alert)
+                elif told < MOST_TOLD:
+                    told += 1
                     self._refuse(one.source, alert.code, str(alert) + advice)
                 else:
-                    self._add_alert(alert)
+                    untold[alert.code] += 1
+        self._refuse_more(file, untold)
 
     def _read_table(self, path: Path) -> None:
         try:
@@ -134,9 +142,14 @@ class Intake:
         known = self._curves.get(object_id)
         self._curves[object_id] = light_curve if known is None else known.merge(light_curve)
 
-    def _refuse(self, source: str, code: str, message: str) -> None:
-        self.unreadable += 1
-        click.echo(orjson.dumps({"source": source, "code": code, "message": message}), err=True)
+    def _refuse(self, source: str, code: str, message: str, count: int = 1) -> None:
+        self.unreadable += count
+        more = {"count": count} if count > 1 else {}
+        click.echo(orjson.dumps({"source": source, "code": code, "message": message, **more}), err=True)
+
+    def _refuse_more(self, file: str, codes: Counter[str]) -> None:
+        for code, count in codes.items():
+            self._refuse(file, code, f"and {count:,} more in this file", count)
 
 
 def _holds_packets(path: Path) -> bool:

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 
 from service.cli.tables import class_cells
-from service.config import ConfigError, KafkaSettings, load_settings
+from service.config import ConfigError, KafkaSettings, load_settings, revealed
 from service.inference.prediction import names_a_class
 from service.output.avro import decode_classification
 from service.stream.kafka.client_settings import client_config
@@ -105,8 +105,7 @@ def _from_topic(kafka: KafkaSettings) -> Iterator[dict[str, Any]]:
             "group.id": f"{kafka.group_id}-watch",
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
-            **kafka.librdkafka,
-            **kafka.librdkafka_consumer,
+            **revealed(kafka.librdkafka | kafka.librdkafka_consumer),
         }
     )
     try:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.config import Device
+from service.errors import AlertClassifierError
 from service.inference.batching import CPU_BATCH, CUDA_BATCH, CUDA_WINDOW_S, equal_shapes, lay_end_to_end, stack
 from service.inference.bundle import Bundle, BundleError
 from service.inference.calibration import Calibrator, Judgement
@@ -37,6 +38,10 @@ CHUNK: Final = 1024
 CHUNK_BYTES: Final = 32 * 2**20
 # Lengths run before the first alert arrives; ONNX Runtime allocates and numpy imports at first use.
 WARM_UP_DETECTIONS: Final = (1, 2, 5, 10, 25, 50, 100)
+
+
+class NotAListError(AlertClassifierError, TypeError):
+    """A light curve where a list of them belongs."""
 
 
 class Classifier:
@@ -95,8 +100,11 @@ class Classifier:
         where nothing is; a bundle whose manifest has no `context` does not look at them. Raises ContextError where
         there are more or fewer.
 
-        What a light curve is classified with does not change its answer by more than rounding (1e-6).
+        What a light curve is classified with does not change its answer by more than rounding (1e-6). Raises
+        NotAListError for a light curve alone.
         """
+        if isinstance(light_curves, LightCurve):
+            raise NotAListError("classify takes a list of light curves: classify([light_curve])")
         if contexts is not None and len(contexts) != len(light_curves):
             given = f"{len(contexts)} contexts for {len(light_curves)} light curves"
             raise ContextError(f"{given}: one each is needed, None where nothing is known")

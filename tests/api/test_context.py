@@ -190,6 +190,8 @@ def test_the_inference_protocol_has_an_input_of_surroundings_for_models_that_tak
     described = with_context.get("/v2/models/tiny-context").json()
     assert {"name": "context", "datatype": "FP32", "shape": [-1, 3]} in described["inputs"]
     assert described["parameters"]["context"] == "distnr,gal_b,sgscore1"
+    config = with_context.get("/v2/models/tiny-context/config").json()
+    assert {"name": "context", "data_type": "TYPE_FP32", "dims": [-1, 3], "optional": True} in config["input"]
     rows = [[KNOWN[name] for name in CONTEXT], [None, -999, 0.5]]
     answer = with_context.post("/v2/models/tiny-context/infer", json=tensors(2, rows)).json()
     classes = described["parameters"]["classes"].split(",")

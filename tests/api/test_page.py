@@ -66,7 +66,8 @@ def serve(models: ModelRegistry, store: Store) -> Iterator[Callable[..., str]]:
 
     def start(**settings: Any) -> str:
         listening = socket.create_server(("127.0.0.1", 0))
-        server = Server(create_app(Settings(**settings), models, store), drain_s=5)
+        asked = Settings(**settings)
+        server = Server(create_app(asked, models, store), asked.api, drain_s=5)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
         thread.start()
 

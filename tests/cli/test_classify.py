@@ -35,7 +35,7 @@ def test_every_object_of_a_folder_gets_one_line(run, night):
         assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert sum(answer["superclass_probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert answer["top_class"] == max(answer["probabilities"], key=answer["probabilities"].get)
-        assert answer["n_detections"] >= 1
+        assert sum(answer["n_detections"].values()) >= 1
         assert {"flags", "classifier", "version", "conformal_set", "ood_score"} <= answer.keys()
     (summary,) = lines(done.stderr)
     assert summary["objects"] == len(objects)
@@ -50,10 +50,10 @@ def test_packets_of_one_object_are_merged_and_cut_at_the_kth_detection(run, tmp_
     pq.write_table(table.slice(0, 3), early)
     pq.write_table(table.slice(1, 3), late)
     (answer,) = lines(run("classify", early, late, "--format", "jsonl").stdout)
-    assert answer["n_detections"] == 3
-    assert answer["n_upper_limits_per_band"] == {"g": 1}
+    assert sum(answer["n_detections"].values()) == 3
+    assert answer["n_upper_limits"] == {"g": 1}
     (answer,) = lines(run("classify", early, late, "--format", "jsonl", "--max-detections", "1").stdout)
-    assert answer["n_detections"] == 1
+    assert sum(answer["n_detections"].values()) == 1
 
 
 def test_what_cannot_be_read_is_told_and_does_not_stop_the_rest(run, night, tmp_path):
@@ -62,7 +62,7 @@ def test_what_cannot_be_read_is_told_and_does_not_stop_the_rest(run, night, tmp_
     (tmp_path / "whole.avro").write_bytes(packet.read_bytes())
     table = tmp_path / "table.csv"
     table.write_text("object_id,mjd\nx,1\n")
-    done = run("classify", tmp_path, table, "--format", "csv")
+    done = run("classify", tmp_path, table, "--format", "csv", status=1)
     assert len(list(csv.DictReader(io.StringIO(done.stdout)))) == 1
     half, columns, summary = lines(done.stderr)
     assert half["source"].endswith("half.avro")
@@ -116,7 +116,7 @@ def test_every_good_real_packet_is_classified_and_every_bad_one_reported(run, re
         rows = list(csv.DictReader(index))
     good = [row for row in rows if row["valid"] == "True"]
     bad = [row for row in rows if row["valid"] != "True"]
-    done = run("classify", real_data / "alerts", "--format", "jsonl")
+    done = run("classify", real_data / "alerts", "--format", "jsonl", status=1 if bad else 0)
     assert {answer["object_id"] for answer in lines(done.stdout)} == {row["objectId"] for row in good}
     *reports, summary = lines(done.stderr)
     assert sorted(report["source"].rpartition("/")[2] for report in reports) == sorted(
@@ -133,15 +133,15 @@ def test_an_atlas_table_joins_the_packets_of_its_position(run, night, tmp_path):
     table = write_table(tmp_path / "job1.txt", here, alert.ra, alert.dec + 1.0 / 3600)
     elsewhere = write_table(tmp_path / "elsewhere.txt", here, alert.ra, alert.dec + 5.0 / 3600)
     (tmp_path / "damaged.txt").write_text("###MJD uJy duJy F\n60000.5 1 2\n")
-    done = run("classify", elsewhere, table, packet, tmp_path / "damaged.txt", "--format", "jsonl")
+    done = run("classify", elsewhere, table, packet, tmp_path / "damaged.txt", "--format", "jsonl", status=1)
     joined, alone = (
         next(answer for answer in lines(done.stdout) if answer["object_id"] == name)
         for name in (alert.object_id, "elsewhere")
     )
-    assert joined["n_detections_per_band"]["o"] == 1
-    assert joined["n_upper_limits_per_band"]["c"] == 1
+    assert joined["n_detections"]["o"] == 1
+    assert joined["n_upper_limits"]["c"] == 1
     assert "unknown_band" in joined["flags"]
-    assert alone["n_detections_per_band"] == {"o": 1}
+    assert alone["n_detections"] == {"o": 1}
     assert alone["top_class"] is None
     assert joined["top_class"] in joined["probabilities"]
     damaged, summary = lines(done.stderr)
@@ -153,7 +153,7 @@ def test_an_atlas_table_joins_a_points_table_by_name(run, tmp_path):
     (tmp_path / "points.csv").write_text("object_id,mjd,band,mag\nmine,60000.1,g,19\nmine,60001.1,r,18.5\n")
     table = write_table(tmp_path / "mine.csv", exposures((60000.5, "o", 300.0)), 10.0, 20.0, ",")
     (answer,) = lines(run("classify", tmp_path / "points.csv", table, "--format", "jsonl").stdout)
-    assert answer["n_detections_per_band"] == {"g": 1, "r": 1, "o": 1}
+    assert answer["n_detections"] == {"g": 1, "r": 1, "o": 1}
 
 
 def test_where_nothing_was_looked_at_no_class_is_named(run, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError
 
-from service.config import Delivery, KafkaSettings
+from service.config import Delivery, KafkaSettings, revealed
 
 # librdkafka logs every attempt to connect, up to twenty a second; the same message passes once in this time.
 REPEAT_S: Final = 30.0
@@ -65,12 +65,12 @@ def client_config(settings: KafkaSettings) -> dict[str, Any]:
         "reconnect.backoff.max.ms": 1000,
         # asking for tomorrow's topic must not create an empty one
         "allow.auto.create.topics": False,
-        **settings.librdkafka,
+        **revealed(settings.librdkafka),
     }
 
 
 def consumer_config(settings: KafkaSettings, group_id: str) -> dict[str, Any]:
-    own = {**settings.librdkafka, **settings.librdkafka_consumer}
+    own = revealed(settings.librdkafka | settings.librdkafka_consumer)
     config: dict[str, Any] = {
         **client_config(settings),
         "group.id": group_id,
@@ -102,7 +102,7 @@ def consumer_config(settings: KafkaSettings, group_id: str) -> dict[str, Any]:
 def starts_at_end(settings: KafkaSettings) -> bool:
     """Whether the operator wants a new group to begin with new messages; by default it reads everything that the topics
     still hold, because it is better to answer an alert twice than never."""
-    own = {**settings.librdkafka, **settings.librdkafka_consumer}
+    own = revealed(settings.librdkafka | settings.librdkafka_consumer)
     return own.get("auto.offset.reset", "earliest").lower() in ("latest", "largest", "end")
 
 
@@ -134,7 +134,7 @@ def producer_config(settings: KafkaSettings) -> dict[str, Any]:
         # The broker refuses a new transaction for some milliseconds while it completes the last one; with the default
         # of 100 ms between retries every batch would take that long.
         config["retry.backoff.ms"] = 10
-    return {**config, **settings.librdkafka, **settings.librdkafka_producer}
+    return {**config, **revealed(settings.librdkafka | settings.librdkafka_producer)}
 
 
 def transactional_id(settings: KafkaSettings) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from service.config import KafkaSettings
+from service.config import KafkaSettings, revealed
 from service.output.avro import SchemaMismatchError
 from service.output.dead_letter import DeadLetter
 from service.stream.interfaces import StreamError
@@ -44,8 +44,7 @@ def read_dead_letters(settings: KafkaSettings) -> Iterator[DeadLetter]:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 50,  # the end of a partition is seen after one empty fetch
-            **settings.librdkafka,
-            **settings.librdkafka_consumer,
+            **revealed(settings.librdkafka | settings.librdkafka_consumer),
         },
         logger=KAFKA_LOG,
     )

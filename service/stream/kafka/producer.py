@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from service.config import KafkaSettings
+from service.config import KafkaSettings, revealed
 from service.errors import AlertClassifierError
 from service.stream.kafka.client_settings import MAX_MESSAGE_BYTES, client_config
 
@@ -37,8 +37,7 @@ def publish(
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "queue.buffering.max.kbytes": QUEUE_KB,
             "linger.ms": 5,
-            **settings.librdkafka,
-            **settings.librdkafka_producer,
+            **revealed(settings.librdkafka | settings.librdkafka_producer),
         }
     )
     acknowledged = 0
