@@ -324,7 +324,7 @@ def _secrets(settings: Settings) -> Iterator[str]:
     for url in (settings.store.url, kafka.schema_registry_url):
         yield from secrets.in_url(url.get_secret_value())
     for table in (kafka.librdkafka, kafka.librdkafka_consumer, kafka.librdkafka_producer):
-        yield from (value for name, value in revealed(table).items() if secrets.SECRET_PROPERTY.search(name))
+        yield from secrets.in_properties(revealed(table))
     yield from (entry.get_secret_value() for entry in settings.api.api_keys)
 
 

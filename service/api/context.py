@@ -65,7 +65,7 @@ class Context:
         return await to_thread.run_sync(lambda: work(body, *args, **kwargs), limiter=limiter)
 
     async def classify(
-        self, light_curves: Sequence[LightCurve], contexts: Sequence[ObjectContext | None]
+        self, light_curves: Sequence[LightCurve], contexts: Sequence[ObjectContext | None] | None = None
     ) -> list[Prediction]:
         """One prediction per light curve by the active model; larger requests run in a thread."""
         classifier = self.models.active
