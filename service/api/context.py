@@ -15,6 +15,7 @@ from service.api.neighbours import Neighbours
 from service.config import Settings
 from service.inference.prediction import Prediction
 from service.inference.registry import ModelRegistry
+from service.photometry import Context as ObjectContext
 from service.photometry import LightCurve
 from service.store.interface import Store
 from service.stream.accounting import Accounting
@@ -63,12 +64,14 @@ class Context:
         limiter = self.heavy if len(body) > LARGE_BYTES else None
         return await to_thread.run_sync(lambda: work(body, *args, **kwargs), limiter=limiter)
 
-    async def classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
+    async def classify(
+        self, light_curves: Sequence[LightCurve], contexts: Sequence[ObjectContext | None] | None = None
+    ) -> list[Prediction]:
         """One prediction per light curve by the active model; larger requests run in a thread."""
         classifier = self.models.active
         if sum(map(len, light_curves)) <= INLINE_POINTS:
-            return classifier.classify(light_curves)
-        return await to_thread.run_sync(classifier.classify, light_curves)
+            return classifier.classify(light_curves, contexts)
+        return await to_thread.run_sync(classifier.classify, light_curves, contexts)
 
 
 async def _context(request: Request) -> Context:

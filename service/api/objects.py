@@ -17,6 +17,7 @@ from service.api.answers import (
     WithEmbedding,
     json_response,
     links,
+    of_context,
     of_light_curve,
     of_stored,
 )
@@ -72,7 +73,7 @@ def query(
 
 @router.get("/{object_id}", response_model=ObjectAnswer, responses=responses(404, 422, 503))
 def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False) -> Response:
-    """An object's light curve, its latest classification, and links to other pages about it.
+    """An object's light curve, its surroundings, its latest classification, and links to other pages about it.
 
     The name of photometry that has joined an object by position is answered with that object.
     """
@@ -87,6 +88,7 @@ def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False
             "dec": known.dec,
             "light_curve": of_light_curve(known.light_curve),
             "classification": None if latest is None else of_stored(latest, embedding),
+            "context": None if known.context is None else of_context(known.context),
             "sources": here.store.joined(known.object_id),
             "links": links(known.object_id) | links_of_place(known.ra, known.dec),
         }

@@ -34,7 +34,7 @@ _LONGEST_MESSAGE: Final = 2_000  # a table may have thousands of columns
 
 
 class TableError(AlertClassifierError, ValueError):
-    """A points table that can't be read; the message names the column."""
+    """A table that can't be read; the message names the column."""
 
 
 def read_points_table(path: Path) -> pa.Table:
@@ -45,20 +45,27 @@ def read_points_table(path: Path) -> pa.Table:
     (default ztf), kind (detection, upper_limit, forced; what mag tells unless said). Others are not read. Raises
     TableError naming the column, and the row of an impossible value.
     """
-    try:
-        if path.suffix.lower() == ".parquet":
-            table, names = read_parquet(path, KNOWN)
-        else:
-            table = read_csv(path)
-            names = table.column_names
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise TableError(f"{path.name} is not a readable {path.suffix[1:].lower()} table: {error}") from error
+    table, names = read_table(path, KNOWN)
     refuse_missing(REQUIRED, names, path.name)
     table = conform_points_table(table, path.name)
     nameless = pc.sum(pc.equal(table["object_id"], "")).as_py()
     if nameless:
         raise TableError(f"column object_id of {path.name} has {nameless} empty values")
     return table
+
+
+def read_table(path: Path, columns: Sequence[str]) -> tuple[pa.Table, list[str]]:
+    """A `.parquet` or `.csv` table, of Parquet only these `columns`; and the names of all that it has. Raises
+    TableError.
+    """
+    try:
+        if path.suffix.lower() == ".parquet":
+            table, names = read_parquet(path, columns)
+            return table, list(names)
+        table = read_csv(path)
+        return table, table.column_names
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise TableError(f"{path.name} is not a readable {path.suffix[1:].lower()} table: {error}") from error
 
 
 def read_csv(source: Path | BinaryIO) -> pa.Table:

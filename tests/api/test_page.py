@@ -198,6 +198,11 @@ def test_an_object_is_drawn_point_by_point_and_can_be_looked_into(
     page.click("summary")
     sync_api.expect(page.locator("details tbody tr")).to_have_count(everything)
     assert page.locator("polyline").count() > 0, "the history of several alerts is drawn"
+    known = page.evaluate("id => fetch(`/v1/objects/${id}`).then(r => r.json()).then(o => o.context)", object_id)
+    surroundings = page.locator("section:has-text('Surroundings')").inner_text()
+    assert f"{known['distpsnr1']:.2f}″\t{known['sgscore1']:.2f}\tg {known['sgmag1']:.2f}" in surroundings
+    assert f"galactic latitude {known['gal_b']:.1f}°" in surroundings
+    assert "undefined" not in surroundings
     assert page.locator("a[href*='alerce']").get_attribute("href").endswith(object_id)
     page.click("section:has-text('Most similar objects') tbody a >> nth=0")
     page.wait_for_function("id => !document.querySelector('h1').textContent.includes(id)", arg=object_id)

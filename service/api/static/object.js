@@ -5,6 +5,7 @@ import { html, named, utc } from "./dom.js";
 import { classificationCard } from "./charts.js";
 import { lightCurvePlot } from "./lightcurve.js";
 import { historyPlot } from "./history.js";
+import { surroundings } from "./surroundings.js";
 
 export async function objectView(id) {
   const place = (name) => `/v1/objects/${encodeURIComponent(name)}`;
@@ -33,7 +34,7 @@ export async function objectView(id) {
           object.sources.length ? html("p", { class: "quiet" }, `Joined by position: ${object.sources.join(", ")}`) : null),
         html("section", { class: "card" }, html("h2", {}, "How the answer grew"), historyPlot(active))),
       html("div", { class: "stack" },
-        answer ? classificationCard(answer) : html("p", { class: "notice" }, "Not classified yet."), similar))) };
+        answer ? classificationCard(answer) : html("p", { class: "notice" }, "Not classified yet."), surroundings(object.context), similar))) };
 }
 
 /** Fetched by hand, because a link would not carry the API key. */
