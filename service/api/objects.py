@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 from starlette.responses import Response
 
+from service.alerts.alert import LONGEST_NAME
 from service.api.answers import (
     History,
     Neighbours,
@@ -29,7 +30,7 @@ from service.store import Cone, Sort
 router: Final = APIRouter(prefix="/v1/objects", tags=["objects"])
 
 # No store keeps an id with a control character in it (PostgreSQL's text has no NUL).
-ObjectId = Annotated[str, Path(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["ZTF21abcdefg"])]
+ObjectId = Annotated[str, Path(max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["ZTF21abcdefg"])]
 
 ARCMIN: Final = 60.0
 
