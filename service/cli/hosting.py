@@ -37,7 +37,10 @@ LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 def open_models(settings: ModelSettings) -> ModelRegistry:
     """The configured bundles, loaded and warm. Raises BundleError, DeviceError."""
     registry = ModelRegistry(
-        load_bundle(settings.bundle or default_bundle_folder()), device=settings.device, threads=settings.threads
+        load_bundle(settings.bundle or default_bundle_folder(), settings.trusted_keys),
+        device=settings.device,
+        threads=settings.threads,
+        trusted_keys=settings.trusted_keys,
     )
     for folder in settings.shadow_bundles:
         registry.add_shadow(folder)
@@ -88,7 +91,7 @@ class HttpServer(Server):
     """The application on a listening socket, until SIGTERM, SIGINT or `stop`."""
 
     def __init__(self, app: FastAPI, settings: ApiSettings, listening: socket.socket) -> None:
-        super().__init__(app, HTTP_DRAIN_S)
+        super().__init__(app, settings, HTTP_DRAIN_S)
         self._socket = listening
         if settings.host not in LOOPBACK and not settings.api_keys:
             log.warning("the API is open to whoever reaches %s: set api.api_keys to close it", settings.host)
