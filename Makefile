@@ -44,7 +44,7 @@ test-faults: $(VENV)/.installed-dev  ## long fault injection against real servic
 	$(VENV)/bin/python -m pytest -m faults --timeout=1800
 
 test-model: $(TRAIN)/.installed  ## the tests that need torch
-	$(TRAIN)/bin/python -m pytest tests/model_export tests/inference
+	$(TRAIN)/bin/python -m pytest -n 2 tests/model_export tests/inference/test_bring_your_own_model.py
 
 lint: $(VENV)/.installed-dev  ## style, types and import arrows
 	$(VENV)/bin/ruff format --check .

@@ -105,7 +105,7 @@ def _settings() -> Iterator[str]:
         yield f"## {group}\n"
         if "description" in described:
             yield f"{_one_line(described['description'])}\n"
-        rows = list(_rows(described, schema))
+        rows = list(_rows(described, schema, Settings.model_fields[group].default))
         first = next(iter(described["properties"])).upper()
         yield f"In the environment: `{ENV_PREFIX}{group.upper()}__{first}` and so on.\n"
         yield _table(("setting", "type", "default", "meaning"), rows)
@@ -113,11 +113,13 @@ def _settings() -> Iterator[str]:
             table = _resolved(field.get("items", {}), schema)
             if "properties" in table:
                 yield f"Each of `{group}.{name}` is a table:\n"
-                yield _table(("setting", "type", "default", "meaning"), _rows(table, schema))
+                yield _table(("setting", "type", "default", "meaning"), _rows(table, schema, None))
 
 
-def _rows(described: dict[str, Any], schema: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+def _rows(described: dict[str, Any], schema: dict[str, Any], defaults: Any) -> Iterator[tuple[str, ...]]:
     for name, field in described["properties"].items():
+        if field.get("format") == "password":  # masked in the schema, but a default is nobody's secret
+            field["default"] = getattr(defaults, name).get_secret_value()
         whole = field | _resolved(field, schema)
         meaning = "; ".join(filter(None, (_cell(field.get("description", "")), _limits(whole))))
         yield f"`{name}`", _type(whole, schema), _default(field), meaning

@@ -8,6 +8,7 @@ from typing import Final
 from service.config import KafkaSettings, OutputFormat
 from service.output.avro import SchemaVersion
 from service.output.outputs import Register
+from service.secrets import masked
 from service.stream.interfaces import StreamError
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,9 @@ def registrar(settings: KafkaSettings) -> Register | None:
     # imported here: the client's imports take long, and most deployments have no registry
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
-    client = SchemaRegistryClient({"url": settings.schema_registry_url, "timeout": TIMEOUT_S, "max.retries": RETRIES})
+    client = SchemaRegistryClient(
+        {"url": settings.schema_registry_url.get_secret_value(), "timeout": TIMEOUT_S, "max.retries": RETRIES}
+    )
 
     def register(topic: str, version: SchemaVersion) -> int:
         subject = f"{topic}-value"
@@ -34,7 +37,8 @@ def registrar(settings: KafkaSettings) -> Register | None:
             number = client.register_schema(subject, Schema(version.text, "AVRO"))
         except Exception as error:  # the registry's refusals and the HTTP library's errors
             raise StreamError(
-                f"the registry in kafka.schema_registry_url does not take {version.label} under {subject}: {error}"
+                f"the registry in kafka.schema_registry_url does not take {version.label} under {subject}:"
+                f" {masked(str(error))}"
             ) from error
         log.info("%s has number %d in the schema registry, as %s", version.label, number, subject)
         return number
