@@ -22,7 +22,7 @@ from service import secrets
 from service.cli.tables import class_cells
 from service.config import ConfigError, KafkaSettings, load_settings, revealed
 from service.inference.prediction import names_a_class
-from service.output.avro import decode_classification
+from service.output.formats import read
 from service.stream.kafka.client_settings import client_config, made
 
 POLL_S: Final = 1.0
@@ -119,14 +119,14 @@ def _from_topic(kafka: KafkaSettings) -> Iterator[dict[str, Any]]:
         while True:
             message = consumer.poll(0.5)
             value = message.value() if message is not None and message.error() is None else None
-            yield _of_message(value) if value is not None else {}
+            yield _of_message(kafka, value) if value is not None else {}
     finally:
         consumer.close()
 
 
-def _of_message(value: bytes) -> dict[str, Any]:
+def _of_message(kafka: KafkaSettings, value: bytes) -> dict[str, Any]:
     """Its fields as the API has them: no class where none is named."""
-    fields = decode_classification(value)
+    fields = read(kafka.output_format, kafka.output_schema_version, value)
     return fields if names_a_class(fields["flags"]) else fields | {"top_class": None}
 
 

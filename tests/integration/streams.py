@@ -184,13 +184,14 @@ class Cluster:
 
     def read(self, topic: str, isolation: str = "read_committed") -> list[tuple[bytes, bytes]]:
         """(key, value) of everything in a topic up to its present end; nothing where it does not exist."""
-        return [(raw.key(), raw.value()) for raw in self._messages(topic, isolation)]
+        return [(raw.key(), raw.value()) for raw in self.messages(topic, isolation)]
 
     def timestamps(self, topic: str) -> list[int]:
         """The broker timestamps of everything that a topic holds now, in milliseconds."""
-        return [raw.timestamp()[1] for raw in self._messages(topic, "read_committed")]
+        return [raw.timestamp()[1] for raw in self.messages(topic, "read_committed")]
 
-    def _messages(self, topic: str, isolation: str) -> list[Any]:
+    def messages(self, topic: str, isolation: str = "read_committed") -> list[Any]:
+        """Everything in a topic up to its present end, with headers; nothing where it does not exist."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self.bootstrap_servers,
