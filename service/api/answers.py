@@ -16,8 +16,8 @@ from starlette.responses import Response
 
 from service.inference.prediction import Prediction
 from service.output.classification import complete
-from service.photometry import BANDS, SURVEYS, Kind, LightCurve
-from service.store.interface import StoredClassification, StoredDataError
+from service.photometry import BANDS, SURVEYS, Context, Kind, LightCurve
+from service.store.interface import LightCurveDamagedError, StoredClassification
 
 WithEmbedding = Annotated[bool, Query(description="add the model's embedding of the light curve")]
 WithLightCurve = Annotated[bool, Query(description="add the light curve as it was understood")]
@@ -104,6 +104,12 @@ class ObjectAnswer(BaseModel):
     dec: float | None
     light_curve: LightCurveColumns
     classification: Classification | None = Field(description="the latest; null where none was published yet")
+    context: dict[str, float] | None = Field(
+        default=None,
+        description="what its newest alert says of its surroundings, without what is missing, by the names and in the"
+        " units of ZTF's packets; gal_b: absolute galactic latitude [deg]. It can be sent to /v1/classify as it is",
+        examples=[{"gal_b": 54.2, "sgscore1": 0.03, "distpsnr1": 1.2}],
+    )
     sources: list[str] = Field(description="names of the photometry that has joined by position", examples=[[]])
     links: dict[str, str] = Field(description="pages about this object elsewhere")
 
@@ -155,11 +161,11 @@ def of_stored(stored: StoredClassification, embedding: bool = False) -> dict[str
 
 
 def of_light_curve(light_curve: LightCurve) -> dict[str, Any]:
-    """Columns for JSON; a survey's name alone where all points are of one. Raises StoredDataError."""
+    """Columns for JSON; a survey's name alone where all points are of one. Raises LightCurveDamagedError."""
     try:
         return _columns(light_curve)
     except (IndexError, ValueError) as error:  # points from the store may have codes that nobody wrote
-        raise StoredDataError(f"a stored light curve is damaged: {error}") from error
+        raise LightCurveDamagedError(f"a stored light curve is damaged: {error}") from error
 
 
 def _columns(light_curve: LightCurve) -> dict[str, Any]:
@@ -178,6 +184,11 @@ def _columns(light_curve: LightCurve) -> dict[str, Any]:
     columns["kind"] = [Kind(code).name.lower() for code in points["kind"].tolist()]
     columns["candid"] = points["candid"].tolist()
     return columns
+
+
+def of_context(context: Context) -> dict[str, np.float32]:
+    """The values that are not missing, by name."""
+    return {name: np.float32(value) for name, value in context.known().items()}
 
 
 def links(object_id: str) -> dict[str, str]:

@@ -11,7 +11,8 @@ from service.alerts.container import Piece
 from service.inference.prediction import Prediction
 from service.output.classification import Subject
 from service.output.dead_letter import DeadLetter
-from service.photometry import LightCurve
+from service.output.outputs import Outgoing
+from service.photometry import Context, LightCurve
 from service.store.interface import StoredClassification
 
 # (topic, partition); for an archive (its path, 0)
@@ -54,15 +55,24 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A classification, and `value`, the message that carries it."""
+    """A classification, and the messages that carry it: that of the output topic, then those of further topics.
+
+    Their key is the object's id, so that Kafka keeps the classifications of one object in order; a format may need
+    another.
+    """
 
     classification: StoredClassification
-    value: bytes
+    messages: tuple[Outgoing, ...]
 
     @property
     def key(self) -> bytes:
-        """The object id, so that Kafka keeps the classifications of one object in order."""
-        return self.classification.object_id.encode()
+        """Of the message in the output topic."""
+        return self.messages[0].key
+
+    @property
+    def value(self) -> bytes:
+        """The message of the output topic."""
+        return self.messages[0].value
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,8 @@ Outcome = Published | Filtered | DeadLettered | Returned
 class Item:
     """One message in the pipeline: each stage fills in the next field; one with an `outcome` is finished.
 
-    `alert` is never changed; `subject` is what the classification is about.
+    `alert` is never changed; `subject` is what the classification is about; `light_curve` and `context` are those of
+    its object as known at this alert.
     """
 
     message: Message
@@ -100,6 +111,7 @@ class Item:
     failed_cuts: tuple[str, ...] = ()
     subject: Subject | None = None
     light_curve: LightCurve | None = None
+    context: Context | None = None
     prediction: Prediction | None = None
     shadows: tuple[Prediction, ...] = ()
     outcome: Outcome | None = None

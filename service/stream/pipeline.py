@@ -17,14 +17,14 @@ from service.alerts.container import Piece
 from service.alerts.decode import Decoder as AlertDecoder
 from service.alerts.quality import NO_USABLE_PHOTOMETRY, failed_cuts
 from service.alerts.schemas import SchemaSourceUnavailableError, schema_source
-from service.config import QualitySettings, Settings
+from service.config import KafkaSettings, QualitySettings, Settings
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.inference.registry import Residents
 from service.metrics import stage
-from service.output.avro import encode_classification
 from service.output.classification import Subject, classification
-from service.photometry import SURVEYS_BY_POSITION, LightCurve
+from service.output.outputs import Outputs
+from service.photometry import SURVEYS_BY_POSITION, Context, LightCurve
 from service.store.interface import Increment, Store, StoredClassification, StoredObject, StoreUnavailableError
 from service.stream.batch import Batch, DeadLettered, Filtered, Item, Message, Published
 
@@ -62,7 +62,10 @@ class Pipeline:
         models: Models,
         quality: QualitySettings,
         max_message_bytes: int = 8_000_000,
+        outputs: Outputs | None = None,
     ) -> None:
+        """`outputs`: the topics and forms of classifications; None: the default topic alone."""
+        self._outputs = outputs or Outputs(KafkaSettings())
         self._decoder = decoder
         self._store = store
         self._models = models
@@ -139,7 +142,7 @@ class Pipeline:
                 item.outcome = _dead_letter(stored, "merge_failed")
             else:
                 assert item.alert is not None
-                item.light_curve = stored.light_curve
+                item.light_curve, item.context = stored.light_curve, stored.context
                 item.subject = Subject.of(item.alert, stored)
 
     @property
@@ -172,7 +175,7 @@ class Pipeline:
             for item in batch.open():
                 try:
                     answer = _classification(item, item.prediction)
-                    item.outcome = Published(answer, encode_classification(answer.document))
+                    item.outcome = Published(answer, self._outputs.messages(answer.document))
                 except Exception as error:
                     item.outcome = _dead_letter(error, "encode_failed")
 
@@ -199,19 +202,19 @@ class Pipeline:
         return [None] * len(answers)
 
 
-def build_pipeline(settings: Settings, models: Models, store: Store) -> Pipeline:
+def build_pipeline(settings: Settings, models: Models, store: Store, outputs: Outputs | None = None) -> Pipeline:
     """The pipeline of the stream, of replays and of the demo, its decoder compiled and warm."""
     decoder = AlertDecoder(schema_source(settings.kafka))
     decoder.warm_up()
-    return Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes)
+    return Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes, outputs)
 
 
-def preview(store: Store, alert: Alert) -> tuple[Subject, LightCurve]:
+def preview(store: Store, alert: Alert) -> tuple[Subject, LightCurve, Context | None]:
     """What `Pipeline.merge` would return for an alert, without storing it. Raises ValueError for an alert that the
     stream would refuse.
     """
     stored = store.preview(increment_of(alert), came_by_position(alert))
-    return Subject.of(alert, stored), stored.light_curve
+    return Subject.of(alert, stored), stored.light_curve, stored.context
 
 
 def isolate(step: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R | Exception]:
@@ -240,7 +243,7 @@ def came_by_position(alert: Alert | None) -> bool:
 def increment_of(alert: Alert | None) -> Increment:
     """The part of an alert that is stored. Raises ValueError for an identifier that no store can keep."""
     assert alert is not None
-    return Increment(alert.object_id, alert.ra, alert.dec, alert.light_curve)
+    return Increment(alert.object_id, alert.ra, alert.dec, alert.light_curve, alert.context)
 
 
 def _classification(item: Item, prediction: Prediction | None, active: bool = True) -> StoredClassification:
@@ -259,7 +262,8 @@ def _classification(item: Item, prediction: Prediction | None, active: bool = Tr
 
 def _opinion_of(classifier: Classifier) -> Callable[[Sequence[Item]], Sequence[Prediction]]:
     def classify(items: Sequence[Item]) -> Sequence[Prediction]:
-        return classifier.classify([item.light_curve for item in items if item.light_curve is not None])
+        merged = [(item.light_curve, item.context) for item in items if item.light_curve is not None]
+        return classifier.classify([light_curve for light_curve, _ in merged], [context for _, context in merged])
 
     return classify
 
