@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from service.inference.bundle import load_bundle
     from service.inference.classifier import Classifier
     from service.output.avro import decode_classification
-    from service.photometry import LightCurve
+    from service.photometry import Context, LightCurve
 
 __all__ = [
     "AlertClassifierError",
     "AsyncClient",
     "Classifier",
     "Client",
+    "Context",
     "LightCurve",
     "__version__",
     "decode_classification",
@@ -41,6 +42,7 @@ _MODULES: Final = {
     "AsyncClient": "service.client",
     "Classifier": "service.inference.classifier",
     "Client": "service.client",
+    "Context": "service.photometry",
     "LightCurve": "service.photometry",
     "decode_classification": "service.output.avro",
     "load_bundle": "service.inference.bundle",

@@ -4,7 +4,7 @@
 
 Without `--url`: SQLite in a temporary folder and, where its binaries are installed, a PostgreSQL of our own (both with
 the durability they have in service: a commit is on the disk). Light curves are made here, like a ZTF alert with its
-30 days of history. The last line is JSON; `ratios` there hold from machine to machine, seconds do not.
+30 days of history and context. The last line is JSON; `ratios` there hold from machine to machine, seconds do not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.machine import machine
-from service.photometry import SURVEY_CODES, Kind, LightCurve
+from service.photometry import SURVEY_CODES, Context, Kind, LightCurve
+from service.photometry.context import N_CONTEXT
 from service.store import Increment, StoredClassification, open_store
 
 CLASSES: Final = (
@@ -181,7 +182,10 @@ def alert(which: int, turn: int, shapes: list[LightCurve]) -> Increment:
         points = points[-30:].copy()
         points["mjd"] += 1
     light_curve = LightCurve(points[:FIRST] if turn == 0 else points[-30:])
-    return Increment(f"ZTF25{which:07d}", which * 0.618 % 360, which * 0.382 % 120 - 30, light_curve)
+    position = which * 0.618 % 360, which * 0.382 % 120 - 30
+    surroundings = np.random.default_rng(which % SHAPES).uniform(0, 20, N_CONTEXT).astype(np.float32)
+    context = Context(surroundings, 60000.0 + turn, 1 + turn)
+    return Increment(f"ZTF25{which:07d}", *position, light_curve, context)
 
 
 def photometry(which: int, shapes: list[LightCurve]) -> Increment:

@@ -36,6 +36,7 @@ Unit = Literal["mag", "uJy", "nJy"]
 # pandas.DataFrame, astropy.table.Table or pyarrow.Table: none of the first two is needed to import this module
 Table: TypeAlias = Any
 Column: TypeAlias = Sequence[Any] | Any
+Surroundings: TypeAlias = Mapping[str, float | None]
 
 PARQUET: Final = "application/vnd.apache.parquet"
 PAGE: Final = 500  # objects asked for at a time
@@ -105,7 +106,9 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as the service knows it; ra, dec [deg]. `sources` names photometry that has joined it by position."""
+    """An object as the service knows it; ra, dec [deg]. `sources` names photometry that has joined it by position;
+    `context` is what is known of its surroundings, None if nothing is.
+    """
 
     object_id: str
     ra: float | None
@@ -114,6 +117,7 @@ class StoredObject:
     classification: Classification | None
     links: dict[str, str]
     sources: tuple[str, ...] = ()
+    context: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,19 @@ class _Requests:
         )
 
     @staticmethod
+    def _many(
+        light_curves: Mapping[str, LightCurve], contexts: Mapping[str, Surroundings | None] | None
+    ) -> list[dict[str, Any]]:
+        known = contexts or {}
+        homeless = sorted(known.keys() - light_curves.keys())
+        if homeless:
+            raise ValueError(f"contexts has {homeless[0]}, of which there is no light curve")
+        return [
+            {"object_id": name} | _sent(light_curve) | _context(known.get(name))
+            for name, light_curve in light_curves.items()
+        ]
+
+    @staticmethod
     def _query(
         top_class: str | None,
         min_probability: float,
@@ -206,23 +223,28 @@ class Client(_Requests):
 
     def classify(
         self, light_curve: LightCurve | None = None, *, unit: Unit | Sequence[Unit | None] | None = None,
-        object_id: str = "", embedding: bool = False, **columns: Column,
+        object_id: str = "", embedding: bool = False, context: Surroundings | None = None, **columns: Column,
     ) -> Classification:  # fmt: skip
         """Classify one light curve: a `LightCurve`, or columns `mjd`, `band`, `mag` (None or NaN: an upper limit) and
         where known `magerr`, `diffmaglim`, `sign`, `magnr`; with a `unit` of flux, `flux` and `fluxerr`. Of several
         surveys: `survey` per point, and a `unit` per point where one of them publishes flux; either may be one text for
-        all points.
+        all points. `context`: what is known of the object's surroundings, by the names of ZTF's packets (sgscore1,
+        distpsnr1, ...) and `gal_b`, for models that take it.
 
         Raises ServiceError, ServiceUnreachableError.
         """
-        body = self._columns(light_curve, unit, object_id, columns)
+        body = self._columns(light_curve, unit, object_id, columns) | _context(context)
         return Classification.of(self._ask("POST", "/v1/classify", json=body, params={"embedding": embedding}))
 
     def classify_many(
-        self, light_curves: Mapping[str, LightCurve], *, embedding: bool = False
+        self,
+        light_curves: Mapping[str, LightCurve],
+        *,
+        embedding: bool = False,
+        contexts: Mapping[str, Surroundings | None] | None = None,
     ) -> dict[str, Classification]:
-        """Classify light curves by their names, in one request."""
-        body = [{"object_id": name} | _sent(light_curve) for name, light_curve in light_curves.items()]
+        """Classify light curves by their names, in one request; `contexts` by the same names, of all or some."""
+        body = self._many(light_curves, contexts)
         answer = self._ask("POST", "/v1/classify", json={"light_curves": body}, params={"embedding": embedding})
         return {each["object_id"]: Classification.of(each) for each in answer["classifications"]}
 
@@ -326,17 +348,21 @@ class AsyncClient(_Requests):
 
     async def classify(
         self, light_curve: LightCurve | None = None, *, unit: Unit | Sequence[Unit | None] | None = None,
-        object_id: str = "", embedding: bool = False, **columns: Column,
+        object_id: str = "", embedding: bool = False, context: Surroundings | None = None, **columns: Column,
     ) -> Classification:  # fmt: skip
         """See `Client.classify`."""
-        body = self._columns(light_curve, unit, object_id, columns)
+        body = self._columns(light_curve, unit, object_id, columns) | _context(context)
         return Classification.of(await self._ask("POST", "/v1/classify", json=body, params={"embedding": embedding}))
 
     async def classify_many(
-        self, light_curves: Mapping[str, LightCurve], *, embedding: bool = False
+        self,
+        light_curves: Mapping[str, LightCurve],
+        *,
+        embedding: bool = False,
+        contexts: Mapping[str, Surroundings | None] | None = None,
     ) -> dict[str, Classification]:
         """See `Client.classify_many`."""
-        body = [{"object_id": name} | _sent(light_curve) for name, light_curve in light_curves.items()]
+        body = self._many(light_curves, contexts)
         answer = await self._ask("POST", "/v1/classify", json={"light_curves": body}, params={"embedding": embedding})
         return {each["object_id"]: Classification.of(each) for each in answer["classifications"]}
 
@@ -444,6 +470,14 @@ def _plain(values: Column) -> list[Any]:
     return [None if isinstance(value, float) and value != value else value for value in listed]
 
 
+def _context(context: Surroundings | None) -> dict[str, Any]:
+    """The field of a light curve; nothing where there is none, because services of earlier versions don't know it."""
+    if context is None:
+        return {}
+    known = {name: None if value is None or value != value else float(value) for name, value in context.items()}
+    return {"context": known}
+
+
 def _sent(light_curve: LightCurve) -> dict[str, Any]:
     points = light_curve.points
     floats = {name: _plain(points[name]) for name in ("mag", "magerr", "magnr")}
@@ -488,6 +522,7 @@ def _stored(answer: dict[str, Any]) -> StoredObject:
         None if latest is None else Classification.of(latest),
         answer["links"],
         tuple(answer.get("sources", ())),
+        answer.get("context"),
     )
 
 

@@ -9,11 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import alert_classifier
 import service
 from alert_classifier import AlertClassifierError, Classifier, LightCurve, load_bundle
+from tests.inference.tiny_bundle import CONTEXT_WEIGHTS, write_bundle_with_context
 
 ROOT = Path(__file__).resolve().parents[1]
 # They never leave the module that raises them.
@@ -25,6 +27,18 @@ def test_a_light_curve_is_classified_through_the_front_door() -> None:
     light_curve = LightCurve.from_columns([60313.3, 60316.2, 60319.3], [1, 0, 1], mag=[19.8, 19.1, 18.7], magerr=0.1)
     [prediction] = classifier.classify([light_curve])
     assert prediction.top_class in load_bundle().manifest.classes
+
+
+def test_surroundings_go_through_the_front_door(tmp_path: Path) -> None:
+    classifier = Classifier(load_bundle(write_bundle_with_context(tmp_path / "with_context")), threads=1)
+    light_curve = LightCurve.from_columns([60313.3, 60316.2, 60319.3], [1, 0, 1], mag=[19.8, 19.1, 18.7], magerr=0.1)
+    context = alert_classifier.Context.of({"sgscore1": 0.9, "distnr": 2.5})
+    without, known = classifier.classify([light_curve, light_curve], [None, context])
+    with pytest.raises(AlertClassifierError, match="context has no redshift"):
+        alert_classifier.Context.of({"redshift": 0.1})
+    weights = np.array([2.5, 0.0, 0.9]) @ CONTEXT_WEIGHTS  # of distnr, gal_b, sgscore1
+    expected = without.probabilities * np.exp(weights)
+    np.testing.assert_allclose(known.probabilities, expected / expected.sum(), atol=1e-5)
 
 
 def test_the_folder_of_a_bundle_may_be_a_string() -> None:

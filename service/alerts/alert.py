@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.errors import AlertClassifierError
-from service.photometry import LightCurve
+from service.photometry import Context, LightCurve
 
 # Characters of an object's name; the API asks for no longer one. ZTF's have 12.
 LONGEST_NAME: Final = 200
@@ -62,7 +62,8 @@ class Alert:
     """One decoded alert. ra, dec [deg, ICRS]; mjd [days, UTC] of the new detection.
 
     `light_curve` holds the new detection (the one point that carries `candid`), the packet's history of detections and
-    upper limits, and its forced photometry. `flags` name what in the packet was not understood: UNKNOWN_SIGN.
+    upper limits, and its forced photometry. `flags` name what in the packet was not understood: UNKNOWN_SIGN. `context`
+    is what the packet says of the object's surroundings, None for a survey whose packets say nothing.
     """
 
     survey: str
@@ -75,3 +76,4 @@ class Alert:
     quality: Quality
     schema_version: str
     flags: tuple[str, ...] = ()
+    context: Context | None = None

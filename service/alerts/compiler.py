@@ -27,6 +27,10 @@ _READS: Final = {
     (Type.NUMBER, "long"): op.LONG_AS_NUMBER,
     (Type.NUMBER, "float"): op.FLOAT,
     (Type.NUMBER, "double"): op.DOUBLE,
+    (Type.IF_A_NUMBER, "int"): op.LONG_AS_NUMBER,
+    (Type.IF_A_NUMBER, "long"): op.LONG_AS_NUMBER,
+    (Type.IF_A_NUMBER, "float"): op.FLOAT,
+    (Type.IF_A_NUMBER, "double"): op.DOUBLE,
     (Type.INTEGER, "int"): op.LONG,
     (Type.INTEGER, "long"): op.LONG,
     (Type.TEXT, "string"): op.TEXT,
@@ -153,6 +157,8 @@ class _Compiler:
                 self._plain.add(number)
                 self.emit(_READS[field.type, node.name], cell, optional=optional, place=place)
                 return
+            if field.type is Type.IF_A_NUMBER:
+                continue
             assert optional < 0, "`_union` gives these a jump for each branch"
             self._mark(node, [(cell, field)], place)
         if node.name in _SIZES:
@@ -163,6 +169,8 @@ class _Compiler:
     def _mark(self, node: Node, want: _Leaf, place: Place) -> None:
         """Note where the value is that is skipped next, for `oddities` to read it."""
         for cell, field in _read(want):
+            if field.type is Type.IF_A_NUMBER:
+                continue
             number = cell + self._n_fields * self._is_row
             known = self.odd.setdefault(number, Odd(number, self._is_row, field, node))
             if known.node != node or number in self._plain:

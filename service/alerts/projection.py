@@ -3,11 +3,12 @@
 Values are stored in one flat array of 8-byte cells: first the alert's own fields, then the rows of its tables (arrays
 of records such as a history), `len(columns)` cells each. The contents of a cell depend on its field's type:
 
-NUMBER   float64, a NaN with the bits of `MISSING_NUMBER` if missing
-INTEGER  int64, `NO_INTEGER` if missing
-TEXT     start << 32 | length of its UTF-8 bytes in the buffer that belongs to the cells, `NO_TEXT` if missing
-SIGN     as TEXT if the sign is spelled in letters, else `POSITIVE`, `NEGATIVE` or `UNKNOWN`; `NO_TEXT` if missing
-PRESENT  int64 1 if the writer's record has a field of that name, with any value, else 0
+NUMBER       float64, a NaN with the bits of `MISSING_NUMBER` if missing
+INTEGER      int64, `NO_INTEGER` if missing
+TEXT         start << 32 | length of its UTF-8 bytes in the buffer that belongs to the cells, `NO_TEXT` if missing
+SIGN         as TEXT if the sign is spelled in letters, else `POSITIVE`, `NEGATIVE` or `UNKNOWN`; `NO_TEXT` if missing
+PRESENT      int64 1 if the writer's record has a field of that name, with any value, else 0
+IF_A_NUMBER  as NUMBER; missing too where the writer's type is no number: no alert is refused for such a field
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Type(IntEnum):
     TEXT = 2
     PRESENT = 3
     SIGN = 4
+    IF_A_NUMBER = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,5 +93,6 @@ def _empty(fields: tuple[Field, ...]) -> NDArray[np.int64]:
         Type.TEXT: NO_TEXT,
         Type.SIGN: NO_TEXT,
         Type.PRESENT: 0,
+        Type.IF_A_NUMBER: MISSING_NUMBER,
     }
     return np.array([empty[field.type] for field in fields], dtype=np.int64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service import metrics
 from service.alerts.alert import LONGEST_NAME, UNKNOWN_SIGN, Alert, AlertError, Quality
@@ -23,8 +24,10 @@ from service.alerts.projection import (
     Projection,
     Type,
 )
+from service.alerts.ztf_context import PACKET_COLUMNS, RULES, fill_context
 from service.jit import jit
-from service.photometry import BAND_CODES, POINT, SURVEY_CODES, Kind, LightCurve
+from service.photometry import BAND_CODES, POINT, SURVEY_CODES, Context, Kind, LightCurve
+from service.photometry.context import N_CONTEXT
 from service.photometry.flux import AB_ZERO_POINT_UJY, MAG_PER_RELATIVE_FLUX, SMALLEST_FLUX_UJY
 from service.photometry.time import JD_OF_MJD_ZERO
 from service.photometry.union import LONGEST_INSERTION_SORT, TICKS_PER_DAY, WORDS, choose
@@ -44,10 +47,8 @@ PROJECTION: Final = Projection(
         Field("candidate.fwhm"),
         Field("candidate.elong"),
         Field("candidate.magdiff"),
-        Field("candidate.ssdistnr"),
-        Field("candidate.distnr"),
-        Field("candidate.magnr"),
-        Field("candidate.sigmagnr"),
+        # what lies around the object; a packet is not refused for any of these
+        *(Field(f"candidate.{name}", Type.IF_A_NUMBER) for name in PACKET_COLUMNS),
         Field("candidate.isdiffpos", Type.SIGN),
         Field("candid", Type.INTEGER),
         Field("candidate.candid", Type.INTEGER),  # some re-publications have it only here
@@ -75,11 +76,15 @@ PROJECTION: Final = Projection(
     ),
 )
 
-(
-    JD, FID, MAGPSF, SIGMAPSF, RA, DEC, DIFFMAGLIM, RB, DRB, NBAD, FWHM, ELONG, MAGDIFF, SSDISTNR, DISTNR, MAGNR,
-    SIGMAGNR, ISDIFFPOS, CANDID, CANDIDATE_CANDID, OBJECT_ID, SCHEMAVSN,
-    DRBVERSION, PUBLISHER,
-) = range(len(PROJECTION.fields))  # fmt: skip
+JD, FID, MAGPSF, SIGMAPSF, RA, DEC, DIFFMAGLIM, RB, DRB, NBAD, FWHM, ELONG, MAGDIFF = range(13)
+CONTEXT: Final = MAGDIFF + 1  # the first of PACKET_COLUMNS
+ISDIFFPOS, CANDID, CANDIDATE_CANDID, OBJECT_ID, SCHEMAVSN, DRBVERSION, PUBLISHER = range(
+    CONTEXT + len(PACKET_COLUMNS), len(PROJECTION.fields)
+)
+SSDISTNR, DISTNR, MAGNR, SIGMAGNR = (
+    CONTEXT + PACKET_COLUMNS.index(name) for name in ("ssdistnr", "distnr", "magnr", "sigmagnr")
+)
+N_READ: Final = 1 + max(MAGDIFF, SSDISTNR, DISTNR, MAGNR, SIGMAGNR)  # numbers of the alert itself, the first of all
 (
     ROW_JD, ROW_FID, ROW_MAGPSF, ROW_SIGMAPSF, ROW_DIFFMAGLIM, ROW_MAGNR, ROW_FLUX, ROW_FLUXUNC, ROW_ZERO_POINT,
     ROW_ISDIFFPOS, ROW_PROCSTATUS, ROW_CANDID, ROW_IS_FORCED,
@@ -134,7 +139,7 @@ def alert(cells: Cells) -> Alert:
     Raises AlertError: missing_field, bad_value, unknown_band, naming the field.
     """
     values = cells.values
-    number = values[:N_FIELDS].view(np.float64).tolist()
+    number = values[:N_READ].view(np.float64).tolist()
     for field, low, high in _BOUNDS:
         if not low <= number[field] <= high:  # NaN fails too
             _refuse(cells, field, f"between {low:.9g} and {high:.9g}")
@@ -156,12 +161,13 @@ def alert(cells: Cells) -> Alert:
         raise AlertError("bad_value", f"objectId is {object_id[:40]!a}, not a name")
     if number[DRB] == 0.0 and cells.text(DRBVERSION) == "":
         number[DRB] = float("nan")  # a default value: the packet was written before this score existed
-    light_curve, flags = _light_curve(cells, candid)
+    light_curve, flags, context = _light_curve(cells, candid)
+    mjd = number[JD] - JD_OF_MJD_ZERO
     return Alert(
         "ztf",
         object_id,
         candid,
-        number[JD] - JD_OF_MJD_ZERO,
+        mjd,
         number[RA],
         number[DEC],
         light_curve,
@@ -171,6 +177,7 @@ def alert(cells: Cells) -> Alert:
         ),
         (cells.text(SCHEMAVSN) or "")[:_LONGEST_VERSION],
         flags,
+        Context(context, mjd, candid),
     )  # fmt: skip
 
 
@@ -188,11 +195,12 @@ def _refuse(cells: Cells, field: int, expected: str) -> NoReturn:
     raise AlertError("bad_value", f"{path} is {value:.9g}; it must be {expected}")
 
 
-def _light_curve(cells: Cells, candid: int) -> tuple[LightCurve, tuple[str, ...]]:
-    """The light curve, and flags for what was not understood in it."""
+def _light_curve(cells: Cells, candid: int) -> tuple[LightCurve, tuple[str, ...], NDArray[np.float32]]:
+    """The light curve, flags for what was not understood in it, and the values of the context (N_CONTEXT,)."""
     words = np.empty((1 + cells.n_rows) * WORDS, dtype=np.uint32)
+    context = np.empty(N_CONTEXT, dtype=np.float32)
     buffer = np.frombuffer(cells.buffer, dtype=np.uint8)
-    count, is_union, odd = _points(buffer, cells.values, cells.n_rows, candid, words)
+    count, is_union, odd = _points(buffer, cells.values, cells.n_rows, candid, words, context, RULES)
     flags: tuple[str, ...] = ()
     if odd:  # rarely
         unknown_signs, newer = odd >> 32, odd & 0xFFFFFFFF
@@ -201,19 +209,22 @@ def _light_curve(cells: Cells, candid: int) -> tuple[LightCurve, tuple[str, ...]
         flags = (UNKNOWN_SIGN,) if unknown_signs else ()
     points = words[: count * WORDS].view(POINT)
     if not is_union:
-        return LightCurve.from_points(points), flags
+        return LightCurve.from_points(points), flags, context
     points.setflags(write=False)
-    return LightCurve(points), flags
+    return LightCurve(points), flags, context
 
 
 @jit
-def _points(buffer, cells, n_rows, candid, words):  # type: ignore[no-untyped-def]
-    """Fill `words` with points; returns their number, whether they already are LightCurve's union, and (number of signs
-    not understood) << 32 | (number of rows left out because they are newer than the detection).
+def _points(buffer, cells, n_rows, candid, words, context, rules):  # type: ignore[no-untyped-def]
+    """Fill `words` with points and `context` by `rules`. Returns the number of points, whether they already are
+    LightCurve's union, and (number of signs not understood) << 32 | (number of rows left out because they are newer
+    than the detection).
 
-    buffer uint8 (bytes,), cells int64 (fields and rows), words uint32 ((1 + n_rows) * 9,).
+    buffer uint8 (bytes,), cells int64 (fields and rows), words uint32 ((1 + n_rows) * 9,), context float32 (C,),
+    rules as `fill_context` has them.
     """
     numbers = cells.view(np.float64)
+    fill_context(numbers, CONTEXT, numbers[RA], numbers[DEC], rules, context)
     mjd = np.empty(1, np.float64)
     mjd_bits = mjd.view(np.int64)
     mjd[0] = numbers[JD] - JD_OF_MJD_ZERO

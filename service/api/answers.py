@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from service.inference.prediction import Prediction
 from service.output.classification import complete
-from service.photometry import BANDS, SURVEYS, Kind, LightCurve
+from service.photometry import BANDS, SURVEYS, Context, Kind, LightCurve
 from service.store.interface import LightCurveDamagedError, StoredClassification
 
 WithEmbedding = Annotated[bool, Query(description="add the model's embedding of the light curve")]
@@ -104,6 +104,12 @@ class ObjectAnswer(BaseModel):
     dec: float | None
     light_curve: LightCurveColumns
     classification: Classification | None = Field(description="the latest; null where none was published yet")
+    context: dict[str, float] | None = Field(
+        default=None,
+        description="what its newest alert says of its surroundings, without what is missing, by the names and in the"
+        " units of ZTF's packets; gal_b: absolute galactic latitude [deg]. It can be sent to /v1/classify as it is",
+        examples=[{"gal_b": 54.2, "sgscore1": 0.03, "distpsnr1": 1.2}],
+    )
     sources: list[str] = Field(description="names of the photometry that has joined by position", examples=[[]])
     links: dict[str, str] = Field(description="pages about this object elsewhere")
 
@@ -178,6 +184,11 @@ def _columns(light_curve: LightCurve) -> dict[str, Any]:
     columns["kind"] = [Kind(code).name.lower() for code in points["kind"].tolist()]
     columns["candid"] = points["candid"].tolist()
     return columns
+
+
+def of_context(context: Context) -> dict[str, np.float32]:
+    """The values that are not missing, by name."""
+    return {name: np.float32(value) for name, value in context.known().items()}
 
 
 def links(object_id: str) -> dict[str, str]:

@@ -22,11 +22,12 @@ from service.api.answers import (
 )
 from service.api.bodies import JSON, VALUES_PER_POINT, content_type, parse_json, read_body
 from service.api.context import Context, Here, in_thread
-from service.api.light_curves import AnyLightCurve, LightCurveBody, Unit, check_count, parse_light_curves
+from service.api.light_curves import AnyLightCurve, LightCurveBody, Sent, Unit, check_count, parse_light_curves
 from service.api.problems import FieldError, ProblemError, invalid, responses
 from service.api.tables import CSV, PARQUET, TABLE_TYPES, parse_table
 from service.config import ApiSettings
 from service.output.classification import Subject, classification, without_alert
+from service.photometry import Context as ObjectContext
 from service.photometry import LightCurve
 from service.store.interface import StoredDataError
 from service.stream.pipeline import preview
@@ -98,9 +99,9 @@ async def classify(
         several, named, headers = await here.parse(body, _read_json, settings)
     if several:
         return await _answer_many(here, named, embedding, light_curve, headers)
-    [(object_id, sent)] = named
-    [prediction] = await here.classify([sent])
-    answer = without_alert(object_id, prediction) | extras(prediction, sent, embedding, light_curve)
+    [sent] = named
+    [prediction] = await here.classify([sent.light_curve], [sent.context])
+    answer = without_alert(sent.object_id, prediction) | extras(prediction, sent.light_curve, embedding, light_curve)
     return json_response(answer, headers=headers)
 
 
@@ -129,12 +130,12 @@ async def classify_alert(
     raw = await read_body(request, here)
     # a packet takes 0.05 ms, but a new writer schema takes some 50 ms, and perhaps a request to the registry
     alerts, several = await in_thread(_read_packet, here, raw)
-    subjects = [(Subject.of(alert), alert.light_curve) for alert in alerts]
+    subjects = [(Subject.of(alert), alert.light_curve, alert.context) for alert in alerts]
     if stored_history:
         subjects = [await in_thread(_with_history, here, alert) for alert in alerts]
-    predictions = await here.classify([known for _, known in subjects])
+    predictions = await here.classify([known for _, known, _ in subjects], [context for _, _, context in subjects])
     answers = []
-    for alert, (subject, known), prediction in zip(alerts, subjects, predictions, strict=True):
+    for alert, (subject, known, _), prediction in zip(alerts, subjects, predictions, strict=True):
         failed = failed_cuts(alert.quality, here.settings.quality)
         answer = classification(subject, prediction, received=received, failed_cuts=failed)
         answers.append(answer.document | extras(prediction, known, embedding, light_curve))
@@ -143,20 +144,20 @@ async def classify_alert(
 
 async def _answer_many(
     here: Context,
-    named: list[tuple[str, LightCurve]],
+    named: list[Sent],
     embedding: bool,
     with_light_curve: bool,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    predictions = await here.classify([light_curve for _, light_curve in named])
+    predictions = await here.classify([sent.light_curve for sent in named], [sent.context for sent in named])
     answers = [
-        without_alert(object_id, prediction) | extras(prediction, light_curve, embedding, with_light_curve)
-        for (object_id, light_curve), prediction in zip(named, predictions, strict=True)
+        without_alert(sent.object_id, prediction) | extras(prediction, sent.light_curve, embedding, with_light_curve)
+        for sent, prediction in zip(named, predictions, strict=True)
     ]
     return json_response({"classifications": answers}, headers=headers)
 
 
-def _read_json(body: bytes, settings: ApiSettings) -> tuple[bool, list[tuple[str, LightCurve]], dict[str, str] | None]:
+def _read_json(body: bytes, settings: ApiSettings) -> tuple[bool, list[Sent], dict[str, str] | None]:
     """Whether several were sent, the light curves with their names, and deprecation headers for old field names."""
     values = parse_json(body, VALUES_PER_POINT * (settings.max_points + settings.max_light_curves))
     named = parse_light_curves(values, settings)
@@ -187,7 +188,7 @@ def _unreadable(error: AlertError, field: str) -> ProblemError:
     return ProblemError(422, code, f"the packet can't be read: {error}", [FieldError(field=field, message=str(error))])
 
 
-def _with_history(here: Context, alert: Alert) -> tuple[Subject, LightCurve]:
+def _with_history(here: Context, alert: Alert) -> tuple[Subject, LightCurve, ObjectContext | None]:
     try:
         return preview(here.store, alert)
     except StoredDataError:  # not the sender's fault

@@ -15,6 +15,7 @@ from service.api.neighbours import Neighbours
 from service.config import Settings
 from service.inference.prediction import Prediction
 from service.inference.registry import ModelRegistry
+from service.photometry import Context as ObjectContext
 from service.photometry import LightCurve
 from service.store.interface import Store
 from service.stream.accounting import Accounting
@@ -28,8 +29,9 @@ T = TypeVar("T")
 INLINE_POINTS: Final = 256
 
 
-# JSON of 32 MB within the bounds on values is some 200 MB of Python's objects: two of those fit beside all the rest.
-HEAVY_AT_ONCE: Final = 2
+# JSON of 32 MB within the bounds on values becomes some 300 MB of Python's objects. Reading it holds the interpreter's
+# lock, so several at once would be no faster.
+HEAVY_AT_ONCE: Final = 1
 LARGE_BYTES: Final = 1_000_000
 
 
@@ -57,18 +59,20 @@ class Context:
     async def parse(
         self, body: bytes, work: Callable[Concatenate[bytes, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """`work(body, ...)` in a thread; large bodies one after the other, HEAVY_AT_ONCE at a time, because they take
-        much memory. Small ones never wait for them.
+        """`work(body, ...)` in a thread; large bodies one after the other, because they take much memory. Small
+        ones never wait for them.
         """
         limiter = self.heavy if len(body) > LARGE_BYTES else None
         return await to_thread.run_sync(lambda: work(body, *args, **kwargs), limiter=limiter)
 
-    async def classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
+    async def classify(
+        self, light_curves: Sequence[LightCurve], contexts: Sequence[ObjectContext | None] | None = None
+    ) -> list[Prediction]:
         """One prediction per light curve by the active model; larger requests run in a thread."""
         classifier = self.models.active
         if sum(map(len, light_curves)) <= INLINE_POINTS:
-            return classifier.classify(light_curves)
-        return await to_thread.run_sync(classifier.classify, light_curves)
+            return classifier.classify(light_curves, contexts)
+        return await to_thread.run_sync(classifier.classify, light_curves, contexts)
 
 
 async def _context(request: Request) -> Context:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from service.api import old_names
 from service.api.problems import FieldError, ProblemError, invalid, invalid_fields
 from service.config import ApiSettings
-from service.photometry import LightCurve
+from service.photometry import CONTEXT_COLUMNS, Context, LightCurve
 from service.photometry.columns import BOUNDS, ColumnError, codes, points_from_columns
+from service.photometry.context import refuse_unknown
 from service.photometry.flux import DETECTION_SIGMA, from_flux
 
 Unit = Literal["mag", "uJy", "nJy"]
@@ -36,6 +37,24 @@ Sign = Annotated[
 Candid = Annotated[int, Field(ge=0, lt=2**63, description="identifier of the alert, 0 where unknown")]
 Band = Literal["g", "r", "i", "z", "u", "y", "c", "o"]
 Survey = Literal["ztf", "lsst", "atlas"]
+
+
+def _known_columns(context: dict[str, float | None]) -> dict[str, float | None]:
+    refuse_unknown(context)
+    return context
+
+
+ContextColumns = Annotated[
+    dict[str, Annotated[float, Field(allow_inf_nan=False)] | None],
+    AfterValidator(_known_columns),
+    Field(
+        description="what is known of the object's surroundings, by the names and in the units of ZTF's packets, and"
+        " its galactic latitude gal_b [deg]: only models that take it look at it. Missing are null, -999, a star/galaxy"
+        " score of exactly 0.5, and what can't be (a negative distance, one beyond ZTF's radius of search)",
+        json_schema_extra={"propertyNames": {"enum": list(CONTEXT_COLUMNS)}},
+        examples=[{"sgscore1": 0.03, "distpsnr1": 1.2, "sgmag1": 19.8, "srmag1": 19.1, "gal_b": 54.2}],
+    ),
+]
 
 _MAG: Final = "AB magnitude of the absolute difference flux; null is an upper limit"
 _DIFFMAGLIM: Final = "5-sigma limiting AB magnitude of the image"
@@ -70,6 +89,7 @@ class Point(_Strict):
 
 class _Identified(_Strict):
     object_id: str = Field(default="", max_length=200, description="any name; it comes back in the answer")
+    context: ContextColumns | None = None
 
 
 class PointsLightCurve(_Identified):
@@ -191,8 +211,16 @@ _ONE_OF_POINTS: Final = TypeAdapter(PointsLightCurve)
 _ONE_OF_COLUMNS: Final = TypeAdapter(ColumnsLightCurve)
 
 
-def parse_light_curves(values: Any, settings: ApiSettings) -> list[tuple[str, LightCurve]]:
-    """(object_id, light curve) of every light curve in a decoded JSON body: one, a list, or {"light_curves": [...]}.
+class Sent(NamedTuple):
+    """One light curve of a request."""
+
+    object_id: str
+    light_curve: LightCurve
+    context: Context | None = None
+
+
+def parse_light_curves(values: Any, settings: ApiSettings) -> list[Sent]:
+    """Every light curve in a decoded JSON body: one, a list, or {"light_curves": [...]}.
 
     Raises ProblemError 413 above the settings' bounds, 422 naming the field.
     """
@@ -230,14 +258,14 @@ def _check_points(sent: list[Any], settings: ApiSettings) -> None:
         raise too_many_points(settings.max_points)
 
 
-def _parse(value: Any, prefix: str) -> tuple[str, LightCurve]:
+def _parse(value: Any, prefix: str) -> Sent:
     if not isinstance(value, dict):
         place = prefix.rstrip(".") or "body"
         raise invalid(place, "must be a light curve: an object with points, or with mjd, band, mag")
     named = old_names.renamed(value, prefix)
     try:
         sent = (_ONE_OF_POINTS if "points" in named else _ONE_OF_COLUMNS).validate_python(named, strict=True)
-        return sent.object_id, _light_curve(sent)
+        return Sent(sent.object_id, _light_curve(sent), None if sent.context is None else Context.of(sent.context))
     except ValidationError as error:
         raise _told(invalid_fields(error.errors(include_url=False, include_input=False)), value, prefix) from error
     except ProblemError as problem:

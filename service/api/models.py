@@ -29,6 +29,9 @@ class ModelSummary(BaseModel):
     taxonomy: dict[str, str] = Field(description="class -> superclass")
     bands: list[str]
     minimum_detections: int = Field(description="below it, answers carry the flag too_few_points")
+    context: list[str] = Field(
+        description="columns of the object's surroundings that it takes; none: it takes no context"
+    )
     preprocessing: str
     sha256: str
     data_digest: str

@@ -35,8 +35,10 @@ from service.api.problems import ProblemError, invalid, responses
 from service.config import ApiSettings
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
+from service.photometry import Context as ObjectContext
 from service.photometry import LightCurve
 from service.photometry.columns import ColumnError, codes, points_from_columns
+from service.photometry.context import context_values
 
 router: Final = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
@@ -55,7 +57,15 @@ INPUTS: Final = {
     "magnr": ("FP32", False, "magnitude of the nearest reference source"),
     "light_curve": ("INT32", False, "which light curve each point is of, from 0; all of one unless given"),
 }
-ACCEPTED: Final = INPUTS | {"limit": INPUTS["diffmaglim"]}  # by its old name too
+# of models that take the context of objects
+CONTEXT: Final = {
+    "context": (
+        "FP32",
+        False,
+        "the object's surroundings, a row per light curve: columns as the parameter context says",
+    )
+}
+ACCEPTED: Final = INPUTS | CONTEXT | {"limit": INPUTS["diffmaglim"]}  # by its old name too
 _FLOATS: Final = ("mjd", "mag", "magerr", "limit", "magnr")
 
 
@@ -77,7 +87,9 @@ class ModelMetadata(BaseModel):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
-    parameters: dict[str, str] = Field(description="classes: the names of the columns of probabilities, by commas")
+    parameters: dict[str, str] = Field(
+        description="classes: the names of the columns of probabilities, by commas; context: those of the input context"
+    )
 
 
 class IsReady(BaseModel):
@@ -161,12 +173,16 @@ async def metadata(name: str, here: Here, version: str = "") -> Response:
             "name": manifest.name,
             "versions": [each.version for each in residents(here) if each.name == name],
             "platform": PLATFORM,
-            "inputs": [{"name": name, "datatype": INPUTS[name][0], "shape": [-1]} for name in INPUTS],
+            "inputs": [
+                {"name": each, "datatype": datatype, "shape": shapes.get(each, [-1])}
+                for each, (datatype, _, _) in inputs_of(classifier).items()
+            ],
             "outputs": [
                 {"name": output, "datatype": datatype, "shape": shapes.get(output, [-1])}
                 for output, datatype in outputs_of(classifier).items()
             ],
-            "parameters": {"classes": ",".join(manifest.classes)},
+            "parameters": {"classes": ",".join(manifest.classes)}
+            | ({"context": ",".join(manifest.context)} if manifest.context else {}),
         }
     )
 
@@ -197,9 +213,9 @@ async def infer(name: str, request: Request, here: Here, version: str = "") -> R
     times = Times()
     try:
         header_length = request.headers.get(HEADER_LENGTH)
-        asked, light_curves = await here.parse(body, _read, header_length, outputs_of(classifier), here.settings.api)
+        asked, light_curves, contexts = await here.parse(body, _read, header_length, classifier, here.settings.api)
         times.end("compute_input")
-        predictions = await in_thread(classifier.classify, light_curves)
+        predictions = await in_thread(classifier.classify, light_curves, contexts)
         times.end("compute_infer")
         answer, answer_length = _answer(asked, classifier, predictions)
         times.end("compute_output")
@@ -228,10 +244,16 @@ def outputs_of(classifier: Classifier) -> dict[str, str]:
     return OUTPUTS | (STOCHASTIC_OUTPUTS if classifier.bundle.manifest.stochastic else {})
 
 
+def inputs_of(classifier: Classifier) -> dict[str, tuple[str, bool, str]]:
+    return INPUTS | (CONTEXT if classifier.bundle.manifest.context else {})
+
+
 def shapes_of(classifier: Classifier) -> dict[str, list[int]]:
-    """Of those outputs that have more than one value per light curve; -1: any size."""
-    size = len(classifier.bundle.manifest.classes)
-    return {name: [-1, size] for name in ("probabilities", "conformal_set", "variance")} | {"embedding": [-1, -1]}
+    """Of those inputs and outputs that have more than one value per point or light curve; -1: any size."""
+    manifest = classifier.bundle.manifest
+    size = len(manifest.classes)
+    shapes = {name: [-1, size] for name in ("probabilities", "conformal_set", "variance")} | {"embedding": [-1, -1]}
+    return shapes | {"context": [-1, len(manifest.context)]}
 
 
 def residents(here: Context) -> list[Classifier]:
@@ -250,24 +272,40 @@ def find(here: Context, name: str, version: str) -> Classifier:
 
 
 def _read(
-    body: bytes, header_length: str | None, outputs: dict[str, str], settings: ApiSettings
-) -> tuple[InferRequest, list[LightCurve]]:
+    body: bytes, header_length: str | None, classifier: Classifier, settings: ApiSettings
+) -> tuple[InferRequest, list[LightCurve], list[ObjectContext] | None]:
+    accepted, outputs = inputs_of(classifier), outputs_of(classifier)
     asked = decode_request(body, header_length)
-    unknown = [name for name in asked.inputs if name not in ACCEPTED]
+    unknown = [name for name in asked.inputs if name not in accepted and name != "limit"]
     if unknown:
-        raise TensorError("inputs", f"there is no input {unknown[0]}; there are {', '.join(INPUTS)}")
+        raise TensorError("inputs", f"there is no input {unknown[0]}; there are {', '.join(accepted)}")
     missing = [name for name, (_, required, _) in INPUTS.items() if required and name not in asked.inputs]
     if missing:
         raise TensorError("inputs", f"input {missing[0]} is missing")
     unwanted = [each.name for each in asked.outputs if each.name not in outputs]
     if unwanted:
         raise TensorError("outputs", f"there is no output {unwanted[0]}; there are {', '.join(outputs)}")
-    inputs = {name: _as_column(tensor) for name, tensor in asked.inputs.items()}
+    inputs = {name: _as_column(tensor) for name, tensor in asked.inputs.items() if name not in CONTEXT}
     if {"limit", "diffmaglim"} <= inputs.keys():
         raise TensorError("limit", "is the old name of diffmaglim, which is given too: send diffmaglim alone")
     if "diffmaglim" in inputs:
         inputs["limit"] = inputs.pop("diffmaglim")
-    return asked, _light_curves(inputs, settings)
+    context = asked.inputs.get("context")
+    light_curves = _light_curves(inputs, settings)
+    columns = classifier.bundle.manifest.context
+    return asked, light_curves, None if context is None else _contexts(context, columns, len(light_curves))
+
+
+def _contexts(tensor: Tensor, columns: list[str], count: int) -> list[ObjectContext]:
+    values = _numbers(tensor, "f")
+    if values.shape != (count, len(columns)):
+        raise TensorError(
+            tensor.name,
+            f"must have the shape [{count}, {len(columns)}] of light curves and columns"
+            f" ({', '.join(columns)}), not {list(values.shape)}",
+        )
+    given = context_values({name: values[:, column] for column, name in enumerate(columns)}, count)
+    return [ObjectContext(row) for row in given]
 
 
 def _as_column(tensor: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from service.api.answers import json_response
 from service.api.bodies import parse_json
 from service.api.context import Here
-from service.api.oip import INPUTS, PLATFORM, find, outputs_of, residents, shapes_of
+from service.api.oip import PLATFORM, find, inputs_of, outputs_of, residents, shapes_of
 from service.api.oip_tensors import BYTES
 from service.api.problems import invalid, responses
 
@@ -72,8 +72,8 @@ async def config(name: str, here: Here, version: str = "") -> Response:
     classifier = find(here, name, version)
     shapes = shapes_of(classifier)
     inputs = [
-        {"name": each, "data_type": _type(datatype), "dims": [-1], "optional": not required}
-        for each, (datatype, required, _) in INPUTS.items()
+        {"name": each, "data_type": _type(datatype), "dims": shapes.get(each, [-1]), "optional": not required}
+        for each, (datatype, required, _) in inputs_of(classifier).items()
     ]
     outputs = [
         {"name": each, "data_type": _type(datatype), "dims": shapes.get(each, [-1])}

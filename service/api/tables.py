@@ -10,10 +10,9 @@ import pyarrow.compute as pc
 
 from service.alerts.alert import LONGEST_NAME
 from service.api import old_names
-from service.api.light_curves import MICROJANSKY, Unit, check_count, too_many_points
+from service.api.light_curves import MICROJANSKY, Sent, Unit, check_count, too_many_points
 from service.api.problems import ProblemError, invalid
 from service.config import ApiSettings
-from service.photometry import LightCurve
 from service.photometry.columns import ColumnError, known
 from service.photometry.flux import from_flux
 from service.photometry.parquet import Bounds, TooLargeError, TooManyRowsError, read_parquet
@@ -42,9 +41,9 @@ _NAME: Final = "the table"  # in messages: an upload has none
 
 def parse_table(
     body: bytes, media_type: str, unit: Unit, settings: ApiSettings
-) -> tuple[list[tuple[str, LightCurve]], dict[str, str] | None]:
-    """(object_id, light curve) of every object of an uploaded points table, ordered by object_id; and deprecation
-    headers if it has columns by old names.
+) -> tuple[list[Sent], dict[str, str] | None]:
+    """Every object of an uploaded points table, ordered by object_id; and deprecation headers if it has columns by old
+    names.
 
     Columns as in `service.photometry.table.read_points_table`; if `unit` is a unit of flux, `flux` and `fluxerr`
     replace `mag` and `magerr`. A table without object_id is one light curve, named "". Raises ProblemError 413 above
@@ -63,7 +62,7 @@ def parse_table(
         if len(table) and (longest := pc.max(pc.utf8_length(table["object_id"])).as_py()) > LONGEST_NAME:
             raise TableError(f"column object_id has a value of {longest:,} characters; at most {LONGEST_NAME} are read")
         check_count(pc.count_distinct(table["object_id"]).as_py(), settings)
-        return list(light_curves(table, _NAME)), headers
+        return [Sent(object_id, light_curve) for object_id, light_curve in light_curves(table, _NAME)], headers
     except TableError as error:
         raise invalid("body", str(error)) from error
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+import orjson
 from rich.console import Console
 from rich.progress import Progress
 
@@ -18,7 +19,9 @@ from service.config import load_settings
 from service.inference.bundle import default_bundle_folder, load_bundle
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
-from service.photometry import LightCurve
+from service.photometry import Context, LightCurve
+from service.photometry.context_table import read_context_table
+from service.photometry.table import TableError
 
 # Light curves per call of the classifier: enough to keep all threads busy, few enough for a smooth progress bar.
 CHUNK: Final = 1024
@@ -35,6 +38,13 @@ CHUNK: Final = 1024
 )
 @click.option("--strict", is_flag=True, help="Refuse a table that has a row which can't be read, instead of the row.")
 @click.option(
+    "--context",
+    "context_table",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="TABLE",
+    help="The objects' surroundings (.parquet, .csv): object_id and columns named as in ZTF's packets.",
+)
+@click.option(
     "--bundle", type=click.Path(file_okay=False, path_type=Path), help="Model bundle, instead of the configured."
 )
 @click.pass_obj
@@ -44,6 +54,7 @@ def classify(
     form: str,
     max_detections: int | None,
     strict: bool,
+    context_table: Path | None,
     bundle: Path | None,
 ) -> None:
     """Classify alert packets (.avro, also packed), folders and tar archives of them, points tables (.parquet, .csv),
@@ -51,10 +62,11 @@ def classify(
     them (CSV, JSON, Parquet, text, ECSV, FITS, VOTable).
 
     Packets and points of one object are merged first, ATLAS photometry by position (with an object that only a points
-    table brings: by name, that of the file); each object gets one line. What can't be read is reported on
-    standard error as a JSON line with source, code and message (100 for a file, then how many more), and a summary ends
-    it. The exit status is 0 only if everything was read: 1 where a packet, table, file or archive was refused or
-    damaged, and where there was nothing to read.
+    table brings: by name, that of the file); each object gets one line. A model that takes the objects' surroundings
+    gets them from the packets, or from the row of --context (of several rows the newest, by jd). What can't be read is
+    reported on standard error as a JSON line with source, code and message (100 for a file, then how many more), and a
+    summary ends it. The exit status is 0 only if everything was read: 1 where a packet, table, file or archive was
+    refused or damaged, and where there was nothing to read.
     """
     settings = load_settings(config)
     classifier = Classifier(
@@ -62,6 +74,7 @@ def classify(
         settings.model.device,
         settings.model.threads,
     )
+    given = _contexts(context_table, classifier)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         decoder = Decoder(schema_source(settings.kafka))
         intake = Intake(
@@ -77,7 +90,10 @@ def classify(
         manifest = classifier.bundle.manifest
         report = Report(form, manifest.classes, manifest.stochastic is not None)
         task = progress.add_task("classifying", total=len(curves))
-        for object_id, light_curve, prediction in _classified(classifier, curves):
+        contexts = [given.get(object_id, intake.context(object_id)) for object_id, _ in curves]
+        if given and curves and not any(object_id in given for object_id, _ in curves):
+            _note(context_table, "no_context", "the table has a row of none of the objects")
+        for object_id, light_curve, prediction in _classified(classifier, curves, contexts):
             report.add(object_id, light_curve, prediction, intake.flags(object_id))
             progress.advance(task)
     report.end()
@@ -86,10 +102,28 @@ def classify(
         sys.exit(1)
 
 
+def _contexts(path: Path | None, classifier: Classifier) -> dict[str, Context]:
+    """object_id -> context of the table, if there is one."""
+    if path is None:
+        return {}
+    try:
+        contexts = read_context_table(path)
+    except TableError as error:
+        raise click.BadParameter(str(error), param_hint="--context") from error
+    if not classifier.bundle.manifest.context:
+        _note(path, "context_not_taken", f"{classifier.bundle.label} takes no context: answers are as without it")
+    return contexts
+
+
+def _note(path: Path | None, code: str, message: str) -> None:
+    click.echo(orjson.dumps({"source": str(path), "code": code, "message": message}), err=True)
+
+
 def _classified(
-    classifier: Classifier, curves: list[tuple[str, LightCurve]]
+    classifier: Classifier, curves: list[tuple[str, LightCurve]], contexts: list[Context | None]
 ) -> Iterator[tuple[str, LightCurve, Prediction]]:
     for start in range(0, len(curves), CHUNK):
         chunk = curves[start : start + CHUNK]
-        for (object_id, curve), prediction in zip(chunk, classifier.classify([c for _, c in chunk]), strict=True):
+        predictions = classifier.classify([curve for _, curve in chunk], contexts[start : start + CHUNK])
+        for (object_id, curve), prediction in zip(chunk, predictions, strict=True):
             yield object_id, curve, prediction

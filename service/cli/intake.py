@@ -16,7 +16,8 @@ from service.alerts.atlas_table import is_atlas_table, read_atlas_table
 from service.alerts.quality import failed_cuts, quality_flags
 from service.config import QualitySettings
 from service.exports import read_export
-from service.photometry import SURVEYS_BY_POSITION, LightCurve
+from service.photometry import SURVEYS_BY_POSITION, Context, LightCurve
+from service.photometry.context import newest
 from service.photometry.table import TableError, light_curves, read_points_table
 from service.store import JOIN_RADIUS_ARCSEC
 from service.store.sky import NamedPosition, Positions
@@ -49,6 +50,7 @@ class Intake:
     largest: int = LARGEST  # bytes of a packet
     _curves: dict[str, LightCurve] = field(default_factory=dict)
     _newest: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)  # mjd of the last alert, its flags
+    _contexts: dict[str, Context | None] = field(default_factory=dict)
     _places: dict[str, tuple[float, float]] = field(default_factory=dict)  # object -> position of its newest alert
     _photometry: list[Alert] = field(default_factory=list)
     _read_as: Counter[str] = field(default_factory=Counter)  # whose export -> tables
@@ -77,6 +79,10 @@ class Intake:
         if max_detections is None:
             return list(self._curves.items())
         return [(object_id, curve.first_detections(max_detections)) for object_id, curve in self._curves.items()]
+
+    def context(self, object_id: str) -> Context | None:
+        """What the object's newest packet says of its surroundings."""
+        return self._contexts.get(object_id)
 
     def flags(self, object_id: str) -> tuple[str, ...]:
         """Flags of the object's newest alert, from its reader and the quality cuts."""
@@ -162,6 +168,7 @@ class Intake:
             self._photometry.append(alert)
             return
         self._add(alert.object_id, alert.light_curve)
+        self._contexts[alert.object_id] = newest(self.context(alert.object_id), alert.context)
         if alert.mjd >= self._newest.get(alert.object_id, (0.0, ()))[0]:
             self._places[alert.object_id] = alert.ra, alert.dec
             self._newest[alert.object_id] = (

@@ -38,6 +38,7 @@ def show(config: Path | None, folder: Path | None, card: bool) -> None:
         ("created", manifest.created),
         ("preprocessing", manifest.preprocessing.id),
         ("bands", " ".join(manifest.bands)),
+        ("context", " ".join(manifest.context) or "none"),
         ("classes", ", ".join(f"{name} ({parent})" for name, parent in manifest.taxonomy.items())),
         ("conformal coverage", f"{manifest.calibration.conformal_coverage:.0%}"),
         ("detection bins", " ".join(map(str, manifest.calibration.edges))),

@@ -13,6 +13,10 @@ import pyarrow.parquet as pq
 from service.exports.documents import sheets_of_document
 from service.exports.formats import FORMATS
 from service.exports.sheet import ExportError, Sheet, WrongFileError, columns_by_name, sheet_of_rows
+from service.photometry.parquet import Bounds, check_pages
+
+# Of a Parquet table, unpacked: rows of light curves have some hundreds, Fink's with their history some thousands.
+_BYTES_PER_ROW: Final = 4_000
 
 # First bytes of what people drop here by mistake, and what to say.
 _WEB_PAGE: Final = "a web page: perhaps the service answered with an error page"
@@ -73,6 +77,8 @@ def _parquet(data: bytes, name: str, max_rows: int | None) -> list[Sheet]:
         if max_rows is not None and file.metadata.num_rows > max_rows:
             raise ExportError(f"{name} has {file.metadata.num_rows} rows; at most {max_rows} are read at once")
         columns = [column for column in file.schema_arrow.names if column.lower() in _KNOWN]
+        if max_rows is not None:
+            check_pages(data, columns, Bounds(max_rows, max_rows * _BYTES_PER_ROW))
         table = file.read(columns=columns)
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, ExportError):

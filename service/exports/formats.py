@@ -115,7 +115,7 @@ _POINT: Final = {
     "object_id": _OBJECT, "mjd": ("mjd",), "jd": ("jd",), "band": ("band", "filter", "passband", "fid"),
     "mag": ("mag",), "magerr": ("magerr", "mag_err", "e_mag"), "limit": ("diffmaglim", "limit"),
     "sign": ("sign", "isdiffpos"),
-    "magnr": ("magnr",), "candid": ("candid",), "survey": ("survey",),
+    "magnr": ("magnr",), "candid": ("candid",), "survey": ("survey",), "kind": ("kind",),
 }  # fmt: skip
 _POINTS: Final = Format("a points table", frozenset({"mag"}), _POINT)
 _LIMITS: Final = Format("a points table", frozenset({"band", "diffmaglim"}), _POINT, lacks=frozenset({"mag", "flux"}))

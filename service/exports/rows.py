@@ -15,7 +15,7 @@ from service.alerts.ztf import USABLE_PROCSTATUS
 from service.exports.formats import Format
 from service.exports.sheet import ExportError, Sheet
 from service.photometry.bands import BAND_CODES, SURVEY_CODES
-from service.photometry.columns import BOUNDS, points_from_columns
+from service.photometry.columns import BOUNDS, KIND_NAMES, points_from_columns
 from service.photometry.flux import AB_ZERO_POINT_UJY, from_flux
 from service.photometry.time import JD_OF_MJD_ZERO
 
@@ -162,6 +162,9 @@ def points_of_sheet(
     columns |= {"mjd": mjd, "band": band.astype(np.int8)}
     if survey is not None:
         columns["survey"] = survey.astype(np.int8)
+    kind = reader.column("kind")
+    if kind is not None:
+        columns["kind"] = _kinds(reader, kind, columns["mag"])
     candid = reader.integers("candid")
     if candid is not None:
         columns["candid"] = candid
@@ -171,6 +174,20 @@ def points_of_sheet(
         raise ExportError(f"{name} has no row that can be read" + (f"; {faults[0]}" if faults else ""))
     points = points_from_columns({key: np.asarray(values)[kept] for key, values in columns.items()})
     return _by_object(reader, points, kept), faults
+
+
+def _kinds(reader: _Reader, found: tuple[str, Sequence[Any]], mag: NDArray[np.float64]) -> NDArray[np.object_]:
+    """Names of kinds, None where mag tells it."""
+    name, values = found
+    kinds = np.array([_text(value).lower() or None for value in values], dtype=object)
+    for row, kind in enumerate(kinds):
+        if kind is None:
+            continue
+        if kind not in KIND_NAMES:
+            reader.fault(row, name, values[row], f"not one of {', '.join(KIND_NAMES)}")
+        elif (kind == "upper_limit") != bool(np.isnan(mag[row])):
+            reader.fault(row, name, values[row], "but an upper limit has no mag, and every other kind has one")
+    return kinds
 
 
 def _difference(reader: _Reader) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.inference.manifest import Padding
-from service.photometry import LightCurve, end_to_end
+from service.photometry import Context, LightCurve, end_to_end
+from service.photometry.context import MISSING
 
 Inputs = Mapping[str, NDArray[Any]]
 
@@ -30,6 +31,15 @@ def lay_end_to_end(light_curves: Sequence[LightCurve]) -> tuple[NDArray[np.void]
     """The points of all light curves end to end (N,), and the number of points of each (B,)."""
     points = light_curves[0].points if len(light_curves) == 1 else end_to_end(light_curves)
     return points, np.array([len(light_curve) for light_curve in light_curves], dtype=np.int64)
+
+
+def contexts_of(contexts: Sequence[Context | None] | None, count: int) -> NDArray[np.float32]:
+    """The values of all contexts (count, N_CONTEXT); NaN where there is none."""
+    if contexts is None:
+        contexts = [None] * count
+    return np.array([MISSING if context is None else context.values for context in contexts]).reshape(
+        count, len(MISSING)
+    )
 
 
 def fill_up(inputs: Inputs, padding: Padding) -> dict[str, NDArray[Any]]:

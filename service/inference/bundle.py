@@ -17,7 +17,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from service.inference.batching import fill_up, lay_end_to_end
+from service.inference.batching import contexts_of, fill_up, lay_end_to_end
 from service.inference.integrity import (
     GRAPH_BYTES,
     MANIFEST_BYTES,
@@ -32,7 +32,7 @@ from service.inference.integrity import (
 )
 from service.inference.manifest import Manifest
 from service.inference.preprocessing.registry import PREPROCESSINGS
-from service.photometry import LightCurve
+from service.photometry import CONTEXT_COLUMNS, CONTEXT_INPUT, Context, LightCurve
 from service.validation import said
 
 MODEL: Final = "model.onnx"
@@ -64,16 +64,34 @@ class Bundle:
         """`name version`, for people."""
         return f"{self.manifest.name} {self.manifest.version}"
 
-    def tensors(self, light_curves: Sequence[LightCurve]) -> list[dict[str, NDArray[Any]]]:
-        """The graph's inputs for each light curve, without a batch axis. Raises ValueError if one can't be used."""
-        return self.inputs(*lay_end_to_end(light_curves))
+    def tensors(
+        self, light_curves: Sequence[LightCurve], contexts: Sequence[Context | None] | None = None
+    ) -> list[dict[str, NDArray[Any]]]:
+        """The graph's inputs for each light curve, with its context if the graph takes it, without a batch axis. Raises
+        ValueError if one can't be used.
+        """
+        return self.inputs(*lay_end_to_end(light_curves), self.context_inputs(contexts, len(light_curves)))
 
-    def inputs(self, points: NDArray[np.void], counts: NDArray[np.int64]) -> list[dict[str, NDArray[Any]]]:
-        """`tensors` of light curves that already lie end to end."""
+    def context_inputs(self, contexts: Sequence[Context | None] | None, count: int) -> NDArray[np.float32] | None:
+        """What the graph takes of the contexts, (count, columns); None if it takes none."""
+        if not self.manifest.context:
+            return None
+        columns = [CONTEXT_COLUMNS.index(name) for name in self.manifest.context]
+        taken: NDArray[np.float32] = contexts_of(contexts, count)[:, columns]
+        return taken
+
+    def inputs(
+        self, points: NDArray[np.void], counts: NDArray[np.int64], contexts: NDArray[np.float32] | None
+    ) -> list[dict[str, NDArray[Any]]]:
+        """`tensors` of light curves that already lie end to end; `contexts` as `context_inputs` gives them."""
         preprocessing = self.manifest.preprocessing
         exact = PREPROCESSINGS[preprocessing.id].inputs(points, counts, preprocessing.parameters)
         padding = self.manifest.padding
-        return [dict(inputs) if padding is None else fill_up(inputs, padding) for inputs in exact]
+        made = [dict(inputs) if padding is None else fill_up(inputs, padding) for inputs in exact]
+        if contexts is not None:
+            for inputs, context in zip(made, contexts, strict=True):
+                inputs[CONTEXT_INPUT] = context
+        return made
 
     def reads(self) -> list[tuple[str, str]]:
         """(survey, band) of the points that the model uses. Raises ValueError if it would use none."""

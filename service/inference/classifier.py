@@ -29,7 +29,8 @@ from service.inference.prediction import (
 )
 from service.inference.session import CUDA, Session
 from service.metrics import stage
-from service.photometry import BAND_CODES, BANDS, SURVEY_CODES, SURVEYS, Kind, LightCurve
+from service.photometry import BAND_CODES, BANDS, SURVEY_CODES, SURVEYS, Context, Kind, LightCurve
+from service.photometry.context import ContextError
 
 # Light curves prepared at a time: their tensors and embeddings are in memory together, some 10 kB each. Images
 # have 200 kB each, so there are fewer at a time: no call should need more than some tens of megabytes.
@@ -92,17 +93,25 @@ class Classifier:
     def version(self) -> str:
         return self.bundle.manifest.version
 
-    def classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
-        """One prediction per light curve, in their order.
+    def classify(
+        self, light_curves: Sequence[LightCurve], contexts: Sequence[Context | None] | None = None
+    ) -> list[Prediction]:
+        """One prediction per light curve, in their order. `contexts`: what is known of each one's surroundings, None
+        where nothing is; a bundle whose manifest has no `context` does not look at them. Raises ContextError where
+        there are more or fewer.
 
         What a light curve is classified with does not change its answer by more than rounding (1e-6). Raises
         NotAListError for a light curve alone.
         """
         if isinstance(light_curves, LightCurve):
             raise NotAListError("classify takes a list of light curves: classify([light_curve])")
+        if contexts is not None and len(contexts) != len(light_curves):
+            given = f"{len(contexts)} contexts for {len(light_curves)} light curves"
+            raise ContextError(f"{given}: one each is needed, None where nothing is known")
         predictions: list[Prediction] = []
         for start in range(0, len(light_curves), self._chunk):
-            predictions += self._classify(light_curves[start : start + self._chunk])
+            stop = start + self._chunk
+            predictions += self._classify(light_curves[start:stop], contexts[start:stop] if contexts else None)
         return predictions
 
     def warm_up(self) -> None:
@@ -110,7 +119,9 @@ class Classifier:
         counts = [count for count in WARM_UP_DETECTIONS for _ in range(2 * self.threads)]
         self._classify([_sample_light_curve(self._reads, count) for count in counts])
 
-    def _classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
+    def _classify(
+        self, light_curves: Sequence[LightCurve], contexts: Sequence[Context | None] | None = None
+    ) -> list[Prediction]:
         with stage("tensors"):
             points, counts = lay_end_to_end(light_curves)
             census = _Census(points, counts, self._is_read)
@@ -118,7 +129,8 @@ class Classifier:
             if not usable.all() or census.n_left_out.any():
                 kept = np.repeat(usable, counts) & census.is_read
                 points, counts = points[kept], (counts - census.n_left_out)[usable]
-            inputs, prepared = self._inputs(points, counts)
+            taken = self.bundle.context_inputs(contexts, len(light_curves))
+            inputs, prepared = self._inputs(points, counts, None if taken is None else taken[usable])
             rows = np.flatnonzero(usable)[prepared]
         with stage("inference"):
             logits, embedding = self._run(inputs)
@@ -127,19 +139,21 @@ class Classifier:
             return self._predictions(census, *judged)
 
     def _inputs(
-        self, points: NDArray[np.void], counts: NDArray[np.int64]
+        self, points: NDArray[np.void], counts: NDArray[np.int64], contexts: NDArray[np.float32] | None
     ) -> tuple[list[dict[str, NDArray[Any]]], NDArray[np.bool_]]:
         """Inputs of those light curves that have any, and which ones (n,)."""
         prepared = np.ones(len(counts), dtype=np.bool_)
         if not len(counts):
             return [], prepared
         try:
-            return self.bundle.inputs(points, counts), prepared
+            return self.bundle.inputs(points, counts, contexts), prepared
         except ValueError:  # one of them has none: prepare each by itself, so that only that one is left out
             inputs = []
             for row, stop in enumerate(np.cumsum(counts)):
+                one = slice(row, row + 1)
+                context = None if contexts is None else contexts[one]
                 try:
-                    inputs += self.bundle.inputs(points[stop - counts[row] : stop], counts[row : row + 1])
+                    inputs += self.bundle.inputs(points[stop - counts[row] : stop], counts[one], context)
                 except ValueError:
                     prepared[row] = False
             return inputs, prepared

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.photometry import BAND_CODES, ZTF_WAVELENGTHS
+from service.photometry import BAND_CODES, CONTEXT_INPUT, ZTF_WAVELENGTHS
+from service.photometry.context import refuse_unknown
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -117,6 +118,11 @@ class Manifest(_Strict):
     bands: list[str] = Field(
         default_factory=lambda: list(ZTF_WAVELENGTHS), min_length=1, description="the model knows; others are left out"
     )
+    context: list[str] = Field(
+        default_factory=list,
+        description="columns of the object's context that the graph takes, NaN where missing, as the float32 input"
+        f" {CONTEXT_INPUT} (B, columns); none: it has no such input",
+    )
     padding: Padding | None = Field(default=None, description="how the graph takes padding; none: exact lengths only")
     stochastic: Stochastic | None = Field(default=None, description="passes under noise; none: one answer, no noise")
     batch_invariant: bool = Field(
@@ -155,6 +161,10 @@ class Manifest(_Strict):
         unknown = [band for band in self.bands if band not in BAND_CODES]
         if unknown:
             raise ValueError(f"bands holds {', '.join(unknown)}; known bands are {', '.join(BAND_CODES)}")
+        refuse_unknown(self.context)
+        twice = sorted({name for name in self.context if self.context.count(name) > 1})
+        if twice:
+            raise ValueError(f"context names {', '.join(twice)} twice")
         if any(len(row) != count for row in self.calibration.conformal_thresholds):
             raise ValueError(f"conformal_thresholds must have {count} columns, one per class")
         if self.out_of_distribution and len(self.out_of_distribution.means) != count:

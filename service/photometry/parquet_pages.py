@@ -30,9 +30,10 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`nbytes`: unpacked. `encoding` of its values; None if it is no data page."""
+    """`nbytes`: unpacked. `values` and their `encoding`; 0 and None if it is no data page."""
 
     nbytes: int
+    values: int
     encoding: int | None
 
 
@@ -63,12 +64,12 @@ def pages(data: bytes, chunk: Chunk) -> Iterator[Page]:
         try:
             header = reader.struct(0)
             nbytes, packed = int(header[2]), int(header[3])
-            [*encodings] = [header[kind][field] for kind, field in _ENCODING.items() if kind in header]
+            found = [(int(header[kind][1]), int(header[kind][of])) for kind, of in _ENCODING.items() if kind in header]
         except (IndexError, KeyError, TypeError) as error:
             raise ValueError(f"a page header of column {chunk.name} is damaged") from error
-        if nbytes < 0 or packed < 0:
+        if nbytes < 0 or packed < 0 or any(values < 0 for values, _ in found):
             raise ValueError(f"a page header of column {chunk.name} is damaged")
-        yield Page(nbytes, encodings[0] if encodings else None)
+        yield Page(nbytes, *(found[0] if found else (0, None)))
         reader.position += packed
 
 

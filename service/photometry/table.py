@@ -27,13 +27,14 @@ OPTIONAL: Final = {
     "magnr": pa.float64(),
     "candid": pa.int64(),
     "survey": pa.string(),
+    "kind": pa.string(),
 }
 KNOWN: Final = (*REQUIRED, *OPTIONAL, "diffmaglim")
 _LONGEST_MESSAGE: Final = 2_000  # a table may have thousands of columns
 
 
 class TableError(AlertClassifierError, ValueError):
-    """A points table that can't be read; the message names the column."""
+    """A table that can't be read; the message names the column."""
 
 
 def read_points_table(path: Path) -> pa.Table:
@@ -41,22 +42,30 @@ def read_points_table(path: Path) -> pa.Table:
 
     Columns: object_id, mjd [days], band, mag [AB; null = upper limit], and optionally magerr, diffmaglim (5-sigma
     limiting magnitude; also by its old name, limit), sign (of the difference; 0 = unknown), magnr, candid, survey
-    (default ztf). Others are not read. Raises TableError naming the column, and the row of an impossible value.
+    (default ztf), kind (detection, upper_limit, forced; what mag tells unless said). Others are not read. Raises
+    TableError naming the column, and the row of an impossible value.
     """
-    try:
-        if path.suffix.lower() == ".parquet":
-            table, names = read_parquet(path, KNOWN)
-        else:
-            table = read_csv(path)
-            names = table.column_names
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise TableError(f"{path.name} is not a readable {path.suffix[1:].lower()} table: {error}") from error
+    table, names = read_table(path, KNOWN)
     refuse_missing(REQUIRED, names, path.name)
     table = conform_points_table(table, path.name)
     nameless = pc.sum(pc.equal(table["object_id"], "")).as_py()
     if nameless:
         raise TableError(f"column object_id of {path.name} has {nameless} empty values")
     return table
+
+
+def read_table(path: Path, columns: Sequence[str]) -> tuple[pa.Table, list[str]]:
+    """A `.parquet` or `.csv` table, of Parquet only these `columns`; and the names of all that it has. Raises
+    TableError.
+    """
+    try:
+        if path.suffix.lower() == ".parquet":
+            table, names = read_parquet(path, columns)
+            return table, list(names)
+        table = read_csv(path)
+        return table, table.column_names
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise TableError(f"{path.name} is not a readable {path.suffix[1:].lower()} table: {error}") from error
 
 
 def read_csv(source: Path | BinaryIO) -> pa.Table:
@@ -135,7 +144,9 @@ def _values(table: pa.Table, column: str) -> NDArray[Any]:
     """A column as numbers: names as their codes, nulls as NaN, or as 0 where the type has none."""
     kind = (REQUIRED | OPTIONAL)[column]
     values: NDArray[Any]
-    if kind == pa.string():
+    if column == "kind":  # names, empty where mag tells
+        values = np.array([name or None for name in table[column].to_pylist()], dtype=object)
+    elif kind == pa.string():
         encoded = table[column].combine_chunks().dictionary_encode()
         values = codes(column, encoded.dictionary.to_pylist())[encoded.indices.to_numpy(zero_copy_only=False)]
     else:

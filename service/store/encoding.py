@@ -1,4 +1,4 @@
-"""How light curves, documents, probabilities and embeddings are encoded for columns of bytes."""
+"""How light curves, contexts, documents, probabilities and embeddings are encoded for columns of bytes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.photometry import LightCurve
+from service.photometry import Context, LightCurve
+from service.photometry.context import N_CONTEXT
 from service.store.interface import LightCurveDamagedError, StoredClassification, StoredDataError
 
 _COLUMNS: Final = (
     "object_id", "candid", "classifier", "version", "mjd", "published_at", "top_class", "top_probability",
 )  # fmt: skip
+_ALERT: Final = struct.Struct("<dq")
+_FLOAT32: Final = np.dtype("<f4")
 LZ4_MOST: Final = 255  # times the packed bytes: what LZ4 unpacks to at most, so that damage can't claim gigabytes
 NO_CLASS: Final = ""  # in the column `top_class`, of an answer that names none
 
@@ -37,6 +40,22 @@ def decode_light_curve(stored: bytes, name: str) -> LightCurve:
         raise LightCurveDamagedError(
             f"the stored light curve of {name} is damaged ({error}): `alert-classifier store repair` forgets it"
         ) from error
+
+
+def encode_context(context: Context | None) -> bytes | None:
+    """Epoch and candid of its alert, then float32 in the order of CONTEXT_COLUMNS: mostly noise, so not compressed."""
+    return None if context is None else _ALERT.pack(context.mjd, context.candid) + context.values.tobytes()
+
+
+def decode_context(stored: bytes | None) -> Context | None:
+    """None too where the bytes are not whole: the object's next alert brings its context again."""
+    if stored is None or len(stored) < _ALERT.size or len(stored) % _FLOAT32.itemsize:
+        return None
+    mjd, candid = _ALERT.unpack_from(stored)
+    values = np.frombuffer(stored, _FLOAT32, offset=_ALERT.size)
+    if len(values) != N_CONTEXT:  # columns are only ever added, at the end
+        values = np.concatenate([values, np.full(N_CONTEXT, np.nan, np.float32)])[:N_CONTEXT]
+    return Context(values, mjd, candid)
 
 
 def encode_document(document: dict[str, Any], sample: bytes) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import AlertClassifierError
-from service.photometry import LightCurve
+from service.photometry import Context, LightCurve
 from service.store.sky import Cone
 
 _NEVER_STORED: Final = re.compile("[\0\ud800-\udfff]")
@@ -47,7 +47,7 @@ def storable(text: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class Increment:
     """The points that an alert adds to its object, or photometry to its position source (`object_id` is then the name
-    of the source). ra, dec [deg], NaN if unknown.
+    of the source). ra, dec [deg], NaN if unknown. `context` is what the alert says of the surroundings, if anything.
 
     Raises ValueError on an object_id that is empty or not `storable`.
     """
@@ -56,6 +56,7 @@ class Increment:
     ra: float
     dec: float
     light_curve: LightCurve
+    context: Context | None = None
 
     def __post_init__(self) -> None:
         if not self.object_id or not storable(self.object_id):
@@ -66,7 +67,8 @@ class Increment:
 class StoredObject:
     """An object in the store. ra, dec [deg] are those of its newest alert by epoch; `last_mjd` [days].
 
-    `light_curve` holds the points of its alerts and of the position sources that joined it.
+    `light_curve` holds the points of its alerts and of the position sources that joined it; `context` is that of its
+    newest alert which has one (`service.photometry.context.newest`).
     """
 
     object_id: str
@@ -74,6 +76,7 @@ class StoredObject:
     dec: float
     last_mjd: float
     light_curve: LightCurve
+    context: Context | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Final
 
 from service.photometry import Kind, LightCurve, merge
+from service.photometry.context import newest
 from service.store.encoding import classes_of
 from service.store.interface import Increment, StoredClassification, StoredObject
 
@@ -33,12 +34,14 @@ def merge_batch(
             increment.dec,
             _last_mjd(increment.light_curve),
             increment.light_curve,
+            increment.context,
         )
         before = now.get(increment.object_id)
         if before is not None:
-            newest = max(before, alert, key=_recency)
+            last = max(before, alert, key=_recency)
             light_curve = merge([before.light_curve, alert.light_curve])
-            alert = StoredObject(alert.object_id, newest.ra, newest.dec, newest.last_mjd, light_curve)
+            context = newest(before.context, alert.context)
+            alert = StoredObject(alert.object_id, last.ra, last.dec, last.last_mjd, light_curve, context)
         now[alert.object_id] = alert
         known.append(alert)
     return known, [now[name] for name in sorted(now) if not _same(stored.get(name), now[name])]
@@ -73,4 +76,9 @@ def _recency(thing: StoredObject) -> tuple[float, bool, float, float]:
 
 
 def _same(before: StoredObject | None, after: StoredObject) -> bool:
-    return before is not None and before.light_curve == after.light_curve and _recency(before) == _recency(after)
+    return (
+        before is not None
+        and before.light_curve == after.light_curve
+        and before.context == after.context
+        and _recency(before) == _recency(after)
+    )

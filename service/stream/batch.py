@@ -12,7 +12,7 @@ from service.inference.prediction import Prediction
 from service.output.classification import Subject
 from service.output.dead_letter import DeadLetter
 from service.output.outputs import Outgoing
-from service.photometry import LightCurve
+from service.photometry import Context, LightCurve
 from service.store.interface import StoredClassification
 
 # (topic, partition); for an archive (its path, 0)
@@ -102,7 +102,8 @@ Outcome = Published | Filtered | DeadLettered | Returned
 class Item:
     """One message in the pipeline: each stage fills in the next field; one with an `outcome` is finished.
 
-    `alert` is never changed; `subject` is what the classification is about.
+    `alert` is never changed; `subject` is what the classification is about; `light_curve` and `context` are those of
+    its object as known at this alert.
     """
 
     message: Message
@@ -110,6 +111,7 @@ class Item:
     failed_cuts: tuple[str, ...] = ()
     subject: Subject | None = None
     light_curve: LightCurve | None = None
+    context: Context | None = None
     prediction: Prediction | None = None
     shadows: tuple[Prediction, ...] = ()
     outcome: Outcome | None = None

@@ -24,7 +24,7 @@ from service.inference.registry import Residents
 from service.metrics import stage
 from service.output.classification import Subject, classification
 from service.output.outputs import Outputs
-from service.photometry import SURVEYS_BY_POSITION, LightCurve
+from service.photometry import SURVEYS_BY_POSITION, Context, LightCurve
 from service.store.interface import Increment, Store, StoredClassification, StoredObject, StoreUnavailableError
 from service.stream.batch import Batch, DeadLettered, Filtered, Item, Message, Published
 
@@ -142,7 +142,7 @@ class Pipeline:
                 item.outcome = _dead_letter(stored, "merge_failed")
             else:
                 assert item.alert is not None
-                item.light_curve = stored.light_curve
+                item.light_curve, item.context = stored.light_curve, stored.context
                 item.subject = Subject.of(item.alert, stored)
 
     @property
@@ -209,12 +209,12 @@ def build_pipeline(settings: Settings, models: Models, store: Store, outputs: Ou
     return Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes, outputs)
 
 
-def preview(store: Store, alert: Alert) -> tuple[Subject, LightCurve]:
+def preview(store: Store, alert: Alert) -> tuple[Subject, LightCurve, Context | None]:
     """What `Pipeline.merge` would return for an alert, without storing it. Raises ValueError for an alert that the
     stream would refuse.
     """
     stored = store.preview(increment_of(alert), came_by_position(alert))
-    return Subject.of(alert, stored), stored.light_curve
+    return Subject.of(alert, stored), stored.light_curve, stored.context
 
 
 def isolate(step: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R | Exception]:
@@ -243,7 +243,7 @@ def came_by_position(alert: Alert | None) -> bool:
 def increment_of(alert: Alert | None) -> Increment:
     """The part of an alert that is stored. Raises ValueError for an identifier that no store can keep."""
     assert alert is not None
-    return Increment(alert.object_id, alert.ra, alert.dec, alert.light_curve)
+    return Increment(alert.object_id, alert.ra, alert.dec, alert.light_curve, alert.context)
 
 
 def _classification(item: Item, prediction: Prediction | None, active: bool = True) -> StoredClassification:
@@ -262,7 +262,8 @@ def _classification(item: Item, prediction: Prediction | None, active: bool = Tr
 
 def _opinion_of(classifier: Classifier) -> Callable[[Sequence[Item]], Sequence[Prediction]]:
     def classify(items: Sequence[Item]) -> Sequence[Prediction]:
-        return classifier.classify([item.light_curve for item in items if item.light_curve is not None])
+        merged = [(item.light_curve, item.context) for item in items if item.light_curve is not None]
+        return classifier.classify([light_curve for light_curve, _ in merged], [context for _, context in merged])
 
     return classify
 

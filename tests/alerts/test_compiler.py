@@ -27,6 +27,8 @@ PROJECTION = Projection(
         Field("inner.number"),
         Field("inner.text", Type.TEXT),
         Field("inner.number", Type.PRESENT),
+        Field("perhaps", Type.IF_A_NUMBER),
+        Field("inner.perhaps", Type.IF_A_NUMBER),
     ),
     tables=("rows", "more"),
     columns=(Field("number"), Field("integer", Type.INTEGER), Field("text", Type.TEXT), Field("text", Type.PRESENT)),
@@ -42,6 +44,7 @@ _WANTED = {
     "number": ["int", "long", "float", "double", "boolean"],
     "integer": ["int", "long", "boolean"],
     "text": ["string", "int", "long", "float", "double", "boolean", "letter"],
+    "perhaps": sorted(_PLAIN),
 }
 _LETTER = {"type": "enum", "name": "letter", "symbols": ["t", "f"]}
 
@@ -95,6 +98,8 @@ class Generator:
                 member: tuple[Any, st.SearchStrategy[Any]]
                 if plain == "letter":
                     member = (_LETTER | {"name": self._name()}, st.sampled_from(["t", "f"]))
+                elif name == "perhaps" and self._draw(st.booleans()):
+                    member = self.any_type(0)
                 else:
                     member = (plain, _PLAIN[plain])
                 members.append((name, self.union([member]) if self._draw(st.booleans()) else member))
@@ -115,7 +120,7 @@ def written(draw: st.DrawFn) -> tuple[Any, bytes]:
     generator = Generator(draw)
     extra: dict[str, Any] = {}
     if draw(st.booleans()):
-        extra["inner"] = generator.record(1, {name: _WANTED[name] for name in ("number", "text")})
+        extra["inner"] = generator.record(1, {name: _WANTED[name] for name in ("number", "text", "perhaps")})
         if draw(st.booleans()):
             extra["inner"] = generator.union([extra["inner"]])
     for table in PROJECTION.tables:
@@ -139,7 +144,7 @@ def plain(cells: Cells) -> list[Any]:
         bits = int(cells.values[cell])
         if field.type is Type.TEXT:
             values.append(cells.text(cell))
-        elif field.type is Type.NUMBER:
+        elif field.type in (Type.NUMBER, Type.IF_A_NUMBER):
             number = float(cells.values[cell : cell + 1].view(np.float64)[0])
             values.append(None if bits == MISSING_NUMBER else "nan" if np.isnan(number) else number)
         else:

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from prometheus_client import REGISTRY
 
 from service.alerts import Alert, AlertError, Decoder
-from service.photometry import BANDS, Kind, LightCurve
+from service.photometry import BANDS, CONTEXT_COLUMNS, Kind, LightCurve
 from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitude
 from tests.alerts.ztf_packets import a_forced_row, a_row, alerts, an_alert, assert_same, packet, schema
 
 SCHEMA = schema()
 NULLABLE = schema(nullable=True)
 DECODER = Decoder()
+GALACTIC_LATITUDE = 32.73801  # of the position in `an_alert`, by astropy
 
 
 def decode(record: dict[str, Any], written_by: dict[str, Any] = SCHEMA) -> Alert:
@@ -298,3 +299,34 @@ def _read_back(raw: bytes) -> dict[str, Any]:
     (record,) = fastavro.reader(io.BytesIO(raw))
     assert isinstance(record, dict)
     return record
+
+
+def test_what_lies_around_the_object_is_read_and_what_is_not_there_is_missing() -> None:
+    context = decode(an_alert()).context
+    assert context is not None
+    assert context.known() == {
+        "gal_b": pytest.approx(GALACTIC_LATITUDE, abs=1e-4), "sgscore1": 0.984375, "distpsnr1": 0.375, "srmag1": 18.25,
+        "simag1": 17.75, "distpsnr2": 11.25, "sgmag2": 21.5, "nmtchps": 2.0, "neargaia": 0.5, "maggaia": 18.5,
+        "distnr": 0.5, "magnr": 19.25, "sigmagnr": 0.125, "chinr": 1.5, "sharpnr": -0.25,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["string", ["null", "string"], ["null", "boolean", "string"], "boolean"])
+def test_an_alert_is_not_refused_for_a_neighbour_in_a_type_that_is_no_number(kind: Any) -> None:
+    written_by = schema()
+    candidate = next(field for field in written_by["fields"] if field["name"] == "candidate")["type"]["fields"]
+    next(field for field in candidate if field["name"] == "sgscore1")["type"] = kind
+    value: Any = True if kind == "boolean" else "0.98"
+    context = decode(an_alert(sgscore1=value), written_by).context
+    assert context is not None
+    assert "sgscore1" not in context.known()
+    assert context.known()["distpsnr1"] == 0.375
+
+
+def test_a_packet_without_neighbours_still_has_its_latitude() -> None:
+    written_by = schema()
+    record = next(field for field in written_by["fields"] if field["name"] == "candidate")["type"]
+    record["fields"] = [field for field in record["fields"] if field["name"] not in CONTEXT_COLUMNS]
+    context = decode(an_alert(), written_by).context
+    assert context is not None
+    assert context.known().keys() == {"gal_b"}

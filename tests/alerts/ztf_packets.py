@@ -10,7 +10,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from service.alerts import Alert
-from service.photometry import BAND_CODES, LightCurve
+from service.photometry import BAND_CODES, Context, LightCurve
+from service.photometry.context import context_values
 from service.photometry.flux import magnitude_from_flux
 from service.photometry.union import TICKS_PER_DAY
 
@@ -19,7 +20,11 @@ CANDIDATE = {
     "programid": "int", "candid": "long", "isdiffpos": "string", "nid": "int?", "xpos": "float?", "ypos": "float?",
     "ra": "double", "dec": "double", "magpsf": "float", "sigmapsf": "float", "distnr": "float?", "magnr": "float?",
     "sigmagnr": "float?", "magdiff": "float?", "fwhm": "float?", "elong": "float?", "nbad": "int?", "rb": "float?",
-    "ssdistnr": "float?", "ssnamenr": "string?", "drb": "float?",
+    "ssdistnr": "float?", "ssmagnr": "float?", "ssnamenr": "string?", "drb": "float?", "chinr": "float?",
+    "sharpnr": "float?", "sgmag1": "float?", "srmag1": "float?", "simag1": "float?", "szmag1": "float?",
+    "sgscore1": "float?", "distpsnr1": "float?", "tblid": "long?", "neargaia": "float?", "neargaiabright": "float?",
+    "maggaia": "float?", "maggaiabright": "float?", "sgmag2": "float?", "sgscore2": "float?", "distpsnr2": "float?",
+    "sgscore3": "float?", "distpsnr3": "float?", "nmtchps": "int", "dsnrms": "float?",
 }  # fmt: skip
 HISTORY = {
     "jd": "double", "fid": "int", "pid": "long", "diffmaglim": "float?", "pdiffimfilename": "string?",
@@ -96,7 +101,10 @@ def an_alert(**candidate: Any) -> dict[str, Any]:
         "candid": 2770250755015010003, "isdiffpos": "t", "nid": 2770, "xpos": 1.0, "ypos": 2.0, "ra": 150.25,
         "dec": -12.5, "magpsf": 18.5, "sigmapsf": 0.0625, "distnr": 0.5, "magnr": 19.25, "sigmagnr": 0.125,
         "magdiff": 0.03125, "fwhm": 2.5, "elong": 1.125, "nbad": 0, "rb": 0.75, "ssdistnr": -999.0,
-        "ssnamenr": "null", "drb": 0.875,
+        "ssmagnr": -999.0, "ssnamenr": "null", "drb": 0.875, "chinr": 1.5, "sharpnr": -0.25, "sgmag1": -999.0,
+        "srmag1": 18.25, "simag1": 17.75, "szmag1": None, "sgscore1": 0.984375, "distpsnr1": 0.375, "tblid": 7,
+        "neargaia": 0.5, "neargaiabright": -999.0, "maggaia": 18.5, "maggaiabright": -999.0, "sgmag2": 21.5,
+        "sgscore2": 0.5, "distpsnr2": 11.25, "sgscore3": -999.0, "distpsnr3": -999.0, "nmtchps": 2, "dsnrms": None,
     }  # fmt: skip
     return {
         "schemavsn": "4.02",
@@ -154,8 +162,24 @@ def assert_same(alert: Alert, record: dict[str, Any]) -> None:
         if name == "drb" and expected == 0 and candidate.get("drbversion") == "":
             expected = None
         np.testing.assert_equal(getattr(alert.quality, name), np.nan if expected is None else float(expected), name)
+    assert_same_context(alert, record)
     assert_same_points(alert.light_curve, plain_light_curve(record))
     assert np.count_nonzero(alert.light_curve.points["candid"] == alert.candid) == 1
+
+
+def assert_same_context(alert: Alert, record: dict[str, Any]) -> None:
+    """What the packet says of the surroundings, as `context_values` reads the record's own columns."""
+    columns = {
+        name: [value] for name, value in record["candidate"].items() if type(value) in (int, float) and name != "gal_b"
+    }
+    expected = Context(context_values(columns, 1)[0]).known()
+    assert alert.context is not None
+    assert (alert.context.mjd, alert.context.candid) == (alert.mjd, alert.candid)
+    found = alert.context.known()
+    np.testing.assert_allclose(
+        found.pop("gal_b"), expected.pop("gal_b"), atol=1e-5
+    )  # a sine may differ in its last bit
+    assert found == expected
 
 
 def assert_same_points(one: LightCurve, other: LightCurve) -> None:

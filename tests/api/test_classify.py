@@ -41,7 +41,7 @@ def probabilities(client: TestClient, body: Any, **more: Any) -> dict[str, float
 
 
 def parse(value: Any) -> LightCurve:
-    [(_, light_curve)] = parse_light_curves(value, ApiSettings())
+    [(_, light_curve, _)] = parse_light_curves(value, ApiSettings())
     return light_curve
 
 

@@ -198,6 +198,11 @@ def test_an_object_is_drawn_point_by_point_and_can_be_looked_into(
     page.click("summary")
     sync_api.expect(page.locator("details tbody tr")).to_have_count(everything)
     assert page.locator("polyline").count() > 0, "the history of several alerts is drawn"
+    known = page.evaluate("id => fetch(`/v1/objects/${id}`).then(r => r.json()).then(o => o.context)", object_id)
+    surroundings = page.locator("section:has-text('Surroundings')").inner_text()
+    assert f"{known['distpsnr1']:.2f}″\t{known['sgscore1']:.2f}\tg {known['sgmag1']:.2f}" in surroundings
+    assert f"galactic latitude {known['gal_b']:.1f}°" in surroundings
+    assert "undefined" not in surroundings
     assert page.locator("a[href*='alerce']").get_attribute("href").endswith(object_id)
     page.click("section:has-text('Most similar objects') tbody a >> nth=0")
     page.wait_for_function("id => !document.querySelector('h1').textContent.includes(id)", arg=object_id)
@@ -436,3 +441,46 @@ def test_a_long_light_curve_is_drawn_with_few_elements(open_page: Callable[..., 
     assert drawn(page) == 10_000
     assert elements < 150
     assert seconds < 2.5, f"{seconds:.2f} s: it took 0.2 s when it was made; a busy machine may be slower"
+
+
+def test_an_object_is_found_by_its_place_and_its_light_curve_taken_away(
+    open_page: Callable[..., Any], base: str, object_id: str
+) -> None:
+    page = open_page()
+    page.goto(base)
+    known = page.evaluate("id => fetch(`/v1/objects/${id}`).then(r => r.json())", object_id)
+    page.fill("#search-id", f"{known['ra']:.5f} {known['dec']:.5f}")
+    page.keyboard.press("Enter")
+    page.click(f"tbody a:has-text('{object_id}')")
+    page.wait_for_selector(f"h1:has-text('{object_id}')")
+    with page.expect_download() as taken:
+        page.click("button:has-text('CSV')")
+    assert taken.value.suggested_filename == f"{object_id}.csv"
+    page.fill("#search-id", object_id.lower())
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"h1:has-text('{object_id}')")
+    page.fill("#search-id", "ZTF99zzzzzzz")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("a:has-text('ALeRCE')[href$=ZTF99zzzzzzz]")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("10.5 20.3", [10.5, 20.3, 1]),
+        ("10.5, -20.3 5", [10.5, -20.3, 5]),
+        ("18:35:06 -00:32:24", [278.775, -0.54, 1]),
+        ("18h35m06s +12d30m00s", [278.775, 12.5, 1]),
+        ("18 35 06 -12 30 00 2.5", [278.775, -12.5, 2.5]),
+        ("400 20", None),
+        ("ZTF21abcdefg", None),
+        ("10.5", None),
+    ],
+)
+def test_places_are_understood_as_people_write_them(
+    open_page: Callable[..., Any], base: str, text: str, place: list[float] | None
+) -> None:
+    page = open_page()
+    page.goto(base)
+    found = page.evaluate("async text => (await import('/static/search.js')).position(text)", text)
+    assert (found and [found["ra"], found["dec"], found["radius"]]) == place

@@ -1,6 +1,7 @@
 """`classify`: files in, one line per object out, nothing lost and nothing silent."""
 
 import csv
+import functools
 import io
 import json
 
@@ -9,8 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from service.alerts import Decoder
+from service.config import Device
+from service.inference.bundle import load_bundle
+from service.inference.classifier import Classifier
+from service.photometry import Context, merge
+from service.photometry.context import newest
+from service.photometry.table import light_curves, read_points_table
 from tests.alerts.atlas_tables import exposures, write_table
 from tests.exports.samples import NAME, SAMPLES
+from tests.inference.tiny_bundle import write_bundle_with_context
 
 
 def lines(text: str) -> list[dict]:
@@ -157,6 +165,77 @@ def test_where_nothing_was_looked_at_no_class_is_named(run, tmp_path):
     assert "no_detection" in row["flags"]
     (line,) = (line for line in run("classify", table).stdout.splitlines() if line.startswith(" alone"))
     assert line.split()[2:5] == ["1", "–", "–"]
+
+
+@pytest.fixture
+def with_context(tmp_path):
+    return write_bundle_with_context(tmp_path / "with_context")
+
+
+def judged(folder, light_curve, known):
+    """What the bundle says of a light curve in these surroundings."""
+    classifier = Classifier(load_bundle(folder), Device.CPU, 1)
+    (prediction,) = classifier.classify([light_curve], [None if known is None else Context.of(known)])
+    return pytest.approx(prediction.fields()["probabilities"], abs=1e-6)
+
+
+def test_a_context_table_gives_each_object_its_surroundings(run, tmp_path, with_context):
+    """Given a points table and several rows of context for an object, then it is judged with the newest, also where its
+    light curve is cut.
+    """
+    points, context = tmp_path / "points.parquet", tmp_path / "context.csv"
+    pq.write_table(
+        pa.table({"object_id": ["a", "b", "a", "b"], "mjd": [1.0, 1.0, 3.0, 3.0], "band": ["g", "r", "g", "r"],
+                  "mag": [19.0, 19.0, 18.5, 18.0]}), points)  # fmt: skip
+    context.write_text(
+        "object_id,jd,sgscore1,distnr,gal_b\na,2400003.5,0.25,1.5,-20\na,2400001.5,0.75,,-20\nc,2400001.5,0.9,,\n"
+    )
+    curves = dict(light_curves(read_points_table(points)))
+    known = {"a": {"sgscore1": 0.25, "distnr": 1.5, "gal_b": 20.0}, "b": None}
+    for cut, more in ((9, ()), (1, ("--max-detections", "1"))):
+        done = run(
+            "classify", points, "--context", context, "--bundle", with_context, "--format", "jsonl", *more
+        )  # fmt: skip
+        answers = {answer["object_id"]: answer["probabilities"] for answer in lines(done.stdout)}
+        assert answers.keys() == known.keys()
+        for name, probabilities in answers.items():
+            assert probabilities == judged(with_context, curves[name].first_detections(cut), known[name])
+        assert len(lines(done.stderr)) == 1  # the summary
+
+
+def test_packets_bring_their_own_surroundings_unless_a_table_gives_others(run, night, tmp_path, with_context):
+    decoder = Decoder()
+    alerts = [decoder.decode(path.read_bytes()) for path in sorted(night.glob("*.avro"))]
+    names = [alert.object_id for alert in alerts]
+    object_id = max(sorted(set(names)), key=names.count)
+    mine = [alert for alert in alerts if alert.object_id == object_id]
+    curve = merge([alert.light_curve for alert in mine])
+    said = functools.reduce(newest, [alert.context for alert in mine]).known()
+
+    def asked(*more):
+        done = run("classify", night, "--bundle", with_context, "--format", "jsonl", *more)
+        return {answer["object_id"]: answer["probabilities"] for answer in lines(done.stdout)}
+
+    assert asked()[object_id] == judged(with_context, curve, said)
+    context = tmp_path / "context.csv"
+    context.write_text(f"object_id,sgscore1\n{object_id},0.875\n")
+    other = asked("--context", context)
+    assert other[object_id] == judged(with_context, curve, {"sgscore1": 0.875})
+    assert other[object_id] != judged(with_context, curve, said)
+
+
+def test_context_that_can_not_be_used_is_told(run, night, tmp_path, with_context):
+    context = tmp_path / "context.csv"
+    context.write_text("object_id,sgscore1\nnobody,0.9\n")
+    first, _ = lines(run("classify", night, "--context", context, "--bundle", with_context).stderr)
+    assert (first["source"], first["code"]) == (str(context), "no_context")
+    plain = run("classify", night, "--format", "jsonl")
+    done = run("classify", night, "--format", "jsonl", "--context", context)
+    assert done.stdout == plain.stdout
+    assert lines(done.stderr)[0]["code"] == "context_not_taken"
+    context.write_text("object_id,redshift\nnobody,0.9\n")
+    refused = run("classify", night, "--context", context, status=2)
+    assert "context.csv has no column of context" in refused.stderr
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -1,6 +1,10 @@
 """Exports of brokers and archives: each holds the same five points, and each is read as those."""
 
+import io
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from service.exports import ExportError, WrongFileError, read_export
@@ -117,3 +121,20 @@ def test_upper_limits_alone_are_a_light_curve():
         read_export(b'{"points": [{"mjd": 61000, "band": "r", "diffmaglim": 20.4}]}', "x.json").light_curves["x"].points
     )
     assert point["kind"] == Kind.UPPER_LIMIT
+
+
+def test_a_parquet_export_is_bounded_before_it_is_unpacked():
+    """Given lists of many equal values, which take next to nothing in a file, then they count by their number."""
+
+    def export(length):
+        buffer = io.BytesIO()
+        history = [[{"jd": 1.0}] * length] * 10
+        pq.write_table(pa.table({"objectId": ["a"] * 10, "prv_candidates": history}), buffer)
+        return buffer.getvalue()
+
+    small = export(100)
+    with pytest.raises(ExportError) as told:  # for another reason
+        read_export(small, "a.parquet", max_rows=10)
+    assert "unpacks to" not in str(told.value)
+    with pytest.raises(WrongFileError, match="column prv_candidates unpacks to more than 40,000 bytes"):
+        read_export(export(600), "a.parquet", max_rows=10)

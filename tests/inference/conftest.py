@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from service.photometry import BAND_CODES, LightCurve
-from tests.inference.tiny_bundle import TinyGraph, WriteBundle, draw_light_curve, manifest_values
+from tests.inference.tiny_bundle import TinyGraph, WriteBundle, draw_light_curve, write_files
 
 
 @pytest.fixture
@@ -18,14 +17,7 @@ def write_bundle(tmp_path: Path) -> WriteBundle:
     """`write_bundle(graph=bytes, folder=name, **manifest fields)` writes a bundle and returns its folder."""
 
     def write(graph: bytes | None = None, folder: str = "tiny", **changes: Any) -> Path:
-        path = tmp_path / folder
-        path.mkdir()
-        graph = graph or TinyGraph.drawn().model()
-        (path / "model.onnx").write_bytes(graph)
-        (path / "manifest.json").write_text(json.dumps(manifest_values(graph, **changes)))
-        (path / "MODEL_CARD.md").write_text("# tiny\nA graph for tests.\n")
-        (path / "metrics.json").write_text(json.dumps({"accuracy": 0.5}))
-        return path
+        return write_files(tmp_path / folder, graph or TinyGraph.drawn().model(), **changes)
 
     return write
 

@@ -95,7 +95,7 @@ def test_without_cuda_auto_says_why_it_runs_on_cpu_and_cuda_does_not_start(
         tiny = Classifier(bundle, Device.AUTO)
     if tiny.provider == CUDA:
         pytest.skip("CUDA is here")
-    (message,) = {record.getMessage() for record in caplog.records}
+    (message,) = {r.getMessage() for r in caplog.records if r.name == "service.inference.session"}
     assert message.startswith("running on CPU: ")
     with pytest.raises(DeviceError) as refused:
         Classifier(bundle, Device.CUDA)

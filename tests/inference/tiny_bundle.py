@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from service.inference.preprocessing.alert_clr import CONTEXT_FEATURES, POINT_FEATURES, alert_clr
-from service.photometry import Kind, LightCurve
+from service.photometry import CONTEXT_INPUT, Kind, LightCurve
 
 WriteBundle = Callable[..., Path]  # the fixture of that name in conftest.py
 
 TAXONOMY = {"SNIa": "Transient", "SNII": "Transient", "AGN": "Stochastic", "RR": "Periodic", "ECL": "Periodic"}
 EMBEDDING_SIZE = 6
+CONTEXT = ("distnr", "gal_b", "sgscore1")
+CONTEXT_WEIGHTS = np.random.default_rng(3).normal(0, 0.5, (len(CONTEXT), len(TAXONOMY))).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,12 @@ class TinyGraph:
         logits_name: str = "logits",
         padded: bool = False,
         mask_size: int | str | None = None,
+        weights: NDArray[np.float32] | None = None,
     ) -> bytes:
         """The ONNX model; `padded`: its points may be filled up with zeros, and `lengths` says how many are real;
-        `mask_size`: D, for one that takes dropout masks (passes, D) of its embedding and gives logits of each pass. The
-        other keywords make one that breaks the contract.
+        `mask_size`: D, for one that takes dropout masks (passes, D) of its embedding and gives logits of each pass;
+        `weights` (columns, classes): for one that takes the object's context too, and adds its known values times these
+        to the logits. The other keywords make one that breaks the contract.
         """
         mean = [helper.make_node("ReduceMean", ["as_float", "axes"], ["mean"], keepdims=0)]
         if padded:
@@ -76,6 +81,14 @@ class TinyGraph:
                 helper.make_node("Mul", ["each", "mask"], ["masked"]),
                 helper.make_node("MatMul", ["masked", "b"], [logits_name]),
             ]
+        if weights is not None:
+            logits = [
+                helper.make_node("MatMul", ["embedding", "b"], ["of_light_curve"]),
+                helper.make_node("IsNaN", [CONTEXT_INPUT], ["is_missing"]),
+                helper.make_node("Where", ["is_missing", "zero", CONTEXT_INPUT], ["known"]),
+                helper.make_node("MatMul", ["known", "weights"], ["of_context"]),
+                helper.make_node("Add", ["of_light_curve", "of_context"], [logits_name]),
+            ]
         a = np.resize(self.a, (n_features + len(CONTEXT_FEATURES), EMBEDDING_SIZE))
         nodes = [
             helper.make_node("Cast", [points_name], ["as_float"], to=TensorProto.FLOAT),
@@ -85,6 +98,16 @@ class TinyGraph:
             helper.make_node("Tanh", ["projected"], ["embedding"]),
             *logits,
         ]
+        constants = {
+            "axes": np.array([1, 2]),
+            "window_axis": np.array([1]),
+            "length_axis": np.array([2]),
+            "a": a,
+            "b": self.b,
+            "weights": weights,
+            "zero": np.array(0.0, np.float32),
+        }
+        taken = {name for node in nodes for name in node.input}  # ONNX Runtime warns of constants that nobody takes
         graph = helper.make_graph(
             nodes,
             "tiny",
@@ -92,6 +115,11 @@ class TinyGraph:
                 helper.make_tensor_value_info(points_name, points_type, [batch, "windows", "points", n_features]),
                 helper.make_tensor_value_info("context", TensorProto.FLOAT, [batch, len(CONTEXT_FEATURES)]),
                 *([helper.make_tensor_value_info("lengths", TensorProto.INT64, [batch])] if padded else []),
+                *(
+                    []
+                    if weights is None
+                    else [helper.make_tensor_value_info(CONTEXT_INPUT, TensorProto.FLOAT, [batch, len(weights)])]
+                ),
                 *(
                     [helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["passes", mask_size])]
                     if mask_size
@@ -104,13 +132,7 @@ class TinyGraph:
                 ),
                 helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", None]),
             ],
-            [
-                numpy_helper.from_array(np.array([1, 2]), "axes"),
-                numpy_helper.from_array(np.array([1]), "window_axis"),
-                numpy_helper.from_array(np.array([2]), "length_axis"),
-                numpy_helper.from_array(a, "a"),
-                numpy_helper.from_array(self.b, "b"),
-            ],
+            [numpy_helper.from_array(values, name) for name, values in constants.items() if name in taken],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
         onnx.checker.check_model(model)
@@ -149,6 +171,27 @@ def manifest_values(graph: bytes, **changes: Any) -> dict[str, Any]:
     }
     values |= changes
     return {name: value for name, value in values.items() if value is not None}
+
+
+def write_files(path: Path, graph: bytes, **changes: Any) -> Path:
+    """A bundle in the new folder `path`."""
+    path.mkdir()
+    (path / "model.onnx").write_bytes(graph)
+    (path / "manifest.json").write_text(json.dumps(manifest_values(graph, **changes)))
+    (path / "MODEL_CARD.md").write_text("# tiny\nA graph for tests.\n")
+    (path / "metrics.json").write_text(json.dumps({"accuracy": 0.5}))
+    return path
+
+
+def write_bundle_with_context(path: Path) -> Path:
+    """A bundle that takes CONTEXT: the logits of `TinyGraph`, at a temperature of 1, plus the known values times
+    CONTEXT_WEIGHTS.
+    """
+    calibration = {
+        "edges": [1], "temperature": [1.0], "conformal_coverage": 0.9, "conformal_thresholds": [[0.9] * len(TAXONOMY)],
+    }  # fmt: skip
+    graph = TinyGraph.drawn().model(weights=CONTEXT_WEIGHTS)
+    return write_files(path, graph, name="tiny-context", context=list(CONTEXT), calibration=calibration)
 
 
 def draw_light_curve(rng: np.random.Generator, n_detections: int, n_upper_limits: int = 0) -> LightCurve:

@@ -139,13 +139,15 @@ class Cluster:
         finally:
             consumer.close()
 
-    def transaction(self, packets: Iterable[bytes], commit: bool = True, partition: int = 0) -> None:
+    def transaction(
+        self, packets: Iterable[bytes], commit: bool = True, partition: int = 0, key: bytes | None = None
+    ) -> None:
         """Messages in one transaction, committed or aborted."""
         producer = Producer({"bootstrap.servers": self.bootstrap_servers, "transactional.id": f"sender-{self.name}"})
         producer.init_transactions(30)
         producer.begin_transaction()
         for packet in packets:
-            producer.produce(self.alerts, packet, partition=partition)
+            producer.produce(self.alerts, packet, key, partition=partition)
         producer.flush(30)
         if commit:
             producer.commit_transaction(30)
@@ -158,6 +160,13 @@ class Cluster:
         for packet, timestamp in packets:
             producer.produce(topic or self.alerts, packet, partition=partition, timestamp=timestamp)
         assert producer.flush(30) == 0
+
+    def send_keyed(self, packets: Iterable[tuple[bytes, bytes]], partition: int = 0) -> None:
+        """(key, packet), each in a batch of its own."""
+        producer = Producer({"bootstrap.servers": self.bootstrap_servers})
+        for key, packet in packets:
+            producer.produce(self.alerts, packet, key, partition=partition)
+            assert producer.flush(30) == 0
 
     def send(self, packets: Iterable[bytes], topic: str | None = None, rate_per_s: float | None = None) -> int:
         messages = ((None, packet) for packet in packets)

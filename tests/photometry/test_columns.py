@@ -27,12 +27,12 @@ COLUMNS: Columns = {"mjd": [60310.0, 60311.0], "band": ["g", "r"], "mag": [19.0,
 
 def as_points(columns: Columns) -> LightCurve:
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    ((_, curve),) = parse_light_curves({"points": rows}, ApiSettings())
+    ((_, curve, _),) = parse_light_curves({"points": rows}, ApiSettings())
     return curve
 
 
 def as_columns(columns: Columns) -> LightCurve:
-    ((_, curve),) = parse_light_curves(columns, ApiSettings())
+    ((_, curve, _),) = parse_light_curves(columns, ApiSettings())
     return curve
 
 
@@ -42,7 +42,7 @@ def csv(columns: Columns) -> bytes:
 
 
 def as_upload(columns: Columns) -> LightCurve:
-    ((_, curve),), _ = parse_table(csv(columns), CSV, "mag", ApiSettings())
+    ((_, curve, _),), _ = parse_table(csv(columns), CSV, "mag", ApiSettings())
     return curve
 
 

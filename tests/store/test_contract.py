@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.photometry import Kind, LightCurve, merge
+from service.photometry import Context, Kind, LightCurve, merge
 from service.store import Cone, Increment, Store, StoredClassification, open_store
+from service.store.encoding import decode_context, encode_context
 
 CLASSES = ("SNIa", "SNII", "AGN", "RR")
 
@@ -309,3 +310,32 @@ def test_a_url_of_no_known_store_is_refused_without_telling_the_password(url: st
     with pytest.raises(ValueError, match="sqlite:///PATH") as refusal:
         open_store(url)
     assert "secret" not in str(refusal.value)
+
+
+def test_the_newest_alerts_context_is_kept_with_its_object(store: Store) -> None:
+    def said(mjd: float, candid: int, **columns: float) -> Increment:
+        return replace(increment("A", mjd), context=Context(Context.of(columns).values, mjd, candid))
+
+    first, second = said(1.0, 7, sgscore1=0.25, gal_b=12.0), said(2.0, 8, sgscore1=0.75, distnr=0.5)
+    assert [known.context for known in store.merge([second, first])] == [second.context] * 2
+    store.merge([increment("A", 3.0), said(4.0, 9, gal_b=12.0)])  # neither knows of any neighbour
+    atlas = LightCurve.from_columns([5.0], 7, mag=18.0, survey=2)
+    (joined,) = store.join([Increment("forced", 10.0, 20.0, atlas)])
+    assert joined.object_id == "A"
+    found = store.load(["A"])["A"].context
+    assert found == second.context == joined.context
+    assert found.known() == {"sgscore1": 0.75, "distnr": 0.5}
+    assert store.merge([increment("B", 1.0)])[0].context is None
+    assert store.load(["B"])["B"].context is None
+
+
+def test_a_context_of_another_version_or_cut_short_is_read_as_far_as_it_goes() -> None:
+    context = Context(Context.of({"gal_b": 3.0, "distnr": 1.5, "maggaiabright": 12.0}).values, 60000.0, 2**62)
+    stored = encode_context(context)
+    assert stored is not None
+    assert decode_context(stored) == context == decode_context(stored + b"\0\0\x80?")  # one column more
+    fewer = decode_context(stored[:-4])
+    assert fewer is not None
+    assert fewer.known() == {"gal_b": 3.0, "distnr": 1.5}
+    assert len(fewer.values) == len(context.values)
+    assert [decode_context(stored[:size]) for size in (0, 15, len(stored) - 1)] == [None] * 3

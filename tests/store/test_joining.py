@@ -222,6 +222,7 @@ def test_a_store_of_the_first_version_is_read_and_joins_from_now_on(tmp_path: Pa
     store.close()
     with sqlite3.connect(path) as connection:  # as the first version made it
         connection.execute("DROP TABLE sources")
+        connection.execute("ALTER TABLE objects DROP COLUMN context")
         connection.execute("PRAGMA user_version = 1")
     store = SqliteStore(path)
     assert store.join([atlas("here", 2.0)])[0].light_curve.mjd.tolist() == [1.0, 2.0]

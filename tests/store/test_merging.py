@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from itertools import count
 from multiprocessing import get_context
 
@@ -12,7 +13,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.photometry import LightCurve, merge
+from service.photometry import Context, LightCurve, merge
+from service.photometry.context import newest
 from service.store import Increment, Store, open_store
 
 # A few epochs and magnitudes, so that increments overlap and copies of a measurement disagree.
@@ -32,28 +34,44 @@ light_curves = st.lists(points, max_size=6).map(
 _fresh = count()
 
 
-@given(st.lists(st.tuples(st.sampled_from("ABC"), light_curves), max_size=12), st.randoms(use_true_random=False))
+contexts = st.none() | st.builds(
+    lambda columns, mjd, candid: Context(Context.of(columns).values, mjd, candid),
+    st.sampled_from([{"gal_b": 3.0}, {"sgscore1": 0.25}, {"sgscore1": 0.75, "distnr": 1.0}]),
+    st.sampled_from([1.0, 2.0]),
+    st.sampled_from([0, 7]),
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ABC"), light_curves, contexts), max_size=12),
+    st.randoms(use_true_random=False),
+)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_order_and_any_batches_store_the_same_union(
-    store: Store, alerts: list[tuple[str, LightCurve]], chance: random.Random
+    store: Store, alerts: list[tuple[str, LightCurve, Context | None]], chance: random.Random
 ) -> None:
     names = {name: f"{name}{next(_fresh)}" for name in "ABC"}
-    increments = [Increment(names[name], 10.0 + i, 20.0, curve) for i, (name, curve) in enumerate(alerts)]
+    increments = [Increment(names[name], 10.0 + i, 20.0, curve, c) for i, (name, curve, c) in enumerate(alerts)]
     once = {i.object_id: i for i in increments}
     expected = {name: merge([i.light_curve for i in increments if i.object_id == name]) for name in once}
+    surroundings = {name: reduce(newest, [i.context for i in increments if i.object_id == name]) for name in once}
 
     delivered = increments + chance.sample(increments, len(increments) // 3)  # some come twice
     chance.shuffle(delivered)
     so_far = {name: LightCurve.empty() for name in once}
+    newest_so_far: dict[str, Context | None] = dict.fromkeys(once)
     while delivered:
         size = chance.randint(1, len(delivered))
         batch, delivered = delivered[:size], delivered[size:]
         for increment, known in zip(batch, store.merge(batch), strict=True):
             so_far[increment.object_id] = so_far[increment.object_id].merge(increment.light_curve)
             assert known.light_curve == so_far[increment.object_id]
+            newest_so_far[increment.object_id] = newest(newest_so_far[increment.object_id], increment.context)
+            assert known.context == newest_so_far[increment.object_id]
 
     stored = store.load(list(once))
     assert {name: thing.light_curve for name, thing in stored.items()} == expected
+    assert {name: thing.context for name, thing in stored.items()} == surroundings
 
 
 def night(seed: int, objects: int = 40, alerts: int = 400) -> list[Increment]:

@@ -12,15 +12,18 @@ import pytest
 from service.alerts import container
 from service.alerts.decode import Decoder
 from service.config import PipelineSettings, QualitySettings, Settings
+from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.inference.registry import ModelRegistry, Residents
 from service.output.avro import decode_classification
-from service.photometry import LightCurve
+from service.photometry import Context, LightCurve
+from service.photometry.context import newest
 from service.simulate import SimulatedAlert, simulate
 from service.store import SqliteStore, StoredClassification, StoreUnavailableError
 from service.stream.batch import Batch, DeadLettered, Filtered, Published
 from service.stream.pipeline import Pipeline, build_pipeline, isolate
+from tests.inference.tiny_bundle import CONTEXT, write_bundle_with_context
 
 BatchOf = Callable[..., Batch]
 
@@ -51,6 +54,36 @@ def test_alerts_become_classifications(
     kept = store.latest(newest.object_id)
     assert kept is not None
     assert kept.candid == newest.candid
+
+
+def test_an_answer_knows_the_surroundings_that_the_newest_alert_told(
+    store: SqliteStore, alerts: list[SimulatedAlert], batch_of: BatchOf, decoder: Decoder, tmp_path: Path
+) -> None:
+    """Given a bundle that takes context, when an object's alerts come in one batch or another, then each answer is that
+    of the context as known then.
+    """
+    bundle = load_bundle(write_bundle_with_context(tmp_path / "with_context"))
+    registry = ModelRegistry(bundle, threads=1)
+    pipeline = Pipeline(decoder, store, registry, QualitySettings())
+    known: dict[str, tuple[LightCurve, Context | None]] = {}
+    told = set()
+    for size in (20, 1, len(alerts)):
+        now, alerts = alerts[:size], alerts[size:]
+        batch = batch_of(*(alert.packet for alert in now))
+        pipeline.run(batch)
+        for answer, alert in zip(answers_of(batch), now, strict=True):
+            decoded = decoder.decode(alert.packet)
+            before, context = known.get(alert.object_id, (LightCurve.empty(), None))
+            merged = before.merge(decoded.light_curve), newest(context, decoded.context)
+            known[alert.object_id] = merged
+            assert merged[1] is not None
+            assert set(CONTEXT) <= merged[1].known().keys()
+            told.add(merged[1].known()["sgscore1"])
+            (expected,) = registry.active.classify([merged[0]], [merged[1]])
+            assert answer.document["probabilities"] == pytest.approx(expected.fields()["probabilities"], abs=1e-6)
+    assert len(told) > 1
+    for object_id, stored in store.load(list(known)).items():
+        assert stored.context == known[object_id][1]
 
 
 def test_an_object_is_classified_as_it_was_known_at_each_alert(
@@ -170,7 +203,9 @@ class _Fragile:
         self._active = models.active
         self._victim = victim
 
-    def classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
+    def classify(
+        self, light_curves: Sequence[LightCurve], contexts: Sequence[Context | None] | None = None
+    ) -> list[Prediction]:
         for curve in light_curves:
             if self._victim in curve.points["candid"]:
                 raise ZeroDivisionError("float division by zero")

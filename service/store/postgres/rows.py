@@ -24,14 +24,21 @@ def load_objects(
     rows = execute(
         connection,
         f"""
-        SELECT object_id, ra, dec, last_mjd, light_curve FROM alert_classifier.objects
+        SELECT object_id, ra, dec, last_mjd, light_curve, context FROM alert_classifier.objects
         WHERE object_id = ANY(%s) {locking}
         """,
         [list(object_ids)],
     )
     return {
-        object_id: StoredObject(object_id, ra, dec, last_mjd, encoding.decode_light_curve(light_curve, object_id))
-        for object_id, ra, dec, last_mjd, light_curve in rows
+        object_id: StoredObject(
+            object_id,
+            ra,
+            dec,
+            last_mjd,
+            encoding.decode_light_curve(light_curve, object_id),
+            encoding.decode_context(context),
+        )
+        for object_id, ra, dec, last_mjd, light_curve, context in rows
     }
 
 
@@ -44,6 +51,11 @@ def object_columns(objects: Sequence[StoredObject]) -> list[list[Any]]:
         )
         for o in objects
     )  # fmt: skip
+
+
+def with_contexts(objects: Sequence[StoredObject]) -> list[list[Any]]:
+    """`object_columns`, and the context, which position sources don't have."""
+    return [*object_columns(objects), [encoding.encode_context(o.context) for o in objects]]
 
 
 def transposed(rows: Iterator[tuple[Any, ...]]) -> list[list[Any]]:

@@ -21,7 +21,7 @@ from service.store.reading import ReadingStore
 try:
     from service.store.postgres import classifications as postgres_classifications
     from service.store.postgres.connections import Connections, OvertakenError
-    from service.store.postgres.rows import LOCKED, Connection, execute, load_objects, object_columns, write
+    from service.store.postgres.rows import LOCKED, Connection, execute, load_objects, with_contexts, write
     from service.store.postgres.sources import PostgresSources, lock_exclusive, lock_shared, try_lock_shared
 except ImportError as error:
     raise MissingExtraError(
@@ -64,10 +64,10 @@ class PostgresStore(ReadingStore[Connection]):
             if new and not patient and not try_lock_shared(connection):
                 patient = True
                 raise OvertakenError
-            if new and write(connection, _INSERT_OBJECTS, object_columns(new)) < len(new):
+            if new and write(connection, _INSERT_OBJECTS, with_contexts(new)) < len(new):
                 raise OvertakenError
             if len(changed) > len(new):
-                write(connection, _UPDATE_OBJECTS, object_columns([o for o in changed if o.object_id in stored]))
+                write(connection, _UPDATE_OBJECTS, with_contexts([o for o in changed if o.object_id in stored]))
             if not new:
                 return known
             return with_waiting_sources(
@@ -137,15 +137,15 @@ class PostgresStore(ReadingStore[Connection]):
 
 
 _INSERT_OBJECTS: Final[LiteralString] = """
-    INSERT INTO alert_classifier.objects (object_id, ra, dec, cell, last_mjd, light_curve)
-    SELECT * FROM unnest(%b::text[], %b::float8[], %b::float8[], %b::int4[], %b::float8[], %b::bytea[])
+    INSERT INTO alert_classifier.objects (object_id, ra, dec, cell, last_mjd, light_curve, context)
+    SELECT * FROM unnest(%b::text[], %b::float8[], %b::float8[], %b::int4[], %b::float8[], %b::bytea[], %b::bytea[])
     ON CONFLICT DO NOTHING
 """
 _UPDATE_OBJECTS: Final[LiteralString] = """
     UPDATE alert_classifier.objects AS o
-    SET ra = n.ra, dec = n.dec, cell = n.cell, last_mjd = n.last_mjd, light_curve = n.light_curve
-    FROM unnest(%b::text[], %b::float8[], %b::float8[], %b::int4[], %b::float8[], %b::bytea[])
-         AS n (object_id, ra, dec, cell, last_mjd, light_curve)
+    SET ra = n.ra, dec = n.dec, cell = n.cell, last_mjd = n.last_mjd, light_curve = n.light_curve, context = n.context
+    FROM unnest(%b::text[], %b::float8[], %b::float8[], %b::int4[], %b::float8[], %b::bytea[], %b::bytea[])
+         AS n (object_id, ra, dec, cell, last_mjd, light_curve, context)
     WHERE o.object_id = n.object_id
 """
 

@@ -16,7 +16,7 @@ def load_objects(connection: sqlite3.Connection, object_ids: Sequence[str]) -> d
     """The stored objects among `object_ids`."""
     rows = connection.execute(
         """
-        SELECT object_id, ra, dec, last_mjd, light_curve FROM objects
+        SELECT object_id, ra, dec, last_mjd, light_curve, context FROM objects
         WHERE object_id IN (SELECT value FROM json_each(?))
         """,
         (orjson.dumps(list(object_ids)).decode(),),
@@ -28,8 +28,9 @@ def load_objects(connection: sqlite3.Connection, object_ids: Sequence[str]) -> d
             nan if dec is None else dec,
             last_mjd,
             encoding.decode_light_curve(light_curve, object_id),
+            encoding.decode_context(context),
         )
-        for object_id, ra, dec, last_mjd, light_curve in rows
+        for object_id, ra, dec, last_mjd, light_curve, context in rows
     }
 
 

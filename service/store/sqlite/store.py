@@ -110,9 +110,10 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
             known, changed = merge_batch(stored, increments)
             connection.executemany(
                 """
-                INSERT INTO objects (object_id, ra, dec, cell, last_mjd, light_curve) VALUES (?, ?, ?, ?, ?, ?)
+                INSERT INTO objects (object_id, ra, dec, cell, last_mjd, light_curve, context)
+                VALUES (?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (object_id) DO UPDATE SET ra = excluded.ra, dec = excluded.dec, cell = excluded.cell,
-                    last_mjd = excluded.last_mjd, light_curve = excluded.light_curve
+                    last_mjd = excluded.last_mjd, light_curve = excluded.light_curve, context = excluded.context
                 """,
                 [
                     (
@@ -122,6 +123,7 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
                         cell_of(o.ra, o.dec),
                         o.last_mjd,
                         encoding.encode_light_curve(o.light_curve),
+                        encoding.encode_context(o.context),
                     )
                     for o in changed
                 ],

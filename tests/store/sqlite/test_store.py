@@ -16,16 +16,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.photometry import LightCurve
+from service.photometry import Context, LightCurve
 from service.store import (
     Cone,
     Increment,
     SqliteStore,
     StoredClassification,
+    StoredObject,
     StoreUnavailableError,
     StoreVersionError,
     open_store,
 )
+from service.store.encoding import encode_light_curve
 from service.store.sqlite import store as engine
 
 
@@ -94,6 +96,29 @@ def test_a_migration_keeps_what_was_stored(tmp_path: Path, monkeypatch: pytest.M
     with sqlite3.connect(tmp_path / "store.db") as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(steps),)
         assert connection.execute("SELECT count(*) FROM added").fetchone() == (0,)
+
+
+def test_objects_of_a_store_without_context_get_it_with_their_next_alert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = engine.migrations("sqlite")
+    before = next(version for version, sql in known if "ADD COLUMN context" in sql) - 1
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "migrations", lambda _: known[:before])
+        SqliteStore(tmp_path / "store.db").close()
+    old = LightCurve.from_columns([1.0], 0, mag=19.0)
+    with sqlite3.connect(tmp_path / "store.db") as connection:
+        connection.execute(
+            "INSERT INTO objects (object_id, ra, dec, cell, last_mjd, light_curve) VALUES ('A', 10.0, 20.0, 0, 1.0, ?)",
+            (encode_light_curve(old),),
+        )
+        connection.execute("UPDATE totals SET objects = 1")
+    store = SqliteStore(tmp_path / "store.db")
+    assert store.load(["A"])["A"] == StoredObject("A", 10.0, 20.0, 1.0, old)
+    context = Context.of({"sgscore1": 0.25})
+    store.merge([Increment("A", 10.0, 20.0, LightCurve.from_columns([2.0], 0, mag=19.0), context)])
+    assert store.load(["A"])["A"].context == context
+    store.close()
 
 
 def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
