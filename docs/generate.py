@@ -105,17 +105,24 @@ def _settings() -> Iterator[str]:
         yield f"## {group}\n"
         if "description" in described:
             yield f"{_one_line(described['description'])}\n"
-        rows = []
-        for name, field in described["properties"].items():
-            if field.get("format") == "password":  # masked in the schema, but a default is nobody's secret
-                secret = getattr(Settings.model_fields[group].default, name)
-                field["default"] = secret.get_secret_value()
-            whole = field | _resolved(field, schema)
-            meaning = "; ".join(filter(None, (_cell(field.get("description", "")), _limits(whole))))
-            rows.append((f"`{name}`", _type(whole, schema), _default(field), meaning))
+        rows = list(_rows(described, schema, Settings.model_fields[group].default))
         first = next(iter(described["properties"])).upper()
         yield f"In the environment: `{ENV_PREFIX}{group.upper()}__{first}` and so on.\n"
         yield _table(("setting", "type", "default", "meaning"), rows)
+        for name, field in described["properties"].items():
+            table = _resolved(field.get("items", {}), schema)
+            if "properties" in table:
+                yield f"Each of `{group}.{name}` is a table:\n"
+                yield _table(("setting", "type", "default", "meaning"), _rows(table, schema, None))
+
+
+def _rows(described: dict[str, Any], schema: dict[str, Any], defaults: Any) -> Iterator[tuple[str, ...]]:
+    for name, field in described["properties"].items():
+        if field.get("format") == "password":  # masked in the schema, but a default is nobody's secret
+            field["default"] = getattr(defaults, name).get_secret_value()
+        whole = field | _resolved(field, schema)
+        meaning = "; ".join(filter(None, (_cell(field.get("description", "")), _limits(whole))))
+        yield f"`{name}`", _type(whole, schema), _default(field), meaning
 
 
 def _resolved(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
@@ -131,6 +138,8 @@ def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
         return " or ".join(f"`{value}`" for value in field["enum"])
     if "anyOf" in field:
         return " or ".join(_type(part, schema) for part in field["anyOf"])
+    if field.get("type") == "array" and "properties" in _resolved(field["items"], schema):
+        return "list of tables"
     if field.get("type") == "array":
         return f"list of {_type(field['items'] | _resolved(field['items'], schema), schema)}"
     if field.get("type") == "object":

@@ -16,6 +16,7 @@ import io
 import random
 import sys
 import time
+import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -267,6 +268,16 @@ class Client(_Requests):
         answer = self._ask("POST", "/v1/classify", content=_parquet(points), params={"unit": unit}, headers=headers)
         return _like(points, answer["classifications"])
 
+    def classify_file(self, path: Path | str, *, strict: bool = False) -> list[Classification]:
+        """Classify a file as a broker or archive exports it (ALeRCE, Fink, Lasair, ANTARES, Babamul, forced photometry
+        servers of ZTF and ATLAS; CSV, JSON, Parquet, text, ECSV, FITS, VOTable): one answer per object.
+
+        Rows that can't be read are left out with a warning, or with `strict` refuse the file (ServiceError).
+        """
+        path = Path(path)
+        answer = self._ask("POST", "/v1/classify/table", **_file(path.name, path.read_bytes(), strict))
+        return _read_file(path, answer)
+
     def objects(
         self, *, top_class: str | None = None, min_probability: float = 0.0, since: datetime | float | None = None,
         cone: tuple[float, float, float] | None = None, sort: Literal["newest", "most_probable"] = "newest",
@@ -316,7 +327,9 @@ class Client(_Requests):
                 response = self._http.request(method, path, **request)
             except httpx.TransportError as error:
                 if attempt >= self._retries:
-                    raise ServiceUnreachableError(f"{self._http.base_url} does not answer: {error}") from error
+                    raise ServiceUnreachableError(
+                        f"{_without_login(self._http.base_url)} does not answer: {error}"
+                    ) from error
             if response is not None and self._is_final(attempt, response):
                 return self._read(response)
             time.sleep(self._wait(attempt, response))
@@ -371,6 +384,13 @@ class AsyncClient(_Requests):
         answer = await self._ask("POST", "/v1/classify", content=content, params={"unit": unit}, headers=headers)
         return _like(points, answer["classifications"])
 
+    async def classify_file(self, path: Path | str, *, strict: bool = False) -> list[Classification]:
+        """See `Client.classify_file`."""
+        path = Path(path)
+        content = await asyncio.to_thread(path.read_bytes)
+        answer = await self._ask("POST", "/v1/classify/table", **_file(path.name, content, strict))
+        return _read_file(path, answer)
+
     async def objects(
         self, *, top_class: str | None = None, min_probability: float = 0.0, since: datetime | float | None = None,
         cone: tuple[float, float, float] | None = None, sort: Literal["newest", "most_probable"] = "newest",
@@ -422,11 +442,17 @@ class AsyncClient(_Requests):
                 response = await self._http.request(method, path, **request)
             except httpx.TransportError as error:
                 if attempt >= self._retries:
-                    raise ServiceUnreachableError(f"{self._http.base_url} does not answer: {error}") from error
+                    raise ServiceUnreachableError(
+                        f"{_without_login(self._http.base_url)} does not answer: {error}"
+                    ) from error
             if response is not None and self._is_final(attempt, response):
                 return self._read(response)
             await asyncio.sleep(self._wait(attempt, response))
         raise AssertionError("the last attempt returns or raises")
+
+
+def _without_login(url: httpx.URL) -> httpx.URL:
+    return url.copy_with(username=None, password=None)
 
 
 def _one_or_many(answer: dict[str, Any]) -> Classification | list[Classification]:
@@ -498,6 +524,22 @@ def _stored(answer: dict[str, Any]) -> StoredObject:
         tuple(answer.get("sources", ())),
         answer.get("context"),
     )
+
+
+def _file(name: str, content: bytes, strict: bool) -> dict[str, Any]:
+    headers = {"content-type": "application/octet-stream"}
+    return {"content": content, "params": {"name": name, "strict": strict}, "headers": headers}
+
+
+def _read_file(path: Path, answer: dict[str, Any]) -> list[Classification]:
+    if answer["skipped_rows"]:
+        first = answer["first_skipped"][0]
+        warnings.warn(
+            f"{path.name}, read as {answer['read_as']}: {answer['skipped_rows']} rows were left out; the first is row"
+            f" {first['row']}: {first['column']} is {first['value'] or 'empty'}, {first['reason']}",
+            stacklevel=3,
+        )
+    return [Classification.of(each) for each in answer["classifications"]]
 
 
 def _parquet(points: Table) -> bytes:

@@ -53,6 +53,17 @@ class Delivery(StrEnum):
     EXACTLY_ONCE = "exactly_once"
 
 
+class OutputFormat(StrEnum):
+    """See `service.output.formats`."""
+
+    SINGLE_OBJECT = "single_object"
+    CONTAINER = "container"
+    JSON = "json"
+    CONFLUENT = "confluent"
+    BODY = "body"
+    ELASTICC = "elasticc"
+
+
 class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
@@ -64,6 +75,22 @@ _WEB_ADDRESS = re.compile(r"https?://([^\s@/]*@)?[^\s@/:]+(:\d+)?(/[^\s@]*)?")
 
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True, hide_input_in_errors=True)
+
+
+class OutputSettings(_Group):
+    """One more topic for classifications: it gets what meets all the conditions that are set."""
+
+    topic: str = Field(min_length=1)
+    format: OutputFormat = OutputFormat.SINGLE_OBJECT
+    schema_version: int | None = Field(default=None, ge=1, le=3, description="of the classification; unset: the newest")
+    classes: list[str] = Field(default_factory=list, description="its top class is one of these")
+    superclasses: list[str] = Field(default_factory=list, description="its most probable superclass is one of these")
+    min_probability: float = Field(
+        default=0.0, ge=0, le=1, description="of the top class; with superclasses and no classes, of the superclass"
+    )
+    flags: list[str] = Field(default_factory=list, description="it bears all of these")
+    without_flags: list[str] = Field(default_factory=list, description="it bears none of these")
+    surveys: list[str] = Field(default_factory=list, description="of the alert: ztf, atlas, ...")
 
 
 class KafkaSettings(_Group):
@@ -85,13 +112,23 @@ class KafkaSettings(_Group):
     group_id: str = Field(default="alert-classifier", min_length=1)
     group_instance_id: str = Field(default="", description="static membership: a restart does not rebalance the group")
     output_topic: str = Field(default="alert-classifications", min_length=1)
+    output_format: OutputFormat = Field(default=OutputFormat.SINGLE_OBJECT, description="of `output_topic`")
+    output_schema_version: int | None = Field(
+        default=None, ge=1, le=3, description="of the messages in `output_topic`; unset: the newest"
+    )
+    outputs: list[OutputSettings] = Field(
+        default_factory=list, description="further topics, each with a format and a choice of its own"
+    )
+    broker_name: str = Field(default="alert-classifier", description="brokerName in messages of the format `elasticc`")
     dead_letter_topic: str = Field(default="alert-classifications-dead-letters", min_length=1)
     delivery: Delivery = Delivery.AT_LEAST_ONCE
     transactional_id: str = Field(
         default="", description="exactly_once: stable per replica; default from group_id and host"
     )
     schema_registry_url: SecretStr = Field(
-        default=SecretStr(""), description="for Confluent-framed input; `user:password@` may stand before the host"
+        default=SecretStr(""),
+        description="for Confluent-framed input, and output of the format `confluent`; `user:password@` may stand"
+        " before the host",
     )
     schema_folder: Path | None = Field(default=None, description="`<id>.avsc` files, instead of a registry")
     librdkafka: dict[str, SecretStr] = Field(
@@ -110,6 +147,20 @@ class KafkaSettings(_Group):
                 "must be a URL like https://registry:8081 (in a user or password, % is written %25, @ %40 and / %2F)"
             )
         return given
+
+    @model_validator(mode="after")
+    def _outputs_agree(self) -> KafkaSettings:
+        topics = [self.output_topic, self.dead_letter_topic, *(output.topic for output in self.outputs)]
+        twice = [topic for topic in dict.fromkeys(topics) if topics.count(topic) > 1]
+        if twice:
+            raise ValueError(f"output_topic, dead_letter_topic and outputs must differ: {twice[0]} stands twice")
+        inputs = [topic for topic in topics if topic in (*self.topics, *self.photometry_topics)]
+        if inputs:
+            raise ValueError(f"{inputs[0]} is read and written: the service would classify its own answers")
+        formats = [self.output_format, *(output.format for output in self.outputs)]
+        if OutputFormat.CONFLUENT in formats and not self.schema_registry_url.get_secret_value():
+            raise ValueError("the output format confluent needs schema_registry_url")
+        return self
 
     @field_validator("daily_pattern")
     @classmethod
@@ -324,7 +375,7 @@ def _secrets(settings: Settings) -> Iterator[str]:
     for url in (settings.store.url, kafka.schema_registry_url):
         yield from secrets.in_url(url.get_secret_value())
     for table in (kafka.librdkafka, kafka.librdkafka_consumer, kafka.librdkafka_producer):
-        yield from (value for name, value in revealed(table).items() if secrets.SECRET_PROPERTY.search(name))
+        yield from secrets.in_properties(revealed(table))
     yield from (entry.get_secret_value() for entry in settings.api.api_keys)
 
 

@@ -113,13 +113,21 @@ class _StandardError(logging.StreamHandler[TextIO]):
     def stream(self) -> TextIO:  # type: ignore[override]
         return sys.stderr
 
+    def tell(self, record: logging.LogRecord) -> None:
+        """Write the record past the filters."""
+        self.acquire()
+        try:
+            self.emit(record)
+        finally:
+            self.release()
+
 
 def configure_logging(settings: LogSettings) -> None:
     """Send everything to standard error, once per process."""
     handler = _StandardError()
     text = _TextFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
     handler.setFormatter(_JsonFormatter() if settings.format == "json" else text)
-    floods = _Floods(tell=handler.emit)
+    floods = _Floods(tell=handler.tell)
     handler.addFilter(floods)
     logging.basicConfig(level=settings.level, handlers=[handler], force=True)
     atexit.register(floods.flush)

@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Final
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
@@ -20,8 +20,11 @@ MASK: Final = "***"
 # A shorter one would be found in every other word, and protects nothing.
 SHORTEST: Final = 4
 
-# librdkafka's properties that hold secrets. Others are left readable: `SASL_SSL` in a log line is a help.
+# librdkafka's properties that hold secrets. Of others the values that look like choices, numbers or paths are left
+# readable, because `SASL_SSL` in a log line is a help; anything else may be a password in the wrong place.
 SECRET_PROPERTY: Final = re.compile(r"password|secret|token|assertion|\.pem$|oauthbearer\.config|jaas", re.IGNORECASE)
+
+_HARMLESS: Final = re.compile(r"[a-z_.-]{1,24}|[A-Z0-9_-]{1,24}|-?[\d.]+|/[\w./@-]+")
 
 _known: dict[str, None] = {}
 _pattern: re.Pattern[str] | None = None
@@ -44,6 +47,13 @@ def remember(secrets: Iterable[str]) -> None:
 def masked(text: str) -> str:
     """`text` with *** for every secret that is known."""
     return text if _pattern is None else _pattern.sub(MASK, text)
+
+
+def in_properties(table: Mapping[str, str]) -> Iterator[str]:
+    """The values of a table of librdkafka's properties that are secrets, or might be."""
+    yield from (
+        value for name, value in table.items() if SECRET_PROPERTY.search(name) or not _HARMLESS.fullmatch(value)
+    )
 
 
 def in_url(url: str) -> Iterator[str]:

@@ -71,7 +71,7 @@ def test_a_flood_is_counted_and_not_written(told: Callable[[], str]) -> None:
     """
     configure_logging(LogSettings())
     now = 0.0
-    floods = _Floods(tell=logging.getLogger().handlers[0].emit, clock=lambda: now)
+    floods = _Floods(tell=logging.getLogger().handlers[0].tell, clock=lambda: now)
     logging.getLogger().handlers[0].filters[:] = [floods]
     counted = LOG_MESSAGES.labels("warning")._value.get()
     log = logging.getLogger("night")

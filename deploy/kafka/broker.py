@@ -189,6 +189,8 @@ class Broker:
             "group.min.session.timeout.ms": "1000",
             "group.consumer.min.session.timeout.ms": "1000",
             "group.consumer.min.heartbeat.interval.ms": "300",
+            # compacted topics are compacted while one waits
+            "log.cleaner.backoff.ms": "500",
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
             **self.extra_properties,
         }

@@ -190,7 +190,8 @@ def blocks(raw: bytes, header: Header, begin: int = 0, work: Work | None = None)
         if fault is not None:
             return
         position = end + SYNC_SIZE
-        work = work or Work(len(raw), blocks=1)  # not for the one block of every packet of a survey
+        if work is None and position < len(raw):  # not for the one block of every packet of a survey
+            work = Work(len(raw), blocks=1)
     if work is not None:
         work.behind = position
 

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from service.inference.prediction import Prediction
 from service.output.classification import complete
 from service.photometry import BANDS, SURVEYS, Context, Kind, LightCurve
-from service.store.interface import StoredClassification, StoredDataError
+from service.store.interface import LightCurveDamagedError, StoredClassification
 
 WithEmbedding = Annotated[bool, Query(description="add the model's embedding of the light curve")]
 WithLightCurve = Annotated[bool, Query(description="add the light curve as it was understood")]
@@ -161,11 +161,11 @@ def of_stored(stored: StoredClassification, embedding: bool = False) -> dict[str
 
 
 def of_light_curve(light_curve: LightCurve) -> dict[str, Any]:
-    """Columns for JSON; a survey's name alone where all points are of one. Raises StoredDataError."""
+    """Columns for JSON; a survey's name alone where all points are of one. Raises LightCurveDamagedError."""
     try:
         return _columns(light_curve)
     except (IndexError, ValueError) as error:  # points from the store may have codes that nobody wrote
-        raise StoredDataError(f"a stored light curve is damaged: {error}") from error
+        raise LightCurveDamagedError(f"a stored light curve is damaged: {error}") from error
 
 
 def _columns(light_curve: LightCurve) -> dict[str, Any]:

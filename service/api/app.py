@@ -12,7 +12,20 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from service import __version__
 from service.alerts import Decoder
-from service.api import classify, events, models, objects, oip, oip_statistics, openapi, operations, page, problems
+from service.api import (
+    classify,
+    downloads,
+    events,
+    exports,
+    models,
+    objects,
+    oip,
+    oip_statistics,
+    openapi,
+    operations,
+    page,
+    problems,
+)  # fmt: skip
 from service.api.access import KEY_HEADER, Access, ApiKeys
 from service.api.context import Context, Stream, in_thread
 from service.api.middleware import Admission, RequestContext
@@ -60,7 +73,7 @@ def create_app(
     app.state.pulse = pulse
     problems.install(app)
     openapi.install(app, keys_needed=bool(keys))
-    for room in (classify, objects, models, oip_statistics, oip, events, operations):
+    for room in (classify, exports, objects, downloads, models, oip_statistics, oip, events, operations):
         app.include_router(room.router, dependencies=[Depends(refuse_unknown_parameters)])
     app.include_router(operations.health_router)
     if api.metrics:

@@ -29,6 +29,7 @@ from service.config import ApiSettings
 from service.output.classification import Subject, classification, without_alert
 from service.photometry import Context as ObjectContext
 from service.photometry import LightCurve
+from service.store.interface import StoredDataError
 from service.stream.pipeline import preview
 
 router: Final = APIRouter(prefix="/v1", tags=["classify"])
@@ -190,5 +191,7 @@ def _unreadable(error: AlertError, field: str) -> ProblemError:
 def _with_history(here: Context, alert: Alert) -> tuple[Subject, LightCurve, ObjectContext | None]:
     try:
         return preview(here.store, alert)
+    except StoredDataError:  # not the sender's fault
+        raise
     except ValueError as error:
         raise invalid("body", str(error)) from error

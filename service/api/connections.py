@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 # Request line and headers, as nginx and h11 have it; also for what comes besides the data of a body (chunk extensions,
 # trailers).
 MOST_HEAD_BYTES: Final = 32_768
+# Requests that a client may send ahead of the answers. No usual client does it at all, and uvicorn keeps some 3 kB for
+# each of the thousands that one read may bring.
+MOST_AHEAD: Final = 32
 # A client that was answered before its body had come gets this long to read the answer.
 LINGER_S: Final = 5.0
 
@@ -150,6 +153,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_coming, self._head_bytes, self._idle_bytes, self._due = False, 0, 0, None
         self._keeper.move(self, Waiting.BODY)
+        if len(self.pipeline) >= MOST_AHEAD:
+            self._refusal = (400, "too-far-ahead", f"more than {MOST_AHEAD} requests were sent ahead of their answers")
+            raise ValueError(self._refusal[2])
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -29,8 +29,9 @@ T = TypeVar("T")
 INLINE_POINTS: Final = 256
 
 
-# JSON of 32 MB within the bounds on values is some 200 MB of Python's objects: two of those fit beside all the rest.
-HEAVY_AT_ONCE: Final = 2
+# JSON of 32 MB within the bounds on values becomes some 300 MB of Python's objects. Reading it holds the interpreter's
+# lock, so several at once would be no faster.
+HEAVY_AT_ONCE: Final = 1
 LARGE_BYTES: Final = 1_000_000
 
 
@@ -58,14 +59,14 @@ class Context:
     async def parse(
         self, body: bytes, work: Callable[Concatenate[bytes, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """`work(body, ...)` in a thread; large bodies one after the other, HEAVY_AT_ONCE at a time, because they take
-        much memory. Small ones never wait for them.
+        """`work(body, ...)` in a thread; large bodies one after the other, because they take much memory. Small
+        ones never wait for them.
         """
         limiter = self.heavy if len(body) > LARGE_BYTES else None
         return await to_thread.run_sync(lambda: work(body, *args, **kwargs), limiter=limiter)
 
     async def classify(
-        self, light_curves: Sequence[LightCurve], contexts: Sequence[ObjectContext | None]
+        self, light_curves: Sequence[LightCurve], contexts: Sequence[ObjectContext | None] | None = None
     ) -> list[Prediction]:
         """One prediction per light curve by the active model; larger requests run in a thread."""
         classifier = self.models.active

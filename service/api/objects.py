@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 from starlette.responses import Response
 
+from service.alerts.alert import LONGEST_NAME
 from service.api.answers import (
     History,
     Neighbours,
@@ -22,13 +23,14 @@ from service.api.answers import (
     of_stored,
 )
 from service.api.context import Here
+from service.api.links import links_of_place
 from service.api.problems import FieldError, ProblemError, invalid, responses
 from service.store import Cone, Sort
 
 router: Final = APIRouter(prefix="/v1/objects", tags=["objects"])
 
 # No store keeps an id with a control character in it (PostgreSQL's text has no NUL).
-ObjectId = Annotated[str, Path(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["ZTF21abcdefg"])]
+ObjectId = Annotated[str, Path(max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["ZTF21abcdefg"])]
 
 ARCMIN: Final = 60.0
 
@@ -78,7 +80,7 @@ def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False
     """
     known = here.store.load([object_id]).get(object_id)
     if known is None:
-        raise _unknown(object_id)
+        raise unknown(object_id)
     latest = here.store.latest(known.object_id)
     return json_response(
         {
@@ -89,7 +91,7 @@ def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False
             "classification": None if latest is None else of_stored(latest, embedding),
             "context": None if known.context is None else of_context(known.context),
             "sources": here.store.joined(known.object_id),
-            "links": links(known.object_id),
+            "links": links(known.object_id) | links_of_place(known.ra, known.dec),
         }
     )
 
@@ -99,7 +101,7 @@ def history(object_id: ObjectId, here: Here, limit: Annotated[int, Query(ge=1, l
     """The last `limit` classifications of an object, oldest first: how the answer grew with the light curve."""
     found = here.store.history(object_id, limit)
     if not found and not here.store.load([object_id]):
-        raise _unknown(object_id)
+        raise unknown(object_id)
     answers: list[dict[str, Any]] = [
         {
             "candid": stored.candid,
@@ -122,7 +124,7 @@ def similar(object_id: ObjectId, here: Here, limit: Annotated[int, Query(ge=1, l
     """The objects most alike to this one: cosine between the embeddings of their latest light curves."""
     latest = here.store.latest(object_id)
     if latest is None:
-        raise _unknown(object_id)
+        raise unknown(object_id)
     if latest.embedding is None or not latest.embedding.any():
         detail = f"nothing could be judged of {object_id} yet, so that it has no embedding to compare"
         raise ProblemError(409, "no-embedding", detail)
@@ -146,12 +148,13 @@ def similar(object_id: ObjectId, here: Here, limit: Annotated[int, Query(ge=1, l
     )
 
 
-def _unknown(object_id: str) -> ProblemError:
+def unknown(object_id: str) -> ProblemError:
     return ProblemError(
         404,
         "unknown-object",
         f"object {object_id} is not in the store: no alert of it was classified yet, or it was pruned",
         [FieldError(field="object_id", message="must be an object of the store; GET /v1/objects lists them")],
+        links=links(object_id),
     )
 
 

@@ -15,6 +15,7 @@ from service.alerts import atlas
 from service.api.answers import json_response
 from service.api.context import Context, Here, in_thread
 from service.api.problems import FieldError, ProblemError, responses
+from service.output import elasticc
 from service.output.avro import CLASSIFICATION
 from service.output.dead_letter import DEAD_LETTER
 from service.store.interface import StoreUnavailableError
@@ -28,7 +29,10 @@ health_router: Final = APIRouter(tags=["operations"])
 PUBLISHED: Final = {schema.name: schema.newest for schema in (CLASSIFICATION, DEAD_LETTER)} | {
     version.label: version for schema in (CLASSIFICATION, DEAD_LETTER) for version in schema.versions.values()
 }
-SCHEMAS: Final = {name: version.text for name, version in PUBLISHED.items()} | {"atlas_photometry": atlas.SCHEMA_TEXT}
+SCHEMAS: Final = {name: version.text for name, version in PUBLISHED.items()} | {
+    "atlas_photometry": atlas.SCHEMA_TEXT,
+    "elasticc_broker_classification": elasticc.SCHEMA_TEXT,
+}
 
 _PLACE: Final = re.compile(
     r"\b[a-z][a-z0-9+.-]*://\S+"  # a URL
@@ -62,9 +66,9 @@ class Schema(BaseModel):
     url: str
     header: str | None = Field(
         description="the ten bytes in hex that every message of it begins with (Avro single object);"
-        " null for what the service reads: an Avro container file that has its schema with it"
+        " null for what has no such frame: a container file has its schema with it, ELAsTiCC's record has none"
     )
-    version: int | None = Field(description="which version of its name; null for what the service reads")
+    version: int | None = Field(description="which version of its name; null for what is not ours")
 
 
 class Schemas(BaseModel):

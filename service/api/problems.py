@@ -53,6 +53,7 @@ class Problem(BaseModel):
     instance: str = Field(default="", description="path of the request")
     request_id: str = Field(default="", description="also in the X-Request-ID header and in the service's log")
     errors: list[FieldError] = Field(default_factory=list)
+    links: dict[str, str] | None = Field(default=None, description="where an unknown object may be known")
 
 
 class ProblemError(Exception):
@@ -65,6 +66,7 @@ class ProblemError(Exception):
         detail: str,
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        links: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -72,6 +74,7 @@ class ProblemError(Exception):
         self.detail = detail
         self.errors = errors
         self.headers = headers or {}
+        self.links = links or None
 
 
 def invalid(field: str, message: str) -> ProblemError:
@@ -104,8 +107,9 @@ def problem_response(request_id: str, path: str, error: ProblemError) -> Respons
         instance=path,
         request_id=request_id,
         errors=list(error.errors),
+        links=dict(error.links) if error.links else None,
     )
-    content = problem.model_dump()
+    content = problem.model_dump(exclude=None if error.links else {"links"})
     if path.startswith("/v2"):
         content["error"] = error.detail  # where clients of the Open Inference Protocol look
     return Response(masked(orjson.dumps(content).decode()), error.status, dict(error.headers), MEDIA_TYPE)

@@ -36,6 +36,7 @@ CHUNK: Final = 1024
     metavar="K",
     help="Classify each light curve as it was known at its K-th detection.",
 )
+@click.option("--strict", is_flag=True, help="Refuse a table that has a row which can't be read, instead of the row.")
 @click.option(
     "--context",
     "context_table",
@@ -52,11 +53,13 @@ def classify(
     paths: tuple[Path, ...],
     form: str,
     max_detections: int | None,
+    strict: bool,
     context_table: Path | None,
     bundle: Path | None,
 ) -> None:
     """Classify alert packets (.avro, also packed), folders and tar archives of them, points tables (.parquet, .csv),
-    and tables of the ATLAS forced photometry server (.txt).
+    and light curves as ALeRCE, Fink, Lasair, ANTARES, Babamul and the forced photometry servers of ZTF and ATLAS export
+    them (CSV, JSON, Parquet, text, ECSV, FITS, VOTable).
 
     Packets and points of one object are merged first, ATLAS photometry by position (with an object that only a points
     table brings: by name, that of the file); each object gets one line. A model that takes the objects' surroundings
@@ -75,7 +78,11 @@ def classify(
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         decoder = Decoder(schema_source(settings.kafka))
         intake = Intake(
-            settings.quality, settings.store.join_radius_arcsec, decoder, largest=settings.pipeline.max_message_bytes
+            settings.quality,
+            settings.store.join_radius_arcsec,
+            decoder,
+            strict=strict,
+            largest=settings.pipeline.max_message_bytes,
         )
         for _ in progress.track(intake.read(paths), total=len(paths), description="reading"):
             pass
@@ -91,7 +98,7 @@ def classify(
             progress.advance(task)
     report.end()
     click.echo(intake.summary(), err=True)
-    if not curves or intake.unreadable:
+    if not curves or intake.unreadable or intake.skipped_rows:
         sys.exit(1)
 
 

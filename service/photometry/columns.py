@@ -55,6 +55,8 @@ def points_from_columns(columns: Mapping[str, Any]) -> NDArray[np.void]:
     for row, name in enumerate(columns.get("kind", ())):
         if name is None:
             continue
+        if name not in KIND_NAMES:
+            raise ColumnError("kind", row, f"has unknown values {name}; known are {', '.join(KIND_NAMES)}")
         if (name == "upper_limit") != (kind[row] == Kind.UPPER_LIMIT):
             wrong = "an upper limit has no mag" if name == "upper_limit" else f"a point of kind {name} needs a mag"
             raise ColumnError("kind", row, wrong)

@@ -25,8 +25,9 @@ def read_context_table(path: Path) -> dict[str, Context]:
     from which the galactic latitude follows where there is no gal_b. Others are not read. Raises TableError naming the
     column, or the object that has several rows and no jd.
     """
-    table, name = read_table(path), path.name
-    refuse_missing(["object_id"], table, name)
+    name = path.name
+    table, names = read_table(path, ["object_id", *_ALERT, *CONTEXT_COLUMNS])
+    refuse_missing(["object_id"], names, name)
     known = [column for column in CONTEXT_COLUMNS if column in table.column_names]
     refuse_twice(["object_id", *_ALERT, *known], table, name)
     if not known and not {"ra", "dec"} <= set(table.column_names):

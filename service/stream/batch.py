@@ -11,6 +11,7 @@ from service.alerts.container import Piece
 from service.inference.prediction import Prediction
 from service.output.classification import Subject
 from service.output.dead_letter import DeadLetter
+from service.output.outputs import Outgoing
 from service.photometry import Context, LightCurve
 from service.store.interface import StoredClassification
 
@@ -54,15 +55,24 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A classification, and `value`, the message that carries it."""
+    """A classification, and the messages that carry it: that of the output topic, then those of further topics.
+
+    Their key is the object's id, so that Kafka keeps the classifications of one object in order; a format may need
+    another.
+    """
 
     classification: StoredClassification
-    value: bytes
+    messages: tuple[Outgoing, ...]
 
     @property
     def key(self) -> bytes:
-        """The object id, so that Kafka keeps the classifications of one object in order."""
-        return self.classification.object_id.encode()
+        """Of the message in the output topic."""
+        return self.messages[0].key
+
+    @property
+    def value(self) -> bytes:
+        """The message of the output topic."""
+        return self.messages[0].value
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ from service.alerts.container import Piece
 from service.alerts.decode import Decoder as AlertDecoder
 from service.alerts.quality import NO_USABLE_PHOTOMETRY, failed_cuts
 from service.alerts.schemas import SchemaSourceUnavailableError, schema_source
-from service.config import QualitySettings, Settings
+from service.config import KafkaSettings, QualitySettings, Settings
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.inference.registry import Residents
 from service.metrics import stage
-from service.output.avro import encode_classification
 from service.output.classification import Subject, classification
+from service.output.outputs import Outputs
 from service.photometry import SURVEYS_BY_POSITION, Context, LightCurve
 from service.store.interface import Increment, Store, StoredClassification, StoredObject, StoreUnavailableError
 from service.stream.batch import Batch, DeadLettered, Filtered, Item, Message, Published
@@ -62,7 +62,10 @@ class Pipeline:
         models: Models,
         quality: QualitySettings,
         max_message_bytes: int = 8_000_000,
+        outputs: Outputs | None = None,
     ) -> None:
+        """`outputs`: the topics and forms of classifications; None: the default topic alone."""
+        self._outputs = outputs or Outputs(KafkaSettings())
         self._decoder = decoder
         self._store = store
         self._models = models
@@ -172,7 +175,7 @@ class Pipeline:
             for item in batch.open():
                 try:
                     answer = _classification(item, item.prediction)
-                    item.outcome = Published(answer, encode_classification(answer.document))
+                    item.outcome = Published(answer, self._outputs.messages(answer.document))
                 except Exception as error:
                     item.outcome = _dead_letter(error, "encode_failed")
 
@@ -199,11 +202,11 @@ class Pipeline:
         return [None] * len(answers)
 
 
-def build_pipeline(settings: Settings, models: Models, store: Store) -> Pipeline:
+def build_pipeline(settings: Settings, models: Models, store: Store, outputs: Outputs | None = None) -> Pipeline:
     """The pipeline of the stream, of replays and of the demo, its decoder compiled and warm."""
     decoder = AlertDecoder(schema_source(settings.kafka))
     decoder.warm_up()
-    return Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes)
+    return Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes, outputs)
 
 
 def preview(store: Store, alert: Alert) -> tuple[Subject, LightCurve, Context | None]:

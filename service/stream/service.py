@@ -13,11 +13,14 @@ from confluent_kafka import KafkaException
 
 from service import metrics
 from service.config import Delivery, PipelineSettings, Settings
+from service.output.outputs import Outputs, unknown_names
+from service.secrets import masked
 from service.store.interface import Store
 from service.stream.accounting import Accounting
 from service.stream.batch import Batch
 from service.stream.interfaces import Sink, StreamError
 from service.stream.journal import open_journal
+from service.stream.kafka.registration import registrar
 from service.stream.kafka.sink import KafkaSink
 from service.stream.kafka.source import KafkaSource
 from service.stream.kafka.topics import Span
@@ -67,17 +70,22 @@ class StreamService:
     ) -> None:
         """`on_settled` is called from the publish thread with every batch whose outcomes are acknowledged.
 
-        Raises StreamError if no broker is configured or librdkafka refuses a property."""
+        Raises StreamError if no broker is configured, librdkafka refuses a property, an output asks for a class that
+        the model does not have, or the schema registry takes no schema.
+        """
         kafka = settings.kafka
         if not kafka.bootstrap_servers:
             raise StreamError("kafka.bootstrap_servers is empty: there is nothing to stream from")
         self.accounting = Accounting()
-        pipeline = build_pipeline(settings, models, store)
+        manifest = models.residents.active.bundle.manifest
+        if slips := unknown_names(kafka.outputs, manifest.classes, manifest.superclasses):
+            raise StreamError("; ".join(slips))
+        pipeline = build_pipeline(settings, models, store, Outputs(kafka, registrar(kafka)))
         try:
             self._source = KafkaSource(kafka, span, exit_at_end, on_skipped=self.accounting.skip)
             self._sink = _sink(settings, self._source)
         except KafkaException as error:
-            raise StreamError(f"kafka.librdkafka: {error.args[0].str()}") from error
+            raise StreamError(f"kafka.librdkafka: {masked(error.args[0].str())}") from None
         self._journal = open_journal(settings)
         self._runner = StreamRunner(
             self._source, pipeline, self._sink, settings.pipeline, self.accounting, on_settled, self._journal

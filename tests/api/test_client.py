@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -21,6 +22,7 @@ from service.simulate import SimulatedAlert
 from service.store import Increment, Store
 from tests.alerts.atlas_tables import exposures
 from tests.api.examples import COLUMNS, KEYS, POINTS, READ, MakeClient
+from tests.exports.samples import NAME, SAMPLES
 
 PLAIN = {name: COLUMNS[name] for name in ("mjd", "band", "mag", "magerr", "diffmaglim", "sign")}
 
@@ -288,3 +290,18 @@ def test_the_asynchronous_client_answers_alike(client: TestClient, documents: li
             assert await mine.models()
 
     asyncio.run(everything())
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_file_of_another_broker_is_classified_as_it_is(
+    connect: Callable[..., Client], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(SAMPLES[name][0])
+    [answer] = connect().classify_file(tmp_path / name)
+    assert answer.object_id == NAME
+
+
+def test_rows_left_out_of_a_file_are_warned_of(connect: Callable[..., Client], tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("oid,mjd,fid,magpsf\na,61000,1,19\na,61001,1,bright\n")
+    with pytest.warns(UserWarning, match="row 2: magpsf is bright"):
+        connect().classify_file(tmp_path / "a.csv")

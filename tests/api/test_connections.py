@@ -34,8 +34,10 @@ def serve(models: ModelRegistry, store: Store) -> Iterator[Serve]:
     """`serve(**settings of api)` starts a server and returns its port."""
     ends: list[Callable[[], None]] = []
 
-    def start(**api: Any) -> int:
+    def start(send_buffer: int = 0, **api: Any) -> int:
         listening = socket.create_server(("127.0.0.1", 0))
+        if send_buffer:  # accepted sockets inherit it; else the kernel takes megabytes for a client that reads nothing
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         settings = Settings(api=api)
         server = Server(create_app(settings, models, store), settings.api, drain_s=1)
         answering = threading.Event()
@@ -191,6 +193,33 @@ def test_a_body_behind_a_refusal_is_not_read_for_ever(serve: Serve, monkeypatch:
                 client.sendall(b"3e8\r\n" + b" " * 1000 + b"\r\n")
                 time.sleep(0.01)
         assert time.monotonic() - begun < 3.0
+
+
+def test_requests_are_not_sent_far_ahead_of_their_answers(serve: Serve) -> None:
+    port = serve()
+    request = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+    with connect(port) as client:
+        client.sendall(request * 20)
+        told = b""
+        while told.count(b"HTTP/1.1 200") < 20:
+            told += client.recv(65536)
+    with connect(port) as client:
+        client.sendall(request * 2000)
+        assert rest_of(client).count(b"HTTP/1.1 200") < 2000
+
+
+@pytest.mark.slow  # waits for seconds
+def test_a_client_that_takes_no_answer_is_let_go(serve: Serve) -> None:
+    port = serve(send_buffer=4096, idle_timeout_s=1)
+    size = len(httpx.get(f"http://127.0.0.1:{port}/openapi.json").content)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(5.0)
+        client.connect(("127.0.0.1", port))
+        asked = 30
+        client.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * asked)
+        time.sleep(2.5)
+        assert len(rest_of(client)) < asked * size
 
 
 def test_a_client_that_leaves_is_one_line(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:

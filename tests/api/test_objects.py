@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.neighbours import Neighbours
+from service.exports import read_export
 from service.store import Store
 
 Documents = list[dict[str, Any]]
@@ -39,6 +40,7 @@ def test_an_object_shows_its_light_curve_and_its_latest_classification(
     mag = np.array([np.nan if value is None else value for value in columns["mag"]], np.float32)
     np.testing.assert_array_equal(mag, known.points["mag"])
     assert answer["links"]["ALeRCE"].endswith(object_id)
+    assert f"{answer['ra']:.6f}" in answer["links"]["Legacy Survey"]
     assert client.get(f"/v1/objects/{object_id}?embedding=true").json()["classification"]["embedding"]
 
 
@@ -147,3 +149,26 @@ def test_an_unknown_object_is_told_so(client: TestClient, path: str) -> None:
     assert response.status_code == 404
     assert response.json()["type"] == "urn:alert-classifier:problem:unknown-object"
     assert client.get(f"/v1/objects/%00{path}").status_code == 422
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "json"])
+def test_a_light_curve_that_was_downloaded_is_read_back(
+    client: TestClient, store: Store, documents: Documents, form: str
+) -> None:
+    object_id = next(iter(latest(documents)))
+    answer = client.get(f"/v1/objects/{object_id}/light-curve", params={"format": form})
+    assert answer.headers["content-disposition"] == f'attachment; filename="{object_id}.{form}"'
+    if form == "json":
+        assert answer.json()["light_curve"] == client.get(f"/v1/objects/{object_id}").json()["light_curve"]
+        return
+    read = read_export(answer.content, f"{object_id}.{form}").light_curves
+    known = store.load([object_id])[object_id].light_curve
+    for name in ("mjd", "band", "mag", "magerr", "limit", "sign", "candid"):
+        np.testing.assert_array_equal(read[object_id].points[name], known.points[name])
+
+
+def test_an_unknown_object_may_be_known_elsewhere(client: TestClient) -> None:
+    answer = client.get("/v1/objects/ZTF99zzzzzzz").json()
+    assert answer["links"]["ALeRCE"] == "https://alerce.online/object/ZTF99zzzzzzz"
+    assert "links" not in client.get("/v1/objects/mine").json()
+    assert client.get("/v1/objects/ZTF99zzzzzzz/light-curve").status_code == 404

@@ -17,6 +17,7 @@ from service.photometry import Context, merge
 from service.photometry.context import newest
 from service.photometry.table import light_curves, read_points_table
 from tests.alerts.atlas_tables import exposures, write_table
+from tests.exports.samples import NAME, SAMPLES
 from tests.inference.tiny_bundle import write_bundle_with_context
 
 
@@ -68,7 +69,7 @@ def test_what_cannot_be_read_is_told_and_does_not_stop_the_rest(run, night, tmp_
     assert half["source"].endswith("half.avro")
     assert half["code"] == "truncated"
     assert columns["code"] == "unreadable_table"
-    assert "band, mag" in columns["message"]
+    assert "needed are a time (mjd or jd), band (or fid, filter) and mag" in columns["message"]
     assert summary["unreadable"] == 2
 
 
@@ -79,7 +80,7 @@ def test_where_nothing_can_be_read_the_status_is_1(run, tmp_path):
     assert lines(done.stderr)[0]["code"] == "bad_magic"
 
 
-@pytest.mark.parametrize("name", ["points.json", "points.csv.gz", "points.tsv"])
+@pytest.mark.parametrize("name", ["points.list", "points.csv.gz"])
 def test_of_what_is_no_packet_it_is_told_what_can_be_read(run, tmp_path, name):
     (tmp_path / name).write_text("object_id,mjd,band,mag\nx,60000.5,g,19\n")
     report, _ = lines(run("classify", tmp_path / name, status=1).stderr)
@@ -236,3 +237,30 @@ def test_context_that_can_not_be_used_is_told(run, night, tmp_path, with_context
     context.write_text("object_id,redshift\nnobody,0.9\n")
     refused = run("classify", night, "--context", context, status=2)
     assert "context.csv has no column of context" in refused.stderr
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_an_export_of_another_broker_is_read_as_it_is(run, tmp_path, name):
+    data, read_as = SAMPLES[name]
+    (tmp_path / name).write_bytes(data)
+    done = run("classify", tmp_path / name, "--format", "jsonl", status=1 if "zfps" in name else 0)  # it has a bad row
+    [answer] = lines(done.stdout)
+    assert answer["object_id"] == NAME
+    assert sum(answer["n_detections"].values()) == 3
+    summary = lines(done.stderr)[-1]
+    if read_as == "a points table" and name.endswith((".csv", ".parquet")):
+        return
+    assert summary["read_as"] == {read_as: 1}
+
+
+def test_a_bad_row_is_told_and_the_rest_is_classified(run, tmp_path):
+    rows = "x,61000.2,r,19.2\nx,61001.2,g,bright\nx,61002.2,r,19.1\n"
+    (tmp_path / "mine.csv").write_text("object_id,mjd,band,mag\n" + rows)
+    done = run("classify", tmp_path / "mine.csv", "--format", "jsonl", status=1)  # not all of it was read
+    row, summary = lines(done.stderr)
+    assert row["code"] == "skipped_row"
+    assert row["message"] == "row 2: mag is bright, not a number"
+    assert summary["skipped_rows"] == 1
+    assert lines(done.stdout)[0]["n_detections"] == {"r": 2}
+    refused, _ = lines(run("classify", "--strict", tmp_path / "mine.csv", status=1).stderr)
+    assert refused["message"] == "mine.csv: row 2: mag is bright, not a number"

@@ -127,6 +127,27 @@ def test_a_wrong_registry_url_is_told_without_its_password(run, environment, url
     assert "kafka.schema_registry_url: must be a URL" in told.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("watch",), ("dead-letters", "list"), ("simulate", "--alerts", "1", "--topic", "x"), ("serve", "--port", "0")],
+)
+def test_a_property_that_is_refused_is_told_without_its_value(run, environment, command: tuple[str, ...]) -> None:
+    """A password may stand at the wrong property."""
+    environment |= {
+        f"{ENV_PREFIX}KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:9",
+        f"{ENV_PREFIX}KAFKA__LIBRDKAFKA": json.dumps({"security.protocol": CORE, "sasl.password": SECRET}),
+    }
+    told = run(*command, status=1)
+    assert is_clean(told.stdout + told.stderr)
+    assert 'Error: kafka.librdkafka: Invalid value "***" for configuration property "security.protocol"' in told.stderr
+
+
+def test_a_watched_url_is_told_without_its_password(run) -> None:
+    told = run("watch", "--url", f"http://user:{quote(SECRET, safe='')}@127.0.0.1:9", status=1)
+    assert is_clean(told.stdout + told.stderr)
+    assert "nothing can be read from http://user:***@127.0.0.1:9" in told.stderr
+
+
 @pytest.mark.faults  # half a minute: every question waits for the store
 def test_a_service_whose_neighbours_are_away_tells_no_secret(command, environment, tmp_path: Path) -> None:
     """Given broker, store and registry that don't answer, and secrets for all of them, when it is asked everything,

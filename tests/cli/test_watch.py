@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from service.cli.watch import _of_message, _probability, _table
+from service.config import KafkaSettings
 from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier
 from service.output.avro import decode_classification, encode_classification
@@ -18,7 +19,7 @@ def test_a_message_that_names_no_class_has_a_dash() -> None:
     seen = LightCurve.from_columns([60000.0, 60003.0], [0, 1], mag=18.0, magerr=0.1, sign=1)
     predictions = Classifier(load_bundle(), threads=1).classify([seen, LightCurve.empty()])
     messages = [encode_classification(classification(subject, each, received=1e9).document) for each in predictions]
-    named, unnamed = map(_of_message, messages)
+    named, unnamed = (_of_message(KafkaSettings(), message) for message in messages)
     assert named == decode_classification(messages[0])
     assert unnamed == decode_classification(messages[1]) | {"top_class": None}
     assert _probability(named) == named["top_probability"]

@@ -139,13 +139,15 @@ class Cluster:
         finally:
             consumer.close()
 
-    def transaction(self, packets: Iterable[bytes], commit: bool = True, partition: int = 0) -> None:
+    def transaction(
+        self, packets: Iterable[bytes], commit: bool = True, partition: int = 0, key: bytes | None = None
+    ) -> None:
         """Messages in one transaction, committed or aborted."""
         producer = Producer({"bootstrap.servers": self.bootstrap_servers, "transactional.id": f"sender-{self.name}"})
         producer.init_transactions(30)
         producer.begin_transaction()
         for packet in packets:
-            producer.produce(self.alerts, packet, partition=partition)
+            producer.produce(self.alerts, packet, key, partition=partition)
         producer.flush(30)
         if commit:
             producer.commit_transaction(30)
@@ -158,6 +160,13 @@ class Cluster:
         for packet, timestamp in packets:
             producer.produce(topic or self.alerts, packet, partition=partition, timestamp=timestamp)
         assert producer.flush(30) == 0
+
+    def send_keyed(self, packets: Iterable[tuple[bytes, bytes]], partition: int = 0) -> None:
+        """(key, packet), each in a batch of its own."""
+        producer = Producer({"bootstrap.servers": self.bootstrap_servers})
+        for key, packet in packets:
+            producer.produce(self.alerts, packet, key, partition=partition)
+            assert producer.flush(30) == 0
 
     def send(self, packets: Iterable[bytes], topic: str | None = None, rate_per_s: float | None = None) -> int:
         messages = ((None, packet) for packet in packets)
@@ -175,13 +184,14 @@ class Cluster:
 
     def read(self, topic: str, isolation: str = "read_committed") -> list[tuple[bytes, bytes]]:
         """(key, value) of everything in a topic up to its present end; nothing where it does not exist."""
-        return [(raw.key(), raw.value()) for raw in self._messages(topic, isolation)]
+        return [(raw.key(), raw.value()) for raw in self.messages(topic, isolation)]
 
     def timestamps(self, topic: str) -> list[int]:
         """The broker timestamps of everything that a topic holds now, in milliseconds."""
-        return [raw.timestamp()[1] for raw in self._messages(topic, "read_committed")]
+        return [raw.timestamp()[1] for raw in self.messages(topic, "read_committed")]
 
-    def _messages(self, topic: str, isolation: str) -> list[Any]:
+    def messages(self, topic: str, isolation: str = "read_committed") -> list[Any]:
+        """Everything in a topic up to its present end, with headers; nothing where it does not exist."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self.bootstrap_servers,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import re
 import socket
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -104,3 +107,29 @@ def test_a_neighbour_of_thousands_of_slow_clients_is_answered_in_time(tmp_path: 
         assert memory < 1e9
         assert "Traceback" not in log.read_text()
         assert len(log.read_text().splitlines()) < 5000
+
+
+@pytest.mark.faults
+def test_many_large_bodies_at_once_stay_within_memory(tmp_path: Path) -> None:
+    """Given twelve clients that send 27 MB each at once, the most points that one request may hold, gzipped every other
+    time, when they are answered or told to come back, then the process never held more than 1 GB.
+    """
+    point = {"mjd": 60000.0, "band": "r", "mag": 19.0, "magerr": 0.1, "diffmaglim": 20.5, "sign": 1, "magnr": 18.0,
+             "kind": "detection", "candid": 10**18, "survey": "ztf", "unit": "mag"}  # fmt: skip
+    points = [point | {"mjd": 50000.0 + number / 10} for number in range(1000)]
+    body = json.dumps([{"object_id": f"{number}" + " " * 150, "points": points} for number in range(100)]).encode()
+    body += b" " * (27_000_000 - len(body))
+    packed = gzip.compress(body, 1)
+    plain = {"content-type": "application/json"}
+    with served(tmp_path) as (address, process, _), ThreadPoolExecutor(12) as clients:
+
+        def send(number: int) -> int:
+            content, headers = (packed, plain | {"content-encoding": "gzip"}) if number % 2 else (body, plain)
+            return httpx.post(f"{address}/v1/classify", content=content, headers=headers, timeout=300).status_code
+
+        statuses = list(clients.map(send, range(12)))
+        memory = peak_memory(process)
+    print(f"\n{statuses}; {memory / 1e6:.0f} MB at most")
+    assert set(statuses) <= {200, 503}
+    assert 200 in statuses
+    assert memory < 1e9

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from typing import Any
 
 import avro.schema
 import pytest
 from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
 
+from service.config import KafkaSettings, OutputSettings
 from service.output.avro import CLASSIFICATION, SchemaVersion, SingleObject, decode_classification
 from service.output.dead_letter import DEAD_LETTER
+from tests.output.answers import ANSWER, TIME
 
 # What has been published must not change: a change is a new file with the next number, and a line here.
 FINGERPRINTS = {
@@ -22,18 +22,6 @@ FINGERPRINTS = {
     "dead_letter_2": "ab3256d743686040",
     "dead_letter_3": "ab3256d743686040",
 }
-TIME = datetime(2025, 11, 28, 3, 4, 5, 678901, tzinfo=UTC)
-MICROSECONDS = round(TIME.timestamp() * 1e6)
-
-ANSWER: dict[str, Any] = {
-    "object_id": "ZTF25abcdefg", "candid": 3216487654815015001, "survey": "ztf", "mjd": 60310.5,
-    "ra": 10.25, "dec": -5.5,
-    "classifier": "alert-clr", "version": "1.2.0", "top_class": "SNIa", "top_probability": 0.75,
-    "probabilities": {"SNIa": 0.75, "SNII": 0.25}, "superclass_probabilities": {"Transient": 1.0},
-    "conformal_set": ["SNIa"], "ood_score": 0.5, "variance": {"SNIa": 0.125}, "bald": 0.25,
-    "n_detections": {"g": 3, "r": 4}, "n_upper_limits": {"r": 2}, "flags": ["low_quality", "low_quality:rb"],
-    "observed": MICROSECONDS, "broker_timestamp": None, "received": MICROSECONDS + 1, "published": MICROSECONDS + 2,
-}  # fmt: skip
 
 
 def test_what_was_published_stays_as_it_was() -> None:
@@ -77,6 +65,18 @@ def test_a_change_without_a_default_would_be_noticed() -> None:
     assert not compatible(without, CLASSIFICATION.text)
     assert not compatible(retyped, CLASSIFICATION.text)
     assert not compatible(CLASSIFICATION.text, removed)
+
+
+def test_every_version_may_be_asked_for() -> None:
+    """`kafka.output_schema_version` takes the number of each that is there, and no other."""
+    for settings in (
+        {"topic": "t", "schema_version": 0},
+        {"topic": "t", "schema_version": max(CLASSIFICATION.versions) + 1},
+    ):
+        with pytest.raises(ValueError, match="schema_version"):
+            OutputSettings(**settings)
+    assert OutputSettings(topic="t", schema_version=max(CLASSIFICATION.versions))
+    assert KafkaSettings(output_schema_version=max(CLASSIFICATION.versions))
 
 
 def test_the_newest_version_has_no_logical_type() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.stream.accounting import Accounting
 from service.stream.batch import Batch, DeadLettered, Filtered, Message, Outcome, Published, Returned
 
-PUBLISHED = Published(None, b"value")  # type: ignore[arg-type]
+PUBLISHED = Published(None, ())  # type: ignore[arg-type]
 OUTCOMES = st.sampled_from([PUBLISHED, Filtered("rb"), Filtered("nbad"), DeadLettered("truncated", "cut"), Returned()])
 
 

@@ -83,16 +83,16 @@ def test_lag_is_never_negative(jump: Callable[[float], None]) -> None:
     address = f"127.0.0.1:{silent.getsockname()[1]}"
     source = KafkaSource(KafkaSettings(bootstrap_servers=address, topics=["alerts"]))
     try:
-        source._assigned = {
+        source._assigned.of = {
             ("alerts", 0): Assignment(1, newest_done=time.time() - 1),
             ("alerts", 1): Assignment(1),
         }
         for by_s in JUMPS_S.values():
             jump(by_s)
-            for place in source._assigned:
+            for place in source._assigned.of:
                 assert source.lag_seconds({place: 5}) >= 0
             assert source.lag_seconds({("alerts", 1): 5}) < 60, "nothing was settled: counted from the assignment on"
     finally:
-        source._assigned = {}
+        source._assigned.of = {}
         source.close()
         silent.close()

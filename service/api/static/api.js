@@ -5,6 +5,7 @@ export class Problem extends Error {
     super(body.detail || `the service answered ${status}`);
     this.status = status;
     this.errors = body.errors || [];
+    this.links = Object.entries(body.links || {});
   }
 }
 

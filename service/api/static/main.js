@@ -6,6 +6,7 @@ import { classifyView, receive } from "./classify.js";
 import { nightView } from "./night.js";
 import { objectView } from "./object.js";
 import { objectsView } from "./objects.js";
+import { position, ztfName } from "./search.js";
 
 const main = document.getElementById("main");
 const status = document.getElementById("status");
@@ -31,7 +32,9 @@ async function show() {
   try {
     view = make ? await make(match[1]) : { title: "Not found", node: html("p", { class: "notice" }, "There is no such page.") };
   } catch (error) {
-    view = { title: "Not found", node: html("p", { class: "notice bad", role: "alert" }, error.message) };
+    const elsewhere = (error.links || []).map(([name, url]) => html("a", { class: "button", href: url, rel: "noopener", target: "_blank" }, name));
+    view = { title: "Not found", node: html("div", { class: "stack" }, html("p", { class: "notice bad", role: "alert" }, error.message),
+      elsewhere.length ? html("p", { class: "list" }, "Perhaps it is known at ", elsewhere) : "") };
   }
   if (path !== location.hash.replace(/^#/, "")) return; // gone on meanwhile
   document.title = `${view.title} · Alert classifier`;
@@ -59,8 +62,12 @@ function tellStatus(pulse) {
 
 document.getElementById("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  const id = document.getElementById("search-id").value.trim();
-  if (id) location.hash = `#/object/${encodeURIComponent(id)}`;
+  const sought = document.getElementById("search-id").value.trim();
+  if (!sought) return;
+  const place = position(sought);
+  location.hash = place
+    ? `#/objects?${new URLSearchParams({ ra: place.ra, dec: place.dec, radius: place.radius })}`
+    : `#/object/${encodeURIComponent(ztfName(sought))}`;
 });
 
 document.getElementById("theme").addEventListener("click", () => {

@@ -1,6 +1,6 @@
 // One object: its light curve, what it is taken for and since when, what is like it, and where else it is shown.
 
-import { ask } from "./api.js";
+import { ask, send } from "./api.js";
 import { html, named, utc } from "./dom.js";
 import { classificationCard } from "./charts.js";
 import { lightCurvePlot } from "./lightcurve.js";
@@ -30,11 +30,25 @@ export async function objectView(id) {
       html("span", { class: "list" }, links)),
     html("div", { class: "row wide" },
       html("div", { class: "stack" },
-        html("section", { class: "card" }, html("h2", {}, "Light curve"), lightCurvePlot(object.light_curve),
+        html("section", { class: "card" }, html("h2", {}, "Light curve"), lightCurvePlot(object.light_curve), downloads(id, path),
           object.sources.length ? html("p", { class: "quiet" }, `Joined by position: ${object.sources.join(", ")}`) : null),
         html("section", { class: "card" }, html("h2", {}, "How the answer grew"), historyPlot(active))),
       html("div", { class: "stack" },
         answer ? classificationCard(answer) : html("p", { class: "notice" }, "Not classified yet."), surroundings(object.context), similar))) };
+}
+
+/** Fetched by hand, because a link would not carry the API key. */
+function downloads(id, path) {
+  const take = async (form) => {
+    const response = await send(`${path}/light-curve?format=${form}`);
+    if (!response.ok) { said.textContent = `The service answered ${response.status}.`; return; }
+    const url = URL.createObjectURL(await response.blob());
+    html("a", { href: url, download: `${id}.${form}` }).click();
+    URL.revokeObjectURL(url);
+  };
+  const said = html("span", { class: "quiet", role: "status" });
+  return html("p", { class: "list" }, "Download ",
+    ["csv", "parquet", "json"].map((form) => html("button", { type: "button", click: () => take(form) }, { csv: "CSV", parquet: "Parquet", json: "JSON" }[form])), said);
 }
 
 function showSimilar(card, found) {

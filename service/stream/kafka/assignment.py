@@ -71,6 +71,7 @@ class Assignment:
     since: float = field(default_factory=monotonic)
     finished: bool = False  # a bounded reading has passed its end here
     displaced: bool = False  # its position is no longer in the log: a new one is chosen once drained
+    cut_at: int | None = None  # the log was cut here and goes on with other messages; 0: nobody knows where
     former: FormerLog | None = None
     end: int = 0  # of the log, as far as is known
     recent: dict[int, tuple[int, float]] = field(default_factory=dict)  # offset -> fingerprint, when taken

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import socket
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
-from service.config import Delivery, KafkaSettings, revealed
+from service.config import ConfigError, Delivery, KafkaSettings, revealed
+from service.secrets import masked
 
 # librdkafka logs every attempt to connect, up to twenty a second; the same message passes once in this time.
 REPEAT_S: Final = 30.0
@@ -49,6 +51,14 @@ KAFKA_LOG.addFilter(_OnceInAWhile())
 
 # librdkafka already logs these with the broker's name; don't log them again from error_cb.
 LOGGED_BY_LIBRDKAFKA: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
+
+
+def made(client: Callable[..., Any], config: dict[str, Any], **options: Any) -> Any:
+    """`client(config)`. Raises ConfigError where librdkafka refuses a property."""
+    try:
+        return client(config, **options)
+    except KafkaException as error:
+        raise ConfigError(f"kafka.librdkafka: {masked(error.args[0].str())}") from None
 
 
 def is_fatal(error: KafkaError) -> bool:

@@ -13,7 +13,7 @@ from service.config import KafkaSettings, revealed
 from service.output.avro import SchemaMismatchError
 from service.output.dead_letter import DeadLetter
 from service.stream.interfaces import StreamError
-from service.stream.kafka.client_settings import KAFKA_LOG, client_config
+from service.stream.kafka.client_settings import KAFKA_LOG, client_config, made
 from service.stream.kafka.producer import publish
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ def read_dead_letters(settings: KafkaSettings) -> Iterator[DeadLetter]:
     dead letters are logged and skipped.
     """
     topic = settings.dead_letter_topic
-    consumer = Consumer(
+    consumer = made(
+        Consumer,
         {
             **client_config(settings),
             "group.id": f"{settings.group_id}-dead-letters",

@@ -17,6 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 from service import metrics
 from service.config import KafkaSettings
 from service.output.dead_letter import DeadLetter
+from service.output.formats import Headers
 from service.stream.batch import Batch, DeadLettered, Item, Published, dead_letter
 from service.stream.interfaces import StreamError
 from service.stream.kafka.client_settings import (
@@ -49,6 +50,7 @@ class Record:
     topic: str
     key: bytes | None
     value: bytes
+    headers: Headers | None = None
     letter: DeadLetter | None = None  # the dead letter it encodes, in case it must be shortened
 
     def shortened(self) -> Record | None:
@@ -63,11 +65,14 @@ def records(items: Iterator[Item] | list[Item], settings: KafkaSettings) -> Iter
     for item in items:
         outcome = item.outcome
         if isinstance(outcome, Published):
-            yield Record(settings.output_topic, outcome.key, outcome.value)
+            for message in outcome.messages:
+                yield Record(message.topic, message.key, message.value, message.headers)
         elif isinstance(outcome, DeadLettered):
             letter = dead_letter(item.message, outcome)
             # a compacted topic takes no message without a key
-            yield Record(settings.dead_letter_topic, letter.key or letter.place.encode(), letter.encode(), letter)
+            yield Record(
+                settings.dead_letter_topic, letter.key or letter.place.encode(), letter.encode(), letter=letter
+            )
 
 
 @dataclass(slots=True)
@@ -188,7 +193,9 @@ class KafkaSink:
         report = partial(self._on_delivery, sent, record)
         while True:
             try:
-                self._producer.produce(record.topic, record.value, record.key, on_delivery=report)
+                self._producer.produce(
+                    record.topic, record.value, record.key, on_delivery=report, headers=record.headers
+                )
             except BufferError:  # the client's queue is full: serve acknowledgements until it is not
                 self._producer.poll(0.1)
                 if self._given_up():
@@ -234,14 +241,20 @@ def is_too_large(error: KafkaError) -> bool:
     return error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
 
 
+def answer_topics(settings: KafkaSettings) -> list[str]:
+    """The topics of classifications, that of all of them first."""
+    return [settings.output_topic, *(output.topic for output in settings.outputs)]
+
+
 def ensure_topics(settings: KafkaSettings) -> list[str]:
-    """Make the output and dead-letter topics that don't exist, with the brokers' default partitions and replicas, and
-    return their names. Raises KafkaException while the brokers don't answer; missing permission is only logged.
+    """Make the output topics and the dead-letter topic where they don't exist, with the brokers' default partitions and
+    replicas, and return their names. Raises KafkaException while the brokers don't answer; missing permission is only
+    logged.
     """
     admin = AdminClient(client_config(settings), logger=KAFKA_LOG)
     existing = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
     wanted = {
-        settings.output_topic: {},
+        **{topic: {} for topic in answer_topics(settings)},
         # it must take what the input topics take, and its wrapping
         settings.dead_letter_topic: {"max.message.bytes": str(MAX_MESSAGE_BYTES)},
     }
@@ -264,7 +277,9 @@ def ensure_topics(settings: KafkaSettings) -> list[str]:
 def why_refused(settings: KafkaSettings) -> str | None:
     """Why an output topic would permanently refuse our records, judged by its settings; None: it would not."""
     admin = AdminClient(client_config(settings), logger=KAFKA_LOG)
-    needed = {settings.output_topic: LARGEST_ANSWER_BYTES, settings.dead_letter_topic: 2 * SHORTENED_BYTES}
+    needed = dict.fromkeys(answer_topics(settings), LARGEST_ANSWER_BYTES) | {
+        settings.dead_letter_topic: 2 * SHORTENED_BYTES
+    }
     topics = admin.describe_topics(
         TopicCollection(list(needed)), include_authorized_operations=True, request_timeout=ADMIN_TIMEOUT_S
     )

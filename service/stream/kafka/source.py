@@ -7,15 +7,13 @@ fields.
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from time import monotonic, time
 from typing import Any, Final
 
 from confluent_kafka import (
-    OFFSET_INVALID,
     TIMESTAMP_NOT_AVAILABLE,
     Consumer,
     KafkaError,
@@ -27,7 +25,9 @@ from service import metrics
 from service.config import Delivery, KafkaSettings
 from service.stream.batch import Batch, Item, Message, Partition
 from service.stream.interfaces import StreamError
+from service.stream.kafka.assigned import Assigned
 from service.stream.kafka.assignment import Assignment
+from service.stream.kafka.bounded import BoundedReading
 from service.stream.kafka.client_settings import (
     KAFKA_LOG,
     LOGGED_BY_LIBRDKAFKA,
@@ -37,9 +37,10 @@ from service.stream.kafka.client_settings import (
     is_fatal,
     starts_at_end,
 )
-from service.stream.kafka.positions import Positions
+from service.stream.kafka.positions import Positions, as_partitions, cut_at, listed
 from service.stream.kafka.skipped import DELETED, NO_MESSAGE, OUTSIDE_SPAN, OnSkipped, Skipped
-from service.stream.kafka.topics import Log, Span, TopicWatch
+from service.stream.kafka.topic_watch import TopicWatch
+from service.stream.kafka.topics import Span
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +54,6 @@ LAG_INTERVAL_S: Final = 2.0
 # The group metadata that a transaction carries is refreshed at every rebalance. In between it changes only under
 # KIP-848, and if it is stale the transaction is retried. Each refresh blocks all other threads for 0.2 ms.
 MEMBERSHIP_INTERVAL_S: Final = 0.2
-# How often a lost position is looked up again while the brokers don't answer.
-FIND_AGAIN_S: Final = 1.0
 # Broker timestamps outside these are wrong: seconds taken for milliseconds, a clock at 1970, or a fast clock.
 EARLIEST_TIMESTAMP_S: Final = datetime(2010, 1, 1, tzinfo=UTC).timestamp()
 LATEST_TIMESTAMP_AHEAD_S: Final = 60.0
@@ -80,8 +79,6 @@ class KafkaSource:
         self.group_id = settings.group_id if span is None else backfill_group(settings.group_id, span)
         self.joined = False
         self._commits = settings.delivery is Delivery.AT_LEAST_ONCE
-        self._exit_at_end = exit_at_end or (span is not None and span.until is not None)
-        self._clock = clock
         config = consumer_config(settings, self.group_id)
         self._cooperative = is_cooperative(config)
         self._skipped = Skipped(on_skipped)
@@ -89,14 +86,14 @@ class KafkaSource:
             {**config, "error_cb": self._on_error, "on_commit": self._on_commit}, logger=KAFKA_LOG
         )
         self._watch = TopicWatch(client_config(settings), settings, span, clock)
-        self._positions = Positions(self._consumer, self._watch, self._skipped, span, starts_at_end(settings))
+        self._assigned = Assigned()
+        self._positions = Positions(
+            self._consumer, self._watch, self._assigned, self._skipped, span, starts_at_end(settings), self._cooperative
+        )
         self._subscribed: frozenset[str] = frozenset()
-        self._assigned: dict[Partition, Assignment] = {}
-        self._ids_compared = 0.0
-        self._find_again = 0.0
+        self._bounds = BoundedReading(self._watch, self._assigned, self._skipped, span, exit_at_end, clock)
         self._lag: dict[Partition, int] = {}
         self._membership: Any = None
-        self._lock = threading.Condition()
         self._paused = False
         self._next_commit = self._next_lag = self._next_membership = 0.0
         self._fatal: KafkaError | None = None
@@ -107,7 +104,7 @@ class KafkaSource:
 
     @property
     def exhausted(self) -> bool:
-        return self._has_read_all() and not self._incomplete()
+        return self._bounds.has_read_all(self.joined) and not self._bounds.incomplete()
 
     def poll(self, maximum: int, linger_s: float) -> list[Message]:
         """Raises StreamError when this member can't go on."""
@@ -122,9 +119,9 @@ class KafkaSource:
             messages += self._accept(self._consume(maximum - 1, linger_s))
         if self._fatal is not None:
             raise StreamError(_explain(self._fatal, self.settings))
-        self._compare_ids()
-        self._find_positions_again()
-        self._bound_readings()
+        self._assigned.compare_ids(self._watch.ids)
+        self._positions.find_again(self._paused)
+        self._bounds.bound(self._go_on_to)
         now = monotonic()
         if now >= self._next_commit:
             self._commit()
@@ -139,26 +136,14 @@ class KafkaSource:
 
     def pause(self) -> None:
         self._paused = True
-        self._consumer.pause(self._partitions(self._assigned))
+        self._consumer.pause(as_partitions(self._assigned.of))
 
     def resume(self) -> None:
         self._paused = False
-        self._consumer.resume(self._partitions({p: a for p, a in self._assigned.items() if not a.finished}))
+        self._consumer.resume(as_partitions(p for p, part in self._assigned.of.items() if not part.finished))
 
     def acknowledge(self, batch: Batch) -> None:
-        newest: dict[Partition, float] = {}
-        for item in batch.items:
-            if item.message.timestamp is not None:
-                newest[item.message.topic_partition] = item.message.timestamp
-        with self._lock:
-            for (place, epoch), offset in batch.next_offsets().items():
-                assignment = self._assigned.get(place)
-                if assignment is not None and assignment.epoch == epoch:
-                    assignment.done = offset
-                    if not self._commits:  # the sink's transaction has
-                        assignment.committed = offset
-                    assignment.newest_done = newest.get(place, assignment.newest_done)
-            self._lock.notify_all()
+        self._assigned.settle(batch, committed=not self._commits)  # in exactly_once the sink's transaction has
 
     def close(self) -> None:
         """Commit settled offsets and leave the group (a static member keeps its assignment)."""
@@ -173,18 +158,11 @@ class KafkaSource:
 
     def owns(self, message: Message) -> bool:
         """Whether the partition of `message` has been ours continuously since it was polled."""
-        with self._lock:
-            assignment = self._assigned.get(message.topic_partition)
-            return assignment is not None and assignment.epoch == message.epoch
+        return self._assigned.owns(message)
 
     def next_offsets(self, items: Sequence[Item]) -> list[TopicPartition]:
         """The offsets to commit once `items` are answered."""
-        offsets: dict[Partition, int] = {}
-        for item in items:
-            place = item.message.topic_partition
-            offsets[place] = max(offsets.get(place, 0), item.message.offset + 1)
-        with self._lock:
-            return [self._to_commit(place, offset) for place, offset in offsets.items()]
+        return self._assigned.offsets_behind(items)
 
     def group_metadata(self) -> Any:
         """For `send_offsets_to_transaction`: the broker refuses offsets from a member that has left the group."""
@@ -192,8 +170,7 @@ class KafkaSource:
 
     @property
     def partitions(self) -> list[Partition]:
-        with self._lock:
-            return sorted(self._assigned)
+        return self._assigned.places
 
     @property
     def trouble(self) -> str | None:
@@ -211,6 +188,10 @@ class KafkaSource:
     def lag(self) -> dict[Partition, int]:
         """Messages between the settled offset and the end, per partition, as measured within the last seconds."""
         return dict(self._lag)
+
+    def lag_seconds(self, lag: dict[Partition, int]) -> float:
+        """See `Assigned.lag_seconds`."""
+        return self._assigned.lag_seconds(lag)
 
     # -- inside
 
@@ -243,7 +224,7 @@ class KafkaSource:
                 self._on_message_error(raw, error)
                 continue
             place = raw.topic(), raw.partition()
-            assignment = self._assigned.get(place)
+            assignment = self._assigned.of.get(place)
             if assignment is None or assignment.finished or assignment.displaced:
                 continue
             offset = raw.offset()
@@ -280,7 +261,7 @@ class KafkaSource:
 
     def _go_on_to(self, place: Partition, assignment: Assignment, offset: int, *, message: bool = False) -> None:
         """Advance to `offset`. Without `message`, the offsets in between held no message and are counted as skipped."""
-        with self._lock:
+        with self._assigned.lock:
             passed = assignment.pass_to(offset)
         if not message:
             self._skipped.count(place, NO_MESSAGE, passed)
@@ -289,119 +270,25 @@ class KafkaSource:
             assignment.finished = True
             self._consumer.pause([TopicPartition(*place)])
 
-    def _has_read_all(self) -> bool:
-        """Whether a bounded reading has reached its end."""
-        if not self._exit_at_end or not self._watch.looked:
-            return False
-        return not self._watch.topics or (self.joined and all(part.finished for part in self._assigned.values()))
-
-    def _incomplete(self) -> str:
-        """What a bounded reading could not read, as text."""
-        missing = self._watch.missing_for_a_complete_reading
-        reasons = [f"not there: the topics {', '.join(missing)}"] if missing else []
-        return "; ".join([*reasons, *filter(None, [self._skipped.lost])])
-
     def _check_complete(self) -> None:
         """Raise StreamError if a bounded reading ended incomplete, once all that was read is answered."""
-        if self._has_read_all() and all(part.drained for part in self._assigned.values()) and self._incomplete():
+        if self._bounds.has_read_all(self.joined) and self._assigned.drained and (why := self._bounds.incomplete()):
             self._commit(wait=True)
-            raise StreamError(f"the reading is not complete: {self._incomplete()}")
-
-    def _bound_readings(self) -> None:
-        """Set the end of a bounded reading: the end offsets now, or when the span has ended."""
-        until = self.span.until if self.span is not None else None
-        if not self._exit_at_end or (until is not None and self._clock() < until):
-            return
-        unbounded = {place: part for place, part in self._assigned.items() if part.until is None}
-        logs = self._ask_logs(unbounded)
-        for place in logs:
-            part = unbounded[place]
-            part.until = logs[place].end
-            if part.position is not None and part.position >= part.until:
-                self._go_on_to(place, part, part.position)
-
-    def _ask_logs(self, places: Iterable[Partition]) -> dict[Partition, Log]:
-        """The logs of partitions; empty while the brokers don't answer."""
-        try:
-            return self._watch.ask_logs(places) if places else {}
-        except KafkaException as error:
-            log.warning("the brokers do not say where partitions begin and end: %s", error.args[0])
-            return {}
-
-    def _compare_ids(self) -> None:
-        """Check that the logs are still those that were assigned: see `assignment`."""
-        ids = self._watch.ids
-        if ids.asked == self._ids_compared:
-            return
-        self._ids_compared = ids.asked
-        for place, part in self._assigned.items():
-            topic_id = ids.of.get(place[0])
-            if topic_id is None or part.displaced or ids.asked < part.since:
-                continue
-            if part.topic_id is None:
-                part.topic_id = topic_id
-            elif topic_id == part.topic_id:
-                part.confirm(ids.asked)
-            else:
-                part.displaced = True
-
-    def _find_positions_again(self) -> None:
-        """Choose a new position where the old one is no longer in the log, or the topic was made again."""
-        places = [place for place, part in self._assigned.items() if part.displaced and part.drained]
-        if not places or monotonic() < self._find_again:
-            return
-        self._find_again = monotonic() + FIND_AGAIN_S
-        for place in places:
-            self._positions.remember(place, self._assigned[place])
-        begin = [part for part in self._begin(self._partitions(places)) if part.offset >= 0]
-        if not begin:
-            return
-        if self._cooperative:
-            self._consumer.incremental_unassign(begin)
-            self._consumer.incremental_assign(begin)
-        else:
-            others = {place: part for place, part in self._assigned.items() if place not in places}
-            self._consumer.assign(
-                begin
-                + [
-                    TopicPartition(*place, OFFSET_INVALID if part.position is None else part.position)
-                    for place, part in others.items()
-                ]
-            )
-        if self._paused:
-            self._consumer.pause(begin)
-
-    def _begin(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """The partitions with the offsets at which to begin; while the brokers don't tell one, without: found later."""
-        places = [(part.topic, part.partition) for part in partitions]
-        try:
-            begun = self._positions.begin(
-                partitions, {place: self._assigned[place] for place in places if place in self._assigned}
-            )
-        except KafkaException as error:
-            log.warning("the brokers do not say where to begin in %s: %s", _listed(partitions), error.args[0])
-            begun = {}
-        with self._lock:
-            self._assigned.update(begun)
-            for place in places:
-                self._assigned.setdefault(place, self._positions.unknown())
-        return [
-            TopicPartition(*place, begun[place].position or 0) if place in begun else TopicPartition(*place)
-            for place in places
-        ]
+            raise StreamError(f"the reading is not complete: {why}")
 
     def _on_message_error(self, raw: Any, error: KafkaError) -> None:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
             place = raw.topic(), raw.partition()
-            assignment = self._assigned.get(place)
+            assignment = self._assigned.of.get(place)
             if assignment is not None and not assignment.displaced:
                 self._go_on_to(place, assignment, max(raw.offset(), assignment.position or 0))
                 self._skipped.count(place, DELETED, assignment.unread_of_former(at_end=True))
         elif code == KafkaError._AUTO_OFFSET_RESET:  # the position is not in the log; nothing more is fetched
-            assignment = self._assigned.get((raw.topic(), raw.partition()))
+            assignment = self._assigned.of.get((raw.topic(), raw.partition()))
             if assignment is not None:
                 assignment.displaced = True
+                assignment.cut_at = cut_at(error)
         elif code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC):
             log.warning("a followed topic is gone: %s", error)
             self._watch.look_again()
@@ -417,7 +304,7 @@ class KafkaSource:
             KAFKA_LOG.warning("consumer: %s", error.str())
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        begin = self._begin(partitions)
+        begin = self._positions.begin_in(partitions)
         if self._cooperative:
             consumer.incremental_assign(begin)
         else:
@@ -427,48 +314,35 @@ class KafkaSource:
         self._membership = consumer.consumer_group_metadata()
         self.joined = True
         if partitions:
-            log.info("assigned %s", _listed(partitions))
+            log.info("assigned %s", listed(partitions))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Wait until the alerts under way are answered, commit, release the partitions."""
         places = {(part.topic, part.partition) for part in partitions}
         self._membership = consumer.consumer_group_metadata()  # a transaction under way needs the present generation
-        deadline = monotonic() + REVOKE_DRAIN_S
-        with self._lock:
-            while monotonic() < deadline and not all(
-                self._assigned[place].drained for place in places & self._assigned.keys()
-            ):
-                self._lock.wait(deadline - monotonic())
+        self._assigned.wait_until_drained(places, REVOKE_DRAIN_S)
         self._commit(wait=True)
         self._drop(places)
         if partitions:
-            log.info("revoked %s", _listed(partitions))
+            log.info("revoked %s", listed(partitions))
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """The group has expelled us: other members have the partitions already, and we may not commit."""
-        log.warning("lost %s: this replica was taken for dead", _listed(partitions))
+        log.warning("lost %s: this replica was taken for dead", listed(partitions))
         self._drop({(part.topic, part.partition) for part in partitions})
 
     def _drop(self, places: set[Partition]) -> None:
-        with self._lock:
-            for place in places:
-                assignment = self._assigned.pop(place, None)
-                if assignment is not None:
-                    self._positions.remember(place, assignment)
-                with suppress(KeyError):  # never measured
-                    metrics.CONSUMER_LAG.remove(place[0], str(place[1]))
+        for place, assignment in self._assigned.drop(places).items():
+            self._positions.remember(place, assignment)
+            with suppress(KeyError):  # never measured
+                metrics.CONSUMER_LAG.remove(place[0], str(place[1]))
 
     def _commit(self, wait: bool = False) -> None:
         """Commit settled offsets; `wait` for the broker's answer.
 
         In `exactly_once` transactions commit the messages; this only commits offsets without a message after them.
         """
-        with self._lock:
-            offsets = [
-                self._to_commit(place, part.settled)
-                for place, part in self._assigned.items()
-                if part.settled is not None and part.settled != part.committed and not part.displaced
-            ]
+        offsets = self._assigned.uncommitted()
         if not offsets:
             return
         try:
@@ -479,51 +353,24 @@ class KafkaSource:
         except KafkaException as error:  # the next one covers it; a crash before that repeats some alerts
             KAFKA_LOG.warning("offsets could not be committed now: %s", error.args[0].str())
 
-    def _to_commit(self, place: Partition, offset: int) -> TopicPartition:
-        """With the topic id as metadata: the offset is only valid for a topic with that id."""
-        assignment = self._assigned.get(place)
-        return TopicPartition(*place, offset, (assignment.topic_id if assignment else None) or "")
-
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         # a member that was just replaced may not commit; its successor reads and merges the same alerts again
         if error is not None and error.code() != KafkaError._NO_OFFSET:
             KAFKA_LOG.warning("offsets were not committed: %s", error.str())
             return
-        with self._lock:
-            for part in partitions:
-                assignment = self._assigned.get((part.topic, part.partition))
-                if assignment is not None and part.error is None:
-                    assignment.committed = part.offset
+        self._assigned.committed(partitions)
 
     def _measure_lag(self) -> None:
-        with self._lock:
-            places = {
-                place: part.start if part.settled is None else part.settled for place, part in self._assigned.items()
-            }
         lag = {}
-        for place, position in places.items():
+        for place, position in self._assigned.positions().items():
             low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
             if high >= 0:  # else nothing has been fetched yet
                 lag[place] = max(0, high - max(low, position or 0))
-                self._assigned[place].measure_end(high)
+                self._assigned.of[place].measure_end(high)
         self._lag = lag
         for (topic, partition), behind in lag.items():
             metrics.CONSUMER_LAG.labels(topic, str(partition)).set(behind)
         metrics.CONSUMER_LAG_SECONDS.set(self.lag_seconds(lag))
-
-    def lag_seconds(self, lag: dict[Partition, int]) -> float:
-        """Largest age of a partition's newest settled alert, over the partitions with waiting messages; where nothing
-        is settled, the time since the partition was assigned."""
-        with self._lock:
-            ages = [
-                monotonic() - part.since if part.newest_done is None else max(0.0, time() - part.newest_done)
-                for place, part in self._assigned.items()
-                if lag.get(place)
-            ]
-        return max(ages, default=0.0)
-
-    def _partitions(self, places: Iterable[Partition]) -> list[TopicPartition]:
-        return [TopicPartition(*place) for place in places]
 
 
 def backfill_group(group_id: str, span: Span) -> str:
@@ -547,7 +394,3 @@ def _explain(error: KafkaError, settings: KafkaSettings) -> str:
             " give every replica its own"
         )
     return f"the Kafka consumer failed for good: {error}"
-
-
-def _listed(partitions: list[TopicPartition]) -> str:
-    return ", ".join(f"{part.topic}/{part.partition}" for part in partitions)

@@ -142,7 +142,9 @@ class TransactionalSink:
             record = record.shortened() or record
         while True:
             try:
-                self._producer.produce(record.topic, record.value, record.key, on_delivery=report)
+                self._producer.produce(
+                    record.topic, record.value, record.key, on_delivery=report, headers=record.headers
+                )
             except BufferError:
                 self._producer.poll(0.1)
             else:

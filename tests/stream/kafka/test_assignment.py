@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from time import monotonic
 
+from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.stream.kafka.assignment import Assignment, FormerLog
+from service.stream.kafka.positions import cut_at
 
 
 def taken(assignment: Assignment, *offsets: int) -> Assignment:
@@ -78,3 +80,14 @@ def test_each_offset_of_both_logs_is_read_or_counted(confirmed: int, more: int, 
         skipped += new.unread_of_former(at_end=False)
     skipped += new.unread_of_former(at_end=True)
     assert answered + skipped == end_of_old + read_of_new
+
+
+def test_the_place_where_a_log_was_cut_is_read_from_the_text_of_the_error() -> None:
+    def told(text: str) -> int | None:
+        return cut_at(KafkaError(KafkaError._AUTO_OFFSET_RESET, text))
+
+    assert (
+        told("Partition log truncation detected at offset 10 (leader epoch 1): broker end offset is 6 (epoch 0)") == 6
+    )
+    assert told("No epoch found less or equal to 3: Local: Partition log truncation detected") == 0
+    assert told("fetch failed due to requested offset not available on the broker: Broker: Offset out of range") is None

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.config import KafkaSettings
-from service.stream.kafka.topics import Span, live_topics, needed_topics, wanted_topics
+from service.stream.kafka.topics import Span, live_topics, missing_topics, wanted_topics
 
 
 def test_today_and_the_days_before_it_in_utc() -> None:
@@ -32,8 +32,8 @@ def test_topics_of_photometry_are_followed_beside_the_alerts() -> None:
         "atlas",
     }
     span = Span(datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 1, 13, tzinfo=UTC))
-    daily = wanted_topics(KafkaSettings(photometry_topics=["atlas"]), datetime(2026, 3, 2, tzinfo=UTC), span)
-    assert daily == {"atlas", "ztf_20260228_programid1", "ztf_20260301_programid1"}
+    followed = wanted_topics(KafkaSettings(photometry_topics=["atlas"]), datetime(2026, 3, 2, tzinfo=UTC), span)
+    assert followed == {"atlas", "ztf_20260228_programid1", "ztf_20260301_programid1"}
 
 
 def test_a_span_names_its_own_days() -> None:
@@ -45,14 +45,42 @@ def test_a_span_names_its_own_days() -> None:
     }
 
 
+def daily(*days: int) -> set[str]:
+    return {f"ztf_202603{day:02d}_programid1" for day in days}
+
+
 def test_a_complete_reading_needs_the_days_of_its_span() -> None:
-    """The topic of the day before may be absent, and midnight belongs to the day that it ends."""
+    """Given nothing that is alive, then all of its days are missing; the day before may be absent, and midnight belongs
+    to the day that it ends.
+    """
     span = Span(datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC))
-    assert needed_topics(KafkaSettings(), datetime(2026, 5, 1, tzinfo=UTC), span) == {
-        "ztf_20260301_programid1",
-        "ztf_20260302_programid1",
-    }
-    assert needed_topics(KafkaSettings(topics=["mine"]), datetime.now(UTC), span) == {"mine"}
+    now = datetime(2026, 5, 1, tzinfo=UTC)
+    assert missing_topics(KafkaSettings(), set(), now, span) == daily(1, 2)
+    assert missing_topics(KafkaSettings(topics=["mine"]), {"other"}, now, span) == {"mine"}
+    assert missing_topics(KafkaSettings(photometry_topics=["atlas"]), daily(1, 2), now, span) == {"atlas"}
+
+
+def test_a_night_without_observations_is_no_gap_and_an_expired_one_is() -> None:
+    """Given days whose topics are not there, then those older than any that is may have expired; one between others, or
+    after them, was never made.
+    """
+    span = Span(datetime(2026, 3, 10, tzinfo=UTC), datetime(2026, 3, 15, 12, tzinfo=UTC))
+    now = datetime(2026, 3, 15, 13, tzinfo=UTC)
+
+    def missing(*alive: int) -> set[str]:
+        return missing_topics(KafkaSettings(), daily(*alive), now, span)
+
+    assert missing(10, 11, 13, 14) == set()
+    assert missing(12, 14) == daily(10, 11)
+    assert missing(5) == set(), "an older one is alive: nothing was observed since"
+    assert missing(16) == daily(10, 11, 12, 13, 14, 15)
+
+
+def test_without_a_span_one_day_of_the_window_is_enough() -> None:
+    """Given no days that were asked for, then a reading of what is there is complete, and one of nothing is not."""
+    now = datetime(2026, 3, 15, 1, tzinfo=UTC)
+    assert missing_topics(KafkaSettings(days_back=3), daily(13), now) == set()
+    assert missing_topics(KafkaSettings(days_back=1), daily(13), now) == daily(14, 15)
 
 
 def test_topics_without_a_living_partition_are_left_alone() -> None:
