@@ -74,6 +74,10 @@ def _fill(cells: Any, record: Any, fields: tuple[Field, ...], texts: bytearray, 
             text = value if isinstance(value, bytes) else str(value).encode()
             cells[cell] = len(texts) << 32 | len(text)
             texts += text
+        elif field.type is Type.BOOLEAN:
+            if not isinstance(value, bool):
+                raise AlertError("bad_value", f"{place}{field.path} is not a boolean but {type(value).__name__}")
+            cells[cell] = value
         elif not isinstance(value, int | float):
             raise AlertError("bad_value", f"{place}{field.path} is not a number but {type(value).__name__}")
         elif field.type is Type.NUMBER:

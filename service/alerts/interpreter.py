@@ -31,19 +31,23 @@ NEXT: Final = 9
 ROW: Final = 10
 ROW_END: Final = 11
 BOOLEAN_AS_SIGN: Final = 12  # cell
-FIRST_WITH_VARINT: Final = 13  # the operations from here on begin by reading a varint
-SKIP_LONG: Final = 13
-LONG_AS_NUMBER: Final = 14  # cell
-LONG: Final = 15  # cell
-LONG_AS_SIGN: Final = 16  # cell
-SKIP_ENUM: Final = 17  # symbols
-UNION: Final = 18  # branches                               followed by a JUMP per branch
-SKIP_BYTES: Final = 19
-SKIP_TEXT: Final = 20
-TEXT: Final = 21  # cell
+BOOLEAN: Final = 13  # cell
+FIRST_WITH_VARINT: Final = 14  # the operations from here on begin by reading a varint
+SKIP_LONG: Final = 14
+LONG_AS_NUMBER: Final = 15  # cell
+LONG: Final = 16  # cell
+LONG_AS_SIGN: Final = 17  # cell
+SKIP_ENUM: Final = 18  # symbols
+UNION: Final = 19  # branches                               followed by a JUMP per branch
+SKIP_BYTES: Final = 20
+SKIP_TEXT: Final = 21
+TEXT: Final = 22  # cell
 
-# Initial and largest number of history rows. ZTF's longest histories have some hundreds.
+# Initial and largest number of history rows. ZTF's longest histories have some hundreds. Rubin's have up to some two
+# thousand, so a program remembers how many it has met, up to a bound, and walks the next record once: with too little
+# room it is walked again. More than the bound cost 8 times the cells of a row each, in memory that is not touched.
 _ROOM: Final = 256
+_LARGEST_REMEMBERED: Final = 4096
 MAX_ROWS: Final = 65_536
 
 _OK: Final = 0
@@ -67,10 +71,11 @@ _FAULTS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Program:
     """`operations` int32 (n, 4); `places` (n,) is the field of each operation; `empty` int64 (fields + columns,) are
-    the initial values of the cells of the fields, and of one row.
+    the initial values of the cells of the fields, and of one row. `room`: rows to make room for at first; threads may
+    set it at the same time, each to a sensible value.
     """
 
     operations: NDArray[np.int32]
@@ -78,6 +83,7 @@ class Program:
     empty: NDArray[np.int64]
     n_fields: int
     n_columns: int
+    room: int = _ROOM
 
 
 def read(data: bytes, start: int, end: int, program: Program) -> tuple[Cells, int]:
@@ -86,11 +92,13 @@ def read(data: bytes, start: int, end: int, program: Program) -> tuple[Cells, in
     Raises AlertError: record_overrun, bad_varint, bad_length, bad_union, bad_enum, bad_text, bad_count, too_many_rows.
     """
     buffer = np.frombuffer(data, dtype=np.uint8)  # read-only, so always of the one type that is compiled
-    room = _ROOM
+    room = program.room
     while True:
         values = np.empty(program.n_fields + room * program.n_columns, dtype=np.int64)
         status, operation, position, n_rows = run(program.operations, program.empty, buffer, start, end, values)
         if status == _OK:
+            if room > program.room:
+                program.room = min(room, max(_ROOM, 1 << n_rows.bit_length()), _LARGEST_REMEMBERED)
             return Cells(data, values, n_rows), position
         if status != _MORE_ROWS:
             _refuse(program, status, operation, position, start, end)
@@ -234,10 +242,13 @@ def run(operations, empty, buffer, start, end, values):  # type: ignore[no-untyp
                 remaining[depth - 1] = count
             at = first[depth - 1]
             continue
-        elif code == BOOLEAN_AS_SIGN:
+        elif code in (BOOLEAN, BOOLEAN_AS_SIGN):
             if p >= end:
                 return _OVERRUN, at, p, rows
-            values[base + argument] = NEGATIVE if buffer[p] == 0 else POSITIVE
+            if code == BOOLEAN:
+                values[base + argument] = 0 if buffer[p] == 0 else 1
+            else:
+                values[base + argument] = NEGATIVE if buffer[p] == 0 else POSITIVE
             p += 1
         else:
             return _OK, at, p, rows
