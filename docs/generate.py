@@ -120,18 +120,25 @@ def pages() -> dict[str, str]:
 
 def _settings() -> Iterator[str]:
     schema = Settings.model_json_schema()
-    for group, reference in schema["properties"].items():
-        described = schema["$defs"][reference["$ref"].rsplit("/", 1)[1]]
+    groups = [(name, field["$ref"]) for name, field in schema["properties"].items()]
+    while groups:
+        group, reference = groups.pop(0)
+        described = schema["$defs"][reference.rsplit("/", 1)[1]]
         yield f"## {group}\n"
         if "description" in described:
             yield f"{_one_line(described['description'])}\n"
         rows = []
+        within = []
         for name, field in described["properties"].items():
+            if "properties" in _resolved(field, schema):
+                within.append((f"{group}.{name}", field["$ref"]))
+                continue
             whole = field | _resolved(field, schema)
             meaning = "; ".join(filter(None, (_cell(field.get("description", "")), _limits(whole))))
             rows.append((f"`{name}`", _type(whole, schema), _default(field), meaning))
         first = next(iter(described["properties"])).upper()
-        yield f"In the environment: `{ENV_PREFIX}{group.upper()}__{first}` and so on.\n"
+        groups[:0] = within
+        yield f"In the environment: `{ENV_PREFIX}{group.upper().replace('.', '__')}__{first}` and so on.\n"
         yield _table(("setting", "type", "default", "meaning"), rows)
 
 

@@ -41,6 +41,23 @@ def test_a_wrong_setting_is_named(tmp_path, toml, message):
         load_settings(file)
 
 
+def test_a_group_within_a_group_is_set_and_refused_as_any(tmp_path, monkeypatch):
+    file = tmp_path / "settings.toml"
+    file.write_text('[quality.lsst]\nmin_reliability = 0.7\nflags = ["isDipole"]\n')
+    monkeypatch.setenv("ALERT_CLASSIFIER_QUALITY__LSST__ACTION", "drop")
+    cuts = load_settings(file).quality.lsst
+    assert (cuts.min_reliability, cuts.flags, cuts.action, cuts.solar_system) == (0.7, ["isDipole"], "drop", "drop")
+    file.write_text('[quality.lsst]\nflags = ["isDipol"]\n')
+    with pytest.raises(ConfigError, match=r"quality\.lsst\.flags\.0: .*'psfFlux_flag'.* \(given: 'isDipol'\)"):
+        load_settings(file)
+    file.write_text("[quality.lsst]\nreliability = 1\n")
+    with pytest.raises(ConfigError, match=r"lsst\.reliability: there is no such setting; is min_reliability meant\?"):
+        load_settings(file)
+    monkeypatch.setenv("ALERT_CLASSIFIER_QUALITY__LSST__FLAGS", "isDipole")
+    with pytest.raises(ConfigError, match=r"QUALITY__LSST__FLAGS must be JSON, like \[\"a\", \"b\"\]"):
+        load_settings()
+
+
 def test_a_level_is_known_in_either_case(monkeypatch):
     monkeypatch.setenv("ALERT_CLASSIFIER_LOG__LEVEL", "debug")
     assert load_settings().log.level == "DEBUG"

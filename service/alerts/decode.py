@@ -12,6 +12,7 @@ from service.alerts import container, fallback, interpreter, schema, ztf
 from service.alerts.alert import Alert, AlertError
 from service.alerts.compiler import NotCompilableError, compile_schema
 from service.alerts.interpreter import Program
+from service.alerts.lsst import alert as lsst
 from service.alerts.projection import Cells
 from service.alerts.schemas import SchemaFolder, SchemaSource
 from service.alerts.surveys import Survey, survey_of
@@ -159,6 +160,7 @@ class Decoder:
         program = compile_schema(schema.Record("nothing", (), is_empty=True), ztf.PROJECTION)
         interpreter.read(b"", 0, 0, program)
         ztf.warm_up()
+        lsst.warm_up()
 
     def _alert_or_error(self, raw: bytes) -> Alert | AlertError:
         try:
