@@ -141,9 +141,14 @@ def run(operations, empty, buffer, start, end, values):  # type: ignore[no-untyp
         if code == SKIP_RUN:
             null = operations[at, 3]
             for _ in range(operations[at, 2]):
-                if p < end and buffer[p] == 2 * null:  # null in one byte, as every writer writes it: the fast path
-                    p += 1
-                    continue
+                if p < end:  # the branch in one byte, as every writer writes it: the fast path
+                    byte = np.int64(buffer[p])
+                    if byte == 2 * null:
+                        p += 1
+                        continue
+                    if byte == 2 - 2 * null:
+                        p += 1 + argument
+                        continue
                 branch, p = _long(buffer, p, end)  # refuses p beyond the end too
                 if p < 0:
                     return _fault(p, at, rows)
@@ -157,14 +162,17 @@ def run(operations, empty, buffer, start, end, values):  # type: ignore[no-untyp
             at += 1
             continue
         if operations[at, 3] >= 0:
-            branch, p = _long(buffer, p, end)
-            if p < 0:
-                return _fault(p, at, rows)
-            if branch == operations[at, 3]:
-                at += 1
-                continue
-            if branch != 1 - operations[at, 3]:
-                return _BAD_UNION, at, p, rows
+            if p < end and buffer[p] == 2 - 2 * operations[at, 3]:
+                p += 1
+            else:
+                branch, p = _long(buffer, p, end)
+                if p < 0:
+                    return _fault(p, at, rows)
+                if branch == operations[at, 3]:
+                    at += 1
+                    continue
+                if branch != 1 - operations[at, 3]:
+                    return _BAD_UNION, at, p, rows
         if code >= FIRST_WITH_VARINT:
             value, p = _long(buffer, p, end)
             if p < 0:
