@@ -104,7 +104,9 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as the service knows it; ra, dec [deg]. `sources` names photometry that has joined it by position."""
+    """An object as the service knows it; ra, dec [deg]. `sources` names photometry that has joined it by position;
+    `counterparts` objects of other surveys at its place, each with its survey and the separation [arcsec].
+    """
 
     object_id: str
     ra: float | None
@@ -113,6 +115,7 @@ class StoredObject:
     classification: Classification | None
     links: dict[str, str]
     sources: tuple[str, ...] = ()
+    counterparts: tuple[tuple[str, str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,6 +449,9 @@ def _stored(answer: dict[str, Any]) -> StoredObject:
         None if latest is None else Classification.of(latest),
         answer["links"],
         tuple(answer.get("sources", ())),
+        tuple(
+            (each["object_id"], each["survey"], each["separation_arcsec"]) for each in answer.get("counterparts", ())
+        ),
     )
 
 

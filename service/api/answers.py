@@ -95,6 +95,12 @@ class Page(BaseModel):
     next: str | None
 
 
+class CounterpartAnswer(BaseModel):
+    object_id: str
+    survey: str = Field(examples=["lsst"])
+    separation_arcsec: float
+
+
 class ObjectAnswer(BaseModel):
     """An object at rest: where it is, what was seen, what it is taken for, and where else it is shown."""
 
@@ -104,6 +110,9 @@ class ObjectAnswer(BaseModel):
     light_curve: LightCurveColumns
     classification: Classification | None = Field(description="the latest; null where none was published yet")
     sources: list[str] = Field(description="names of the photometry that has joined by position", examples=[[]])
+    counterparts: list[CounterpartAnswer] = Field(
+        description="objects of other surveys within the join radius, nearest first: probably the same source"
+    )
     links: dict[str, str] = Field(description="pages about this object elsewhere")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -87,6 +88,7 @@ def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False
             "light_curve": of_light_curve(known.light_curve),
             "classification": None if latest is None else of_stored(latest, embedding),
             "sources": here.store.joined(known.object_id),
+            "counterparts": [asdict(each) for each in here.store.counterparts(known)],
             "links": links(known.object_id),
         }
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from service.errors import AlertClassifierError
 from service.store.interface import (
+    Counterpart,
     Increment,
     Sort,
     Store,
@@ -22,6 +23,7 @@ from service.store.sqlite.store import SqliteStore
 __all__ = [
     "JOIN_RADIUS_ARCSEC",
     "Cone",
+    "Counterpart",
     "Increment",
     "Sort",
     "SqliteStore",
