@@ -79,7 +79,7 @@ def measure(raws: list[bytes], schemas: Path, folder: Path) -> dict[str, Any]:
     decoder.warm_up()
     rows = [len(alert.light_curve) for alert in map(decoder.decode, raws)]
     spread = raws[:: max(1, len(raws) // PLAIN_PACKETS)]
-    written_by = _Schemas(schemas)
+    written_by = Schemas(schemas)
     fast = np.array([_best(decoder.decode, raw, REPEATS) for raw in spread])
     plain = np.array([_best(written_by.record, raw, 1) for raw in spread])
     return {
@@ -127,7 +127,7 @@ def replay(raws: list[bytes], decoder: Decoder, folder: Path) -> dict[str, Any]:
     }
 
 
-def plain_loop(raws: list[bytes], written_by: _Schemas) -> float:
+def plain_loop(raws: list[bytes], written_by: Schemas) -> float:
     """Alerts per second of fastavro, a dict, and a classifier that is asked about one alert at a time."""
     classifier = Classifier(load_bundle(), threads=1)
     classifier.warm_up()
@@ -167,7 +167,7 @@ def plain_light_curve(record: dict[str, Any]) -> LightCurve:
     )
 
 
-class _Schemas:
+class Schemas:
     """Writer schemas of a folder, parsed by fastavro."""
 
     def __init__(self, folder: Path) -> None:
@@ -181,6 +181,11 @@ class _Schemas:
             self._parsed[number] = fastavro.parse_schema(json.loads(text))
         record: Any = fastavro.schemaless_reader(io.BytesIO(raw[5:]), self._parsed[number], None)
         return dict(record)
+
+
+def plain_name(record: dict[str, Any]) -> str:
+    source = record["diaSource"]
+    return str(source["diaObjectId"] or f"sso{source['ssObjectId']}")
 
 
 def _best(function: Callable[[bytes], object], raw: bytes, repeats: int) -> float:
