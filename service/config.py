@@ -79,6 +79,11 @@ class KafkaSettings(_Group):
     group_instance_id: str = Field(default="", description="static membership: a restart does not rebalance the group")
     output_topic: str = Field(default="alert-classifications", min_length=1)
     dead_letter_topic: str = Field(default="alert-classifications-dead-letters", min_length=1)
+    output_bootstrap_servers: str = Field(
+        default="",
+        description="host:port,... of the brokers that output_topic and dead_letter_topic are on, where they are others"
+        " than the input's (at_least_once only); empty: the same",
+    )
     delivery: Delivery = Delivery.AT_LEAST_ONCE
     transactional_id: str = Field(
         default="", description="exactly_once: stable per replica; default from group_id and host"
@@ -90,6 +95,10 @@ class KafkaSettings(_Group):
     )
     librdkafka_consumer: dict[str, str] = Field(default_factory=dict, description="for the consumer alone")
     librdkafka_producer: dict[str, str] = Field(default_factory=dict, description="for the producer alone")
+    librdkafka_output: dict[str, str] = Field(
+        default_factory=dict,
+        description="as librdkafka, for the brokers of output_bootstrap_servers, which get no other",
+    )
 
     @field_validator("daily_pattern")
     @classmethod
@@ -101,6 +110,31 @@ class KafkaSettings(_Group):
         except (KeyError, IndexError, ValueError) as error:
             raise ValueError(f"only {{date:...}} and {{programid}} may stand in the pattern ({error})") from error
         return pattern
+
+    @model_validator(mode="after")
+    def _output_elsewhere(self) -> KafkaSettings:
+        if self.output_bootstrap_servers and self.delivery is Delivery.EXACTLY_ONCE:
+            raise ValueError("output_bootstrap_servers goes with at_least_once: a transaction is within one cluster")
+        if self.librdkafka_output and not self.output_bootstrap_servers:
+            raise ValueError("librdkafka_output is for the brokers of output_bootstrap_servers, which is empty")
+        return self
+
+    def output_side(self) -> KafkaSettings:
+        """As the clients of the output's cluster see them."""
+        if not self.output_bootstrap_servers:
+            return self
+        changes = {
+            "bootstrap_servers": self.output_bootstrap_servers,
+            "output_bootstrap_servers": "",
+            "librdkafka": self.librdkafka_output,
+            "librdkafka_output": {},
+            "librdkafka_consumer": {},
+        }
+        return self.model_copy(update=changes)
+
+    def input_side(self) -> KafkaSettings:
+        """As a producer to the input's cluster sees them."""
+        return self.model_copy(update={"librdkafka_producer": {}}) if self.output_bootstrap_servers else self
 
 
 class StoreSettings(_Group):
@@ -191,7 +225,11 @@ class PipelineSettings(_Group):
         description="how long the model waits for more batches to run with one; unset: 0.004 on a GPU, else 0",
     )
     queue_depth: int = Field(default=2, ge=1, le=16, description="batches that may wait between two stages")
-    max_message_bytes: int = Field(default=8_000_000, ge=10_000, description="larger messages are dead-lettered unread")
+    max_message_bytes: int = Field(
+        default=10_485_760,
+        ge=10_000,
+        description="larger messages are dead-lettered unread; the default is what Rubin's brokers take",
+    )
     retry_s: float = Field(default=1.0, gt=0, description="pause between tries while the store or the broker is away")
 
 

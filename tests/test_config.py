@@ -101,3 +101,20 @@ def test_a_secret_never_stands_in_an_error():
     with pytest.raises(ConfigError) as caught:
         load_settings(api={"api_keys": [{"key": "very-secret"}]})
     assert "very-secret" not in str(caught.value)
+
+
+def test_the_survey_s_password_never_goes_to_our_own_brokers():
+    """Given an output on other brokers, then each side's clients get their own properties alone."""
+    theirs, ours = {"sasl.password": "secret"}, {"sasl.password": "other"}
+    values = {"bootstrap_servers": "survey:9094", "librdkafka": theirs, "librdkafka_producer": {"acks": "all"}}
+    settings = load_settings(kafka=values | {"output_bootstrap_servers": "ours:9092", "librdkafka_output": ours}).kafka
+    output = settings.output_side()
+    assert (output.bootstrap_servers, output.librdkafka) == ("ours:9092", ours)
+    assert output.librdkafka_producer == {"acks": "all"}
+    assert (settings.input_side().librdkafka, settings.input_side().librdkafka_producer) == (theirs, {})
+    one = load_settings(kafka=values).kafka
+    assert one.output_side() == one.input_side() == one
+    with pytest.raises(ConfigError, match="a transaction is within one cluster"):
+        load_settings(kafka={"output_bootstrap_servers": "ours:9092", "delivery": "exactly_once"})
+    with pytest.raises(ConfigError, match="output_bootstrap_servers, which is empty"):
+        load_settings(kafka={"librdkafka_output": ours})

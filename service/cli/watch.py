@@ -50,6 +50,7 @@ def watch(
     if url is not None:
         news = _named(url, _from_api(url, api_key))
     elif kafka.bootstrap_servers:
+        kafka = kafka.output_side()
         news = _named(kafka.bootstrap_servers, _from_topic(kafka))
     else:
         raise ConfigError("there is nothing to watch: give --url, or set kafka.bootstrap_servers")

@@ -60,7 +60,7 @@ class Pipeline:
         store: Store,
         models: Models,
         quality: QualitySettings,
-        max_message_bytes: int = 8_000_000,
+        max_message_bytes: int = 10_485_760,
     ) -> None:
         self._decoder = decoder
         self._store = store
