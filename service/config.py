@@ -153,6 +153,10 @@ class StoreSettings(_Group):
 class ModelSettings(_Group):
     bundle: Path | None = Field(default=None, description="folder of the active model bundle; empty: the shipped one")
     shadow_bundles: list[Path] = Field(default_factory=list, description="bundles that answer beside the active one")
+    trusted_keys: list[str] = Field(
+        default_factory=list,
+        description="minisign public keys: only bundles that one of them has signed are loaded; empty: any",
+    )
     device: Device = Device.AUTO
     threads: int = Field(default=0, ge=0, description="threads that call the model; 0: one per core")
 
@@ -231,6 +235,19 @@ class PipelineSettings(_Group):
         description="larger messages are dead-lettered unread; the default is what Rubin's brokers take",
     )
     retry_s: float = Field(default=1.0, gt=0, description="pause between tries while the store or the broker is away")
+    standstill_s: float = Field(
+        default=30.0, gt=0, description="not ready when a stage has been working on the same batch for longer"
+    )
+    give_up_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="... and `serve` ends, to be started anew, when it has been for longer than this",
+    )
+    journal: Path | None = Field(
+        default=None,
+        description="file that tells after a crash which messages were in hand; unset: beside the SQLite store,"
+        " var/alert-classifier-in-flight with PostgreSQL",
+    )
 
 
 class ApiSettings(_Group):

@@ -38,6 +38,11 @@ OBSERVATION_SECONDS: Final = Histogram(
     buckets=OBSERVATION_BUCKETS_S,
 )
 BATCH_ALERTS: Final = Histogram(f"{_PREFIX}_batch_alerts", "Alerts per batch", buckets=BATCH_BUCKETS)
+STANDSTILL: Final = Gauge(
+    f"{_PREFIX}_standstill_seconds",
+    "How long a stage has been working on the same batch, where that is longer than pipeline.standstill_s; else 0",
+    ["stage"],
+)
 IN_FLIGHT: Final = Gauge(f"{_PREFIX}_in_flight_alerts", "Alerts consumed and not yet accounted for")
 CONSUMER_LAG: Final = Gauge(
     f"{_PREFIX}_consumer_lag_messages", "Offsets between what is settled and the end", ["topic", "partition"]

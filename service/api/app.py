@@ -61,6 +61,7 @@ def create_app(
     openapi.install(app, keys_needed=bool(keys))
     for room in (classify, objects, models, oip, events, operations):
         app.include_router(room.router, dependencies=[Depends(refuse_unknown_parameters)])
+    app.include_router(operations.health_router)
     if api.metrics:
         app.include_router(operations.metrics_router)
     page.install(app, docs=api.docs)

@@ -20,9 +20,14 @@ from service.store.interface import StoreUnavailableError
 
 router: Final = APIRouter(tags=["operations"])
 metrics_router: Final = APIRouter(tags=["operations"])
+# Probes and load balancers may add query parameters of their own; a 422 would look like a dead service.
+health_router: Final = APIRouter(tags=["operations"])
 
-PUBLISHED: Final = {schema.name: schema for schema in (CLASSIFICATION, DEAD_LETTER)}
-SCHEMAS: Final = {name: schema.text for name, schema in PUBLISHED.items()} | {"atlas_photometry": atlas.SCHEMA_TEXT}
+# Without a number the newest version, then every version that was ever published.
+PUBLISHED: Final = {schema.name: schema.newest for schema in (CLASSIFICATION, DEAD_LETTER)} | {
+    version.label: version for schema in (CLASSIFICATION, DEAD_LETTER) for version in schema.versions.values()
+}
+SCHEMAS: Final = {name: version.text for name, version in PUBLISHED.items()} | {"atlas_photometry": atlas.SCHEMA_TEXT}
 
 
 class Live(BaseModel):
@@ -49,6 +54,7 @@ class Schema(BaseModel):
         description="the ten bytes in hex that every message of it begins with (Avro single object);"
         " null for what the service reads: an Avro container file that has its schema with it"
     )
+    version: int | None = Field(description="which version of its name; null for what the service reads")
 
 
 class Schemas(BaseModel):
@@ -77,13 +83,13 @@ class Accounts(BaseModel):
     partitions: list[dict[str, Any]] = Field(default_factory=list)
 
 
-@router.get("/health/live", response_model=Live)
+@health_router.get("/health/live", response_model=Live)
 async def live() -> Response:
     """Answers as long as the process does."""
     return json_response({"alive": True, "version": __version__})
 
 
-@router.get("/health/ready", response_model=Ready, responses=responses(503))
+@health_router.get("/health/ready", response_model=Ready, responses=responses(503))
 async def ready(here: Here) -> Response:
     """200 when the model is warm, the store can be written and, if streaming, alerts can flow; else 503 and why not."""
     checks, failures = await in_thread(check_readiness, here)
@@ -128,12 +134,15 @@ def accounting(here: Here) -> Response:
 
 @router.get("/schemas", response_model=Schemas)
 async def schemas() -> Response:
-    """The Avro schemas of the messages that the service publishes, and of the photometry that it reads."""
+    """The Avro schemas of the messages that the service publishes, in every version, and of the photometry that it
+    reads. By its first ten bytes a message is told which schema it was written with.
+    """
     listed = [
         {
             "name": name,
             "url": f"/schemas/{name}.avsc",
             "header": PUBLISHED[name].header.hex() if name in PUBLISHED else None,
+            "version": PUBLISHED[name].number if name in PUBLISHED else None,
         }
         for name in SCHEMAS
     ]

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service.store.interface import StoreUnavailableError
+from service.store.interface import StoreDamagedError, StoreUnavailableError
 from service.validation import said
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -136,7 +136,8 @@ def install(app: FastAPI) -> None:
         return answer(request, _from_http(request, error))
 
     async def on_store(request: Request, error: Exception) -> Response:
-        detail = f"the store does not answer: {error}"
+        damaged = isinstance(error, StoreDamagedError)
+        detail = str(error) if damaged else f"the store does not answer: {error}"
         return answer(
             request, ProblemError(503, "store-unavailable", detail, headers={"Retry-After": f"{RETRY_AFTER_S}"})
         )

@@ -50,7 +50,7 @@ def classify(
     """
     settings = load_settings(config)
     classifier = Classifier(
-        load_bundle(bundle or settings.model.bundle or default_bundle_folder()),
+        load_bundle(bundle or settings.model.bundle or default_bundle_folder(), settings.model.trusted_keys),
         settings.model.device,
         settings.model.threads,
     )

@@ -59,7 +59,7 @@ def classification(
     Its `document` holds the schema's fields, JSON-able, times in microseconds since 1970. `active` is False for the
     answer of a shadow bundle.
     """
-    published = round(time() * MICROSECONDS)
+    published = round(max(time(), received) * MICROSECONDS)  # the clock may have been set back meanwhile
     fields = prediction.fields()
     document = {
         "object_id": subject.object_id,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from service.errors import AlertClassifierError
 from service.store.interface import (
     Counterpart,
     Increment,
+    LightCurveDamagedError,
     Sort,
     Store,
+    StoreDamagedError,
     StoredClassification,
     StoredObject,
     StoreStatistics,
@@ -25,16 +28,22 @@ __all__ = [
     "Cone",
     "Counterpart",
     "Increment",
+    "LightCurveDamagedError",
     "Sort",
     "SqliteStore",
     "Store",
+    "StoreDamagedError",
     "StoreStatistics",
     "StoreUnavailableError",
     "StoreVersionError",
     "StoredClassification",
     "StoredObject",
     "open_store",
+    "sqlite_path",
 ]
+
+# What follows sqlite:// where the store goes with the process.
+TEMPORARY: Final = ("", "/", "/:memory:")
 
 
 class StoreUrlError(AlertClassifierError, ValueError):
@@ -51,15 +60,21 @@ def open_store(url: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, crea
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite":
-        if rest in ("", "/", "/:memory:"):
+        if rest in TEMPORARY:
             return SqliteStore(None, join_radius_arcsec)
-        if rest.startswith("/"):
-            return SqliteStore(Path(rest[1:]), join_radius_arcsec, create=create)
+        if (path := sqlite_path(url)) is not None:
+            return SqliteStore(path, join_radius_arcsec, create=create)
     if separator and scheme in ("postgresql", "postgres"):
         from service.store.postgres.store import PostgresStore  # an optional extra
 
         return PostgresStore(url, join_radius_arcsec, create=create)
     raise StoreUrlError(f"store url {_without_password(url)!r} is neither sqlite:///PATH nor postgresql://...")
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of an SQLite store; None for a temporary one, or another engine."""
+    scheme, _, rest = url.partition("://")
+    return Path(rest[1:]) if scheme == "sqlite" and rest.startswith("/") and rest not in TEMPORARY else None
 
 
 def _without_password(url: str) -> str:

@@ -13,11 +13,12 @@ import orjson
 from numpy.typing import NDArray
 
 from service.photometry import LightCurve
-from service.store.interface import StoredClassification
+from service.store.interface import LightCurveDamagedError, StoredClassification
 
 _COLUMNS: Final = (
     "object_id", "candid", "classifier", "version", "mjd", "published_at", "top_class", "top_probability",
 )  # fmt: skip
+LZ4_MOST: Final = 255  # times the packed bytes: what LZ4 unpacks to at most, so that damage can't claim gigabytes
 NO_CLASS: Final = ""  # in the column `top_class`, of an answer that names none
 
 
@@ -26,8 +27,16 @@ def encode_light_curve(light_curve: LightCurve) -> bytes:
     return bytes(cramjam.lz4.compress_block(light_curve.pack()))
 
 
-def decode_light_curve(stored: bytes) -> LightCurve:
-    return LightCurve.unpack(bytes(cramjam.lz4.decompress_block(stored)))
+def decode_light_curve(stored: bytes, name: str) -> LightCurve:
+    """The light curve of the object or source `name`. Raises LightCurveDamagedError."""
+    try:
+        if int.from_bytes(stored[:4], "little") > LZ4_MOST * len(stored):
+            raise ValueError("it unpacks to more than LZ4 can hold")
+        return LightCurve.unpack(bytes(cramjam.lz4.decompress_block(stored)))
+    except (cramjam.DecompressionError, ValueError, OverflowError) as error:
+        raise LightCurveDamagedError(
+            f"the stored light curve of {name} is damaged ({error}): `alert-classifier store repair` forgets it"
+        ) from error
 
 
 def encode_document(document: dict[str, Any], sample: bytes) -> bytes:

@@ -97,9 +97,13 @@ class Item:
 
 @dataclass(slots=True)
 class Batch:
-    """Messages that go through the pipeline together, in the order of arrival."""
+    """Messages that go through the pipeline together, in the order of arrival.
+
+    `places` are those of its messages as the journal notes them; made when they are first asked for.
+    """
 
     items: list[Item]
+    places: bytes = b""
 
     @classmethod
     def of(cls, messages: Iterable[Message]) -> Batch:

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -12,6 +14,7 @@ from service.cli.report import SPARKLINE_WIDTH, sparkline
 from service.inference.bundle import default_bundle_folder
 from service.photometry import LightCurve
 from tests.alerts.atlas_tables import exposures, write_table
+from tests.store.sqlite.test_damage import overwrite, page_of
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -70,6 +73,25 @@ def test_old_objects_are_pruned_on_request(run, night):
     run("replay", night)
     assert run("store", "prune", "--older-than", "1000", "--yes").stdout.startswith("0 objects")
     assert "0 objects, 0 classifications" not in run("store", "stats").stdout
+
+
+def test_a_damaged_store_is_found_and_repaired(run, night, tmp_path):
+    """Given a page of the store that was overwritten, then `check` fails and `repair` puts a sound file there."""
+    run("replay", night)
+    assert "no damage was found" in run("store", "check").stdout
+    path = tmp_path / "store.db"
+    with closing(sqlite3.connect(path)) as store:
+        (name,) = store.execute("SELECT object_id FROM objects LIMIT 1").fetchone()
+    overwrite(path, page_of(path, name))
+    found = run("store", "check", status=1)
+    assert f"light curve lost: {name}" in found.stderr
+    assert "is damaged: stop the service" in found.stderr
+    repaired = run("store", "repair")
+    assert f"light curve lost: {name}" in repaired.stderr
+    assert f"the damaged file is now {path}.damaged" in repaired.stdout
+    assert "no damage was found" in run("store", "check").stdout
+    with pytest.raises(AssertionError, match="only an SQLite file"):
+        run("store", "check", "--url", "postgresql://localhost/alerts")
 
 
 def test_the_shipped_bundle_is_sound_and_a_changed_one_is_refused(run, tmp_path):

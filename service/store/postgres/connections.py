@@ -12,7 +12,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from service.store.interface import StoreUnavailableError, StoreVersionError
+from service.store.interface import StoreDamagedError, StoreUnavailableError, StoreVersionError
 from service.store.migrations import migrations
 from service.store.postgres.rows import Connection
 
@@ -102,6 +102,10 @@ class Connections:
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction) as error:
             raise StoreUnavailableError(f"store {self._place}: {self._reason(error)}") from error
+        except (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted) as error:
+            raise StoreDamagedError(
+                f"store {self._place} is damaged ({self._reason(error)}): see the server's log and its pg_amcheck"
+            ) from error
 
     def close(self) -> None:
         self._pool.close()

@@ -30,7 +30,7 @@ def load_objects(
         [list(object_ids)],
     )
     return {
-        object_id: StoredObject(object_id, ra, dec, last_mjd, encoding.decode_light_curve(light_curve))
+        object_id: StoredObject(object_id, ra, dec, last_mjd, encoding.decode_light_curve(light_curve, object_id))
         for object_id, ra, dec, last_mjd, light_curve in rows
     }
 

@@ -27,7 +27,7 @@ def load_objects(connection: sqlite3.Connection, object_ids: Sequence[str]) -> d
             nan if ra is None else ra,
             nan if dec is None else dec,
             last_mjd,
-            encoding.decode_light_curve(light_curve),
+            encoding.decode_light_curve(light_curve, object_id),
         )
         for object_id, ra, dec, last_mjd, light_curve in rows
     }
