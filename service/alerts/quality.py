@@ -25,7 +25,8 @@ def reason_to_drop(alert: Alert, failed: Sequence[str], cuts: QualitySettings) -
         return None
     if alert.survey != lsst.SURVEY:
         return failed[0] if cuts.action == "drop" else None
-    if SOLAR_SYSTEM in failed and cuts.lsst.solar_system == "drop":
+    moves = alert.object_id.startswith(lsst.SOLAR_SYSTEM_PREFIX)  # else it has passed by the alert's object
+    if SOLAR_SYSTEM in failed and moves and cuts.lsst.solar_system == "drop":
         return SOLAR_SYSTEM
     return failed[0] if cuts.lsst.action == "drop" else None
 

@@ -165,7 +165,7 @@ def assert_same(alert: Alert, record: dict[str, Any], zero_point: float = 31.4) 
     offset = (record.get("ssSource") or {}).get("ephOffset")
     expected = {
         "reliability": source["reliability"],
-        "ssdistnr": None if not solar_system else max(offset or 0.0, 0.0),
+        "ssdistnr": None if not source["ssObjectId"] else max(offset or 0.0, 0.0),
         "magnr": _magnitude(source.get("templateFlux"), zero_point),
     }
     for name, value in expected.items():

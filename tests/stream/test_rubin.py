@@ -73,6 +73,16 @@ def test_the_solar_system_is_left_out_before_anything_is_stored(run: Run, store:
     assert run(record, solar_system="flag", action="drop") == {"sso21163633118754629": "solar_system"}
 
 
+def test_what_an_asteroid_passes_by_is_flagged_and_kept(run: Run, store: SqliteStore) -> None:
+    """Given an alert with the numbers of both, then it is the fixed object's, and says that another was there."""
+    both = an_alert(ssObjectId=21163633118754629)
+    both["ssSource"] = {"ssObjectId": 21163633118754629, "designation": None, "ephRate": 1.0, "ephOffset": 0.5}
+    name = str(both["diaSource"]["diaObjectId"])
+    assert cuts_of(run(both)[name]) == {"solar_system"}
+    assert list(store.load([name])) == [name]
+    assert run(both, action="drop") == {name: "solar_system"}
+
+
 @pytest.mark.parametrize(
     ("values", "failed"),
     [

@@ -24,6 +24,7 @@ from service.photometry.flux import MAG_PER_RELATIVE_FLUX
 from service.photometry.tai import check_expiry, utc_from_tai
 
 SURVEY: Final = "lsst"
+SOLAR_SYSTEM_PREFIX: Final = "sso"
 BANDS: Final = ("u", "g", "r", "i", "z", "y")
 
 PROJECTION: Final = Projection(
@@ -178,11 +179,15 @@ def _refuse(cells: Cells, dialect: Dialect, field: int, expected: str) -> NoRetu
 
 
 def _object_id(cells: Cells) -> tuple[str, bool]:
-    """The object's name, and whether it is a known one of the Solar System. The survey writes "none" as 0 or null."""
-    for field, prefix in ((OBJECT_ID, ""), (SOLAR_SYSTEM_ID, "sso")):
-        number = int(cells.values[field])
-        if number not in (NO_INTEGER, 0):
-            return f"{prefix}{number}", field == SOLAR_SYSTEM_ID
+    """The object's name, and whether a known object of the Solar System was there: one may pass by another object, and
+    the alert then has both numbers. The survey writes "none" as 0 or null.
+    """
+    fixed, moving = int(cells.values[OBJECT_ID]), int(cells.values[SOLAR_SYSTEM_ID])
+    is_there = moving not in (NO_INTEGER, 0)
+    if fixed not in (NO_INTEGER, 0):
+        return str(fixed), is_there
+    if is_there:
+        return f"{SOLAR_SYSTEM_PREFIX}{moving}", True
     raise AlertError("missing_field", "diaSource.diaObjectId and diaSource.ssObjectId are both 0 or missing")
 
 
