@@ -77,7 +77,9 @@ PROJECTION_OF_2022: Final = Projection(
 )
 
 NANOJANSKY: Final = 31.4  # AB magnitude of one nanojansky
-SNANA: Final = 27.5  # of the flux unit of the SNANA simulations, ELAsTiCC's among them
+# Of the flux unit of the SNANA simulations, ELAsTiCC's among them: with it their 5 sigma in y are 22.0 mag, as they
+# should be, in nanojansky they would be 25.9.
+SNANA: Final = 27.5
 
 # Bounds of a detection's numbers, ends included.
 _BOUNDS: Final = (
