@@ -156,11 +156,14 @@ class Decoder:
         yield header.prefix + sync + raw[position:]
 
     def warm_up(self) -> None:
-        """Compile everything that decoding uses, so that the first alert is as fast as the next."""
+        """Compile everything that decoding uses, so that the first alert is as fast as the next: ZTF's, and with writer
+        schemas, which framed messages need, Rubin's.
+        """
         program = compile_schema(schema.Record("nothing", (), is_empty=True), ztf.PROJECTION)
         interpreter.read(b"", 0, 0, program)
         ztf.warm_up()
-        lsst.warm_up()
+        if self._schemas is not None:  # another three seconds, once per machine
+            lsst.warm_up()
 
     def _alert_or_error(self, raw: bytes) -> Alert | AlertError:
         try:
