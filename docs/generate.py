@@ -113,6 +113,9 @@ def _settings() -> Iterator[str]:
             if "properties" in _resolved(field, schema):
                 within.append((f"{group}.{name}", field["$ref"]))
                 continue
+            if field.get("format") == "password":  # masked in the schema, but a default is nobody's secret
+                secret = getattr(Settings.model_fields[group].default, name)
+                field["default"] = secret.get_secret_value()
             whole = field | _resolved(field, schema)
             meaning = "; ".join(filter(None, (_cell(field.get("description", "")), _limits(whole))))
             rows.append((f"`{name}`", _type(whole, schema), _default(field), meaning))

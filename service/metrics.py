@@ -90,7 +90,7 @@ OUT_OF_DISTRIBUTION: Final = Counter(f"{_PREFIX}_out_of_distribution", "Publishe
 LOW_QUALITY: Final = Counter(f"{_PREFIX}_low_quality", "Published classifications of alerts that fail a quality cut")
 
 DECODER_FALLBACKS: Final = Counter(
-    f"{_PREFIX}_decoder_fallbacks", "Packets read by fastavro because their schema was not compiled"
+    f"{_PREFIX}_decoder_fallbacks", "Records read slowly: their schema has types that no survey uses"
 )
 UNKNOWN_SIGNS: Final = Counter(
     f"{_PREFIX}_unknown_signs", "Detections in packets whose isdiffpos is spelled in a way that is not known"
@@ -108,6 +108,14 @@ HTTP_REQUEST_SECONDS: Final = Histogram(
     "Time from request to the end of its answer, by path template",
     ["method", "path", "status"],
     buckets=LATENCY_BUCKETS_S,
+)
+HTTP_REFUSED: Final = Counter(
+    f"{_PREFIX}_http_refused",
+    "Connections and bodies that were ended because they passed a bound, by reason",
+    ["reason"],
+)
+LOG_MESSAGES: Final = Counter(
+    f"{_PREFIX}_log_messages", "Warnings and errors, those included that are only counted in the log", ["level"]
 )
 MODEL: Final = Info(f"{_PREFIX}_model", "Active model bundle and execution provider")
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from service.config import ConfigError, Delivery, load_settings
 
@@ -48,7 +49,7 @@ def test_a_group_within_a_group_is_set_and_refused_as_any(tmp_path, monkeypatch)
     cuts = load_settings(file).quality.lsst
     assert (cuts.min_reliability, cuts.flags, cuts.action, cuts.solar_system) == (0.7, ["isDipole"], "drop", "drop")
     file.write_text('[quality.lsst]\nflags = ["isDipol"]\n')
-    with pytest.raises(ConfigError, match=r"quality\.lsst\.flags\.0: .*'psfFlux_flag'.* \(given: 'isDipol'\)"):
+    with pytest.raises(ConfigError, match=r"quality\.lsst\.flags\.0: .*'psfFlux_flag'"):
         load_settings(file)
     file.write_text("[quality.lsst]\nreliability = 1\n")
     with pytest.raises(ConfigError, match=r"lsst\.reliability: there is no such setting; is min_reliability meant\?"):
@@ -105,12 +106,16 @@ def test_a_secret_never_stands_in_an_error():
 
 def test_the_survey_s_password_never_goes_to_our_own_brokers():
     """Given an output on other brokers, then each side's clients get their own properties alone."""
-    theirs, ours = {"sasl.password": "secret"}, {"sasl.password": "other"}
-    values = {"bootstrap_servers": "survey:9094", "librdkafka": theirs, "librdkafka_producer": {"acks": "all"}}
+    theirs, ours = {"sasl.password": SecretStr("secret")}, {"sasl.password": SecretStr("other")}
+    values = {
+        "bootstrap_servers": "survey:9094",
+        "librdkafka": theirs,
+        "librdkafka_producer": {"acks": SecretStr("all")},
+    }
     settings = load_settings(kafka=values | {"output_bootstrap_servers": "ours:9092", "librdkafka_output": ours}).kafka
     output = settings.output_side()
     assert (output.bootstrap_servers, output.librdkafka) == ("ours:9092", ours)
-    assert output.librdkafka_producer == {"acks": "all"}
+    assert output.librdkafka_producer == {"acks": SecretStr("all")}
     assert (settings.input_side().librdkafka, settings.input_side().librdkafka_producer) == (theirs, {})
     one = load_settings(kafka=values).kafka
     assert one.output_side() == one.input_side() == one

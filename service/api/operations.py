@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -28,6 +29,15 @@ PUBLISHED: Final = {schema.name: schema.newest for schema in (CLASSIFICATION, DE
     version.label: version for schema in (CLASSIFICATION, DEAD_LETTER) for version in schema.versions.values()
 }
 SCHEMAS: Final = {name: version.text for name, version in PUBLISHED.items()} | {"atlas_photometry": atlas.SCHEMA_TEXT}
+
+_PLACE: Final = re.compile(
+    r"\b[a-z][a-z0-9+.-]*://\S+"  # a URL
+    r"|(?<=\bstore )\S+(?=:| has | is )"  # host/database, or a file
+    r"|\[[0-9a-fA-F:]+\](:\d+)?|\b\d{1,3}(\.\d{1,3}){3}(:\d+)?"  # addresses
+    r"|\b[A-Za-z][\w.-]*:\d{2,5}\b"  # host:port
+    r"|(?<![\w.])~?(/[\w.@+-]+)+/?"  # a path
+    r"|(?<=\bserver at )\"[^\"]*\"|(?<=\bport )\d+"  # libpq's words
+)
 
 
 class Live(BaseModel):
@@ -91,8 +101,12 @@ async def live() -> Response:
 
 @health_router.get("/health/ready", response_model=Ready, responses=responses(503))
 async def ready(here: Here) -> Response:
-    """200 when the model is warm, the store can be written and, if streaming, alerts can flow; else 503 and why not."""
-    checks, failures = await in_thread(check_readiness, here)
+    """200 when the model is warm, the store can be written and, if streaming, alerts can flow; else 503 and why not.
+
+    Whoever asks needs no key, so hosts and paths are left out; `/v1/pulse` and the log name them.
+    """
+    checks, found = await in_thread(check_readiness, here)
+    failures = [FieldError(field=each.field, message=without_places(each.message)) for each in found]
     metrics.READY.set(not failures)
     if failures:
         detail = "; ".join(f"{failure.field}: {failure.message}" for failure in failures)
@@ -116,6 +130,11 @@ def check_readiness(here: Context) -> tuple[list[Check], list[FieldError]]:
         if health.ready:
             checks.append(Check(name="stream", detail=f"{len(health.partitions)} partitions assigned"))
     return checks, failures
+
+
+def without_places(message: str) -> str:
+    """The message with ... for URLs, hosts with their ports, addresses, paths, and what a store is called."""
+    return _PLACE.sub("...", message)
 
 
 @metrics_router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

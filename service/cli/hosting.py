@@ -91,7 +91,7 @@ class HttpServer(Server):
     """The application on a listening socket, until SIGTERM, SIGINT or `stop`."""
 
     def __init__(self, app: FastAPI, settings: ApiSettings, listening: socket.socket) -> None:
-        super().__init__(app, HTTP_DRAIN_S)
+        super().__init__(app, settings, HTTP_DRAIN_S)
         self._socket = listening
         if settings.host not in LOOPBACK and not settings.api_keys:
             log.warning("the API is open to whoever reaches %s: set api.api_keys to close it", settings.host)

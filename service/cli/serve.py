@@ -88,7 +88,7 @@ def serve(
     listening = listen(settings.api)
     models = open_models(settings.model)
     reload_on_hangup(models, settings.model)
-    store = open_store(settings.store.url, settings.store.join_radius_arcsec)
+    store = open_store(settings.store.url.get_secret_value(), settings.store.join_radius_arcsec)
     watchdog = None
     try:
         stream = None

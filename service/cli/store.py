@@ -57,10 +57,10 @@ def import_atlas(config: Path | None, paths: tuple[Path, ...], url: str | None) 
 
     Where no object is within store.join_radius_arcsec, the photometry waits for one. What joins an object is
     classified with its next alert; to have it classified at once, send it by a topic of kafka.photometry_topics. Doing
-    it again changes nothing. The exit status is 0 unless nothing could be read.
+    it again changes nothing. The exit status is 1 where a table could not be read.
     """
     opened = _open(config, url, create=True)
-    measured = kept = joined = waiting = 0
+    measured = kept = joined = waiting = refused = 0
     try:
         for start in range(0, len(paths), IMPORT_CHUNK):
             alerts = []
@@ -69,6 +69,7 @@ def import_atlas(config: Path | None, paths: tuple[Path, ...], url: str | None) 
                     table = read_atlas_table(path)
                 except TableError as error:
                     click.echo(f"not imported: {error}", err=True)
+                    refused += 1
                     continue
                 alerts.append(table.alert())
                 measured += len(table.exposures.mjd)
@@ -87,7 +88,7 @@ def import_atlas(config: Path | None, paths: tuple[Path, ...], url: str | None) 
         f"{joined + waiting:,} tables, {kept:,} of {measured:,} exposures kept: {joined:,} have joined an object,"
         f" {waiting:,} wait for one"
     )
-    if not measured:
+    if refused:
         sys.exit(1)
 
 
@@ -158,7 +159,7 @@ def repair(config: Path | None, out: Path | None, url: str | None) -> None:
 
 
 def _sqlite_file(config: Path | None, url: str | None) -> Path:
-    path = sqlite_path(url or load_settings(config).store.url)
+    path = sqlite_path(url or load_settings(config).store.url.get_secret_value())
     if path is None:
         raise ConfigError("store.url: only an SQLite file can be looked into; PostgreSQL has pg_amcheck and backups")
     return path
@@ -178,4 +179,4 @@ def _content(found: damage.Findings) -> str:
 
 def _open(config: Path | None, url: str | None, create: bool = False) -> Store:
     settings = load_settings(config).store
-    return open_store(url or settings.url, settings.join_radius_arcsec, create=create)
+    return open_store(url or settings.url.get_secret_value(), settings.join_radius_arcsec, create=create)

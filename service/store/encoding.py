@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from service.photometry import LightCurve
-from service.store.interface import LightCurveDamagedError, StoredClassification
+from service.store.interface import LightCurveDamagedError, StoredClassification, StoredDataError
 
 _COLUMNS: Final = (
     "object_id", "candid", "classifier", "version", "mjd", "published_at", "top_class", "top_probability",
@@ -33,7 +33,7 @@ def decode_light_curve(stored: bytes, name: str) -> LightCurve:
         if int.from_bytes(stored[:4], "little") > LZ4_MOST * len(stored):
             raise ValueError("it unpacks to more than LZ4 can hold")
         return LightCurve.unpack(bytes(cramjam.lz4.decompress_block(stored)))
-    except (cramjam.DecompressionError, ValueError, OverflowError) as error:
+    except (cramjam.DecompressionError, ValueError, OverflowError, MemoryError) as error:
         raise LightCurveDamagedError(
             f"the stored light curve of {name} is damaged ({error}): `alert-classifier store repair` forgets it"
         ) from error
@@ -46,7 +46,12 @@ def encode_document(document: dict[str, Any], sample: bytes) -> bytes:
 
 
 def decode_document(stored: bytes, sample: bytes) -> dict[str, Any]:
-    document: dict[str, Any] = orjson.loads(zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=sample).decompress(stored))
+    """Raises StoredDataError."""
+    try:
+        inflated = zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=sample).decompress(stored)
+        document: dict[str, Any] = orjson.loads(inflated)
+    except (zlib.error, ValueError) as error:
+        raise StoredDataError(f"a stored classification is damaged: {error}") from error
     return document
 
 

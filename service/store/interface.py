@@ -27,7 +27,11 @@ class StoreDamagedError(StoreUnavailableError):
     """The store's file is damaged: waiting does not help. The message says what to do and names objects where known."""
 
 
-class LightCurveDamagedError(AlertClassifierError, ValueError):
+class StoredDataError(AlertClassifierError, ValueError):
+    """What is stored of an object can't be read: it was damaged at rest. Others are not concerned."""
+
+
+class LightCurveDamagedError(StoredDataError):
     """The stored light curve of one object can't be read; the message names it. Everything else can."""
 
 

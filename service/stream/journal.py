@@ -192,7 +192,7 @@ def open_journal(settings: Settings) -> Journal | None:
     StreamError if the configured one can't.
     """
     chosen = settings.pipeline.journal
-    path = chosen or _beside_store(settings.store.url)
+    path = chosen or _beside_store(settings.store.url.get_secret_value())
     if path is None:
         return None
     try:

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException
 
 from service import metrics
 from service.config import Delivery, PipelineSettings, Settings
+from service.secrets import masked
 from service.store.interface import Store
 from service.stream.accounting import Accounting
 from service.stream.batch import Batch
@@ -77,7 +78,7 @@ class StreamService:
             self._source = KafkaSource(kafka, span, exit_at_end, on_skipped=self.accounting.skip)
             self._sink = _sink(settings, self._source)
         except KafkaException as error:
-            raise StreamError(f"kafka.librdkafka: {error.args[0].str()}") from error
+            raise StreamError(f"kafka.librdkafka: {masked(error.args[0].str())}") from None
         self._journal = open_journal(settings)
         self._runner = StreamRunner(
             self._source, pipeline, self._sink, settings.pipeline, self.accounting, on_settled, self._journal

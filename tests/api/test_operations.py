@@ -172,7 +172,7 @@ def test_events_flow_over_a_socket_and_end_with_the_server(models: Any, store: S
     import socket
 
     listening = socket.create_server(("127.0.0.1", 0))
-    server = Server(create_app(Settings(), models, store), drain_s=30)
+    server = Server(create_app(Settings(), models, store), Settings().api, drain_s=30)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
     thread.start()
     base = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -223,3 +223,26 @@ def test_the_way_back_is_there_after_a_bundle_was_replaced_in_its_folder(
     assert registry.active.version == manifest["version"]
     roles = [(model["version"], model["role"]) for model in client.get("/v1/models").json()["models"]]
     assert roles == [(manifest["version"], "active"), ("99.0.0", "previous")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (
+            'store db.internal/alerts: connection to server at "db.internal" (10.0.0.7), port 5432 failed',
+            "store ...: connection to server at ... (...), port ... failed",
+        ),
+        ("store /var/lib/x/alerts.db: the disk is full (3 MB left)", "store ...: the disk is full (3 MB left)"),
+        (
+            "the brokers kafka-0:9093,kafka-1:9093 do not answer: ssl://[fd00::7]:9093/bootstrap failed",
+            "the brokers ...,... do not answer: ... failed",
+        ),
+        ("topic ztf_20260101_programid1 is gone", "topic ztf_20260101_programid1 is gone"),
+        ("2/3 partitions wait, 7:30 is late", "2/3 partitions wait, 7:30 is late"),
+    ],
+)
+def test_readiness_names_no_hosts_and_paths_to_whoever_asks(make_client: MakeClient, reason: str, told: str) -> None:
+    waiting = StillStream(ready=False, reasons=(reason,), partitions=())
+    client = make_client(waiting)
+    assert client.get("/health/ready").json()["errors"] == [{"field": "stream", "message": told}]
+    assert client.get("/v1/pulse").json()["reasons"] == [f"stream: {reason}"]

@@ -55,12 +55,16 @@ class OvertakenError(Exception):
 class Connections:
     """A pool of connections to `dsn`, a URL or a libpq connection string. Any thread may call any method.
 
-    Without `create`, calls raise StoreUnavailableError if the tables were never made.
+    Without `create`, calls raise StoreUnavailableError if the tables were never made. Raises ValueError where `dsn` is
+    neither.
     """
 
     def __init__(self, dsn: str, create: bool = True) -> None:
         self._create = create
-        settings = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
+        try:
+            settings = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
+        except psycopg.ProgrammingError:  # it quotes what it does not understand, such as a password with a bare %
+            raise ValueError("this is no connection string of PostgreSQL") from None
         self._place = f"{settings.get('host', 'localhost')}/{settings.get('dbname', '')}"
         self._conninfo = make_conninfo(**(CONNECTION_DEFAULTS | settings))
         self._ready = False

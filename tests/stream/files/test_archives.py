@@ -21,7 +21,7 @@ from service.stream.files.unpacking import Raw
 from tests.alerts.ztf_packets import an_alert, packet, schema
 from tests.stream.files.damaged_archives import PACK, lenient, tar
 
-PACK_ONE = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+PACK_ONE = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": PACK[".tar.zst"]}
 FILES = [(f"night/{number}.avro", bytes([number]) * (700 + 300 * number)) for number in range(10)]
 VALUES = dict(FILES)
 
