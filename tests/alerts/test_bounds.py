@@ -272,21 +272,25 @@ def test_the_history_of_all_records_is_bounded(monkeypatch: pytest.MonkeyPatch) 
 
 
 def check(raw: bytes, decoder: Decoder) -> str:
-    """What becomes of a message in the stream, within time and memory."""
-    with Cost() as cost:
-        if decoder.holds_many(raw):
-            try:
-                pieces = decoder.split(raw)
-            except AlertError as error:
-                told = error.code
-            else:
-                told = "split"
-                decoder.decode_many(piece.alone() for piece in pieces[:200])
-        else:
-            told = code(decoder.decode_many([raw])[0])
-    assert cost.seconds < SECONDS, told
-    assert cost.memory < MEMORY, told
-    return told
+    """What becomes of a message in the stream, within time and memory; of the time the best of three turns counts."""
+    for _turn in range(3):
+        with Cost() as cost:
+            told = outcome(raw, decoder)
+        assert cost.memory < MEMORY, told
+        if cost.seconds < SECONDS:
+            return told
+    raise AssertionError(f"{told} took {cost.seconds:.2f} s three times")
+
+
+def outcome(raw: bytes, decoder: Decoder) -> str:
+    if not decoder.holds_many(raw):
+        return code(decoder.decode_many([raw])[0])
+    try:
+        pieces = decoder.split(raw)
+    except AlertError as error:
+        return error.code
+    decoder.decode_many(piece.alone() for piece in pieces[:200])
+    return "split"
 
 
 FUZZ = [60, pytest.param(5_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
