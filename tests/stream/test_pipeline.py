@@ -97,10 +97,11 @@ def test_an_object_is_classified_as_it_was_known_at_each_alert(
     assert len(several) > 2
     batch = batch_of(*(alert.packet for alert in several))
     pipeline.run(batch)
-    known = LightCurve.empty()
+    known, surroundings = LightCurve.empty(), None
     for (_, outcome), alert in zip(batch.published(), several, strict=True):
-        known = known.merge(decoder.decode(alert.packet).light_curve)
-        (alone,) = models.active.classify([known])
+        decoded = decoder.decode(alert.packet)
+        known, surroundings = known.merge(decoded.light_curve), newest(surroundings, decoded.context)
+        (alone,) = models.active.classify([known], [surroundings])
         answered = list(outcome.classification.document["probabilities"].values())
         assert answered == pytest.approx(alone.probabilities.tolist(), abs=1e-5)
         assert sum(outcome.classification.document["n_detections"].values()) == known.n_detections

@@ -72,4 +72,4 @@ def test_the_committed_weights_give_the_answers_of_the_shipped_graph(data: Datas
     served = Served(model, Publication(np.array(bundle.manifest.prior), softening))
     feeds = [{name: array[None] for name, array in one.items()} for one in bundle.tensors(curves_of(data))]
     assert parity(bundle.folder / "model.onnx", served, feeds) < 1e-5
-    assert "agree to" in list(verify_bundle(bundle.folder, run, None))[1]
+    assert any("agree to" in line for line in verify_bundle(bundle.folder, run, None))
