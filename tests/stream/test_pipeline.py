@@ -97,10 +97,11 @@ def test_an_object_is_classified_as_it_was_known_at_each_alert(
     assert len(several) > 2
     batch = batch_of(*(alert.packet for alert in several))
     pipeline.run(batch)
-    known = LightCurve.empty()
+    known, context = LightCurve.empty(), None
     for (_, outcome), alert in zip(batch.published(), several, strict=True):
-        known = known.merge(decoder.decode(alert.packet).light_curve)
-        (alone,) = models.active.classify([known])
+        decoded = decoder.decode(alert.packet)
+        known, context = known.merge(decoded.light_curve), newest(context, decoded.context)
+        (alone,) = models.active.classify([known], [context])
         answered = list(outcome.classification.document["probabilities"].values())
         assert answered == pytest.approx(alone.probabilities.tolist(), abs=1e-5)
         assert sum(outcome.classification.document["n_detections"].values()) == known.n_detections
@@ -209,7 +210,7 @@ class _Fragile:
         for curve in light_curves:
             if self._victim in curve.points["candid"]:
                 raise ZeroDivisionError("float division by zero")
-        return self._active.classify(light_curves)
+        return self._active.classify(light_curves, contexts)
 
 
 def test_an_unforeseen_failure_hits_its_culprit_alone(
