@@ -119,6 +119,24 @@ def decode(found: Results) -> str:
     return _table(("schema", "packets", "ms each", "slowest, ms", "`fastavro.reader`, ms", "times faster"), rows)
 
 
+def rubin(found: Results) -> str:
+    r = found["rubin"]
+    rows = [
+        *(
+            (f"{what}: median, 95 %, largest", ", ".join(f"{r[name][q]:,.0f}" for q in ("50", "95", "100")))
+            for what, name in (("packets, kB", "kilobytes"), ("points in a light curve", "points"))
+        ),
+        ("decode: mean, slowest", f"{r['decode_ms']:.2f} ms, {r['decode_slowest_ms']:.1f} ms"),
+        ("fastavro alone, mean", f"{r['fastavro_ms']:.0f} ms"),
+        ("decode, times faster", f"{r['decode_ratio']:.0f}"),
+        ("pipeline with SQLite, one batch at a time", f"{r['replay_alerts_per_second']:,.0f} alerts/s"),
+        ("processor time per alert", f"{r['replay_cpu_ms_per_alert']:.2f} ms"),
+        ("the plain loop, same packets", f"{r['plain_alerts_per_second']:.0f} alerts/s"),
+        ("on the disk per object", f"{r['store_bytes_per_object'] / 1000:.0f} kB"),
+    ]
+    return _table(("", "measured"), rows)
+
+
 def classify(found: Results) -> str:
     c = found["classify"]
     eager = c["torch_eager"].get("milliseconds", {})
@@ -262,6 +280,7 @@ TABLES: Final[dict[str, tuple[Callable[[Results], str], tuple[str, ...]]]] = {
     "stream": (stream, ("stream",)),
     "stages": (stages, ("stream",)),
     "decode": (decode, ("decode",)),
+    "rubin": (rubin, ("rubin",)),
     "classify": (classify, ("classify",)),
     "mixed": (mixed, ("classify",)),
     "images": (images, ("images",)),

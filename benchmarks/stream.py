@@ -2,7 +2,8 @@
 
     python -m benchmarks.stream [PATH] [--alerts N] [--rate 250] [--seconds 20]
 
-PATH: packets (a folder, .avro files or .tar.gz; repeated until there are N); default: simulated ones. Three figures:
+PATH: packets (a folder, .avro files or .tar.gz; repeated until there are N); default: simulated ones, with `--survey
+lsst` those of Rubin's, framed and of real size (104 to 690 kB: fewer of them will do). Three figures:
 
 - drain: a topic that holds N alerts is read to its end; alerts per second from the first message taken to the last
   acknowledgement, and processor seconds of the service per alert (the broker's are not in them);
@@ -37,6 +38,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from benchmarks import rubin
 from benchmarks.machine import machine
 from deploy.kafka.broker import Broker
 from service.cli.hosting import spare_collector
@@ -48,6 +50,8 @@ from service.metrics import STAGE_SECONDS, STAGES
 from service.photometry import Kind, LightCurve
 from service.photometry.time import JD_OF_MJD_ZERO
 from service.simulate import simulate
+from service.simulate.rubin import simulate_rubin
+from service.simulate.rubin_packets import write_schema
 from service.store import open_store
 from service.stream.batch import Batch
 from service.stream.files.archives import PacketFile, read_archive
@@ -66,6 +70,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=250.0, help="alerts per second when paced")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long the paced run takes")
     parser.add_argument("--delivery", default="at_least_once", choices=["at_least_once", "exactly_once"])
+    parser.add_argument("--survey", default="ztf", choices=["ztf", "lsst"], help="whose packets are simulated")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -75,6 +80,8 @@ def main() -> None:
         name = f"bench-{uuid.uuid4().hex[:6]}"
         topics = {phase: f"{name}-{phase}" for phase in ("warm", "drain", "paced", "baseline")}
         make_topics(servers, [*topics.values(), f"{name}-out", f"{name}-dead", f"{name}-baseline-out"])
+        schemas = Path(folder) / "schemas"
+        write_schema(schemas)
         kafka = KafkaSettings(
             bootstrap_servers=servers,
             group_id=name,
@@ -82,13 +89,15 @@ def main() -> None:
             dead_letter_topic=f"{name}-dead",
             delivery=options.delivery,
             transactional_id=name,
+            schema_folder=schemas if options.survey == "lsst" else None,
         )
+        given = options.path or options.survey
         sizes: list[int] = []
         paced = int(options.rate * options.seconds)
-        publish(packets(options.path, WARM_UP, sizes), kafka, topics["warm"])
-        publish(packets(options.path, options.alerts, sizes), kafka, topics["drain"])
-        publish(packets(options.path, min(BASELINE_ALERTS, options.alerts), sizes), kafka, topics["baseline"])
-        held = list(packets(options.path, paced, sizes))
+        publish(packets(given, WARM_UP, sizes), kafka, topics["warm"])
+        publish(packets(given, options.alerts, sizes), kafka, topics["drain"])
+        publish(packets(given, min(BASELINE_ALERTS, options.alerts), sizes), kafka, topics["baseline"])
+        held = list(packets(given, paced, sizes))
         print(
             f"{options.alerts:,} alerts of {np.mean(sizes) / 1000:.0f} kB wait in {PARTITIONS} partitions", flush=True
         )
@@ -102,7 +111,9 @@ def main() -> None:
             "paced": paced,
         }
         measured = _run_service(child, lambda: publish(iter(held), kafka, topics["paced"], options.rate))
-        baseline = _baseline(servers, topics["baseline"], f"{name}-baseline-out", min(BASELINE_ALERTS, options.alerts))
+        plain = rubin.Schemas(schemas) if options.survey == "lsst" else None
+        count = min(BASELINE_ALERTS, options.alerts)
+        baseline = _baseline(servers, topics["baseline"], f"{name}-baseline-out", count, plain)
     result = {
         "benchmark": "stream",
         **measured,
@@ -111,6 +122,7 @@ def main() -> None:
         "alerts": options.alerts,
         "packet_bytes": float(np.mean(sizes)),
         "packets": "given" if options.path else "simulated",
+        "survey": options.survey,
         "rate": options.rate,
         "delivery": options.delivery,
         "machine": machine(),
@@ -225,7 +237,7 @@ def _run_service(child: dict[str, Any], when_ready: Any) -> dict[str, Any]:
     return figures
 
 
-def _baseline(servers: str, topic: str, output: str, alerts: int) -> float:
+def _baseline(servers: str, topic: str, output: str, alerts: int, framed: rubin.Schemas | None) -> float:
     """Alerts per second of a plain loop: poll, fastavro.reader, dict, classify, produce."""
     classifier = Classifier(load_bundle(), threads=1)
     classifier.warm_up()
@@ -240,15 +252,16 @@ def _baseline(servers: str, topic: str, output: str, alerts: int) -> float:
         if message is None or message.error():
             continue
         begin = begin or time.perf_counter()
-        record: Any = next(iter(fastavro.reader(io.BytesIO(message.value()))))
-        curve = plain_light_curve(record)
-        name = record["objectId"]
+        if framed is None:
+            record: Any = next(iter(fastavro.reader(io.BytesIO(message.value()))))
+            curve, name, candid = plain_light_curve(record), record["objectId"], record["candid"]
+        else:
+            record = framed.record(message.value())
+            curve, name, candid = rubin.plain_light_curve(record), rubin.plain_name(record), record["diaSourceId"]
         store[name] = curve = store[name].merge(curve) if name in store else curve
         (prediction,) = classifier.classify([curve])
         answer = {c: float(p) for c, p in zip(prediction.classes, prediction.probabilities, strict=True)}
-        producer.produce(
-            output, json.dumps({"objectId": name, "candid": record["candid"], "probabilities": answer}), name
-        )
+        producer.produce(output, json.dumps({"objectId": name, "candid": candid, "probabilities": answer}), name)
         producer.poll(0)
         done += 1
     producer.flush()
@@ -280,13 +293,13 @@ def plain_light_curve(record: dict[str, Any]) -> LightCurve:
     )
 
 
-def packets(path: Path | None, count: int, sizes: list[int] | None = None) -> Iterator[tuple[None, bytes]]:
-    """(key, packet) pairs: those under `path` over and over, or simulated ones; `sizes` is told their bytes."""
-    endless = (
-        cycle(one.value for one in read_archive(path) if isinstance(one, PacketFile))
-        if path
-        else (a.packet for a in simulate(count, seed=1))
-    )
+def packets(given: Path | str | None, count: int, sizes: list[int] | None = None) -> Iterator[tuple[None, bytes]]:
+    """(key, packet) pairs: those under a path over and over, or simulated ones; `sizes` is told their bytes."""
+    if isinstance(given, Path):
+        endless = cycle(one.value for one in read_archive(given) if isinstance(one, PacketFile))
+    else:
+        make = simulate_rubin if given == "lsst" else simulate
+        endless = (alert.packet for alert in make(count, seed=1))
     for packet in islice(endless, count):
         if sizes is not None:
             sizes.append(len(packet))
@@ -297,7 +310,7 @@ def make_topics(servers: str, names: list[str]) -> None:
     """Topics of PARTITIONS partitions."""
     admin = AdminClient({"bootstrap.servers": servers})
     # the broker's own time of arrival: else the clock starts before the publisher has connected
-    stamped = {"message.timestamp.type": "LogAppendTime"}
+    stamped = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": "10485760"}
     for done in admin.create_topics([NewTopic(name, PARTITIONS, 1, config=stamped) for name in names]).values():
         done.result()
 

@@ -100,14 +100,24 @@ def pages() -> dict[str, str]:
 
 def _settings() -> Iterator[str]:
     schema = Settings.model_json_schema()
-    for group, reference in schema["properties"].items():
-        described = schema["$defs"][reference["$ref"].rsplit("/", 1)[1]]
+    groups = [(name, field["$ref"]) for name, field in schema["properties"].items()]
+    while groups:
+        group, reference = groups.pop(0)
+        described = schema["$defs"][reference.rsplit("/", 1)[1]]
         yield f"## {group}\n"
         if "description" in described:
             yield f"{_one_line(described['description'])}\n"
-        rows = list(_rows(described, schema, Settings.model_fields[group].default))
+        within = [
+            (f"{group}.{name}", field["$ref"])
+            for name, field in described["properties"].items()
+            if "properties" in _resolved(field, schema)
+        ]
+        table, _, inner = group.partition(".")
+        defaults = Settings.model_fields[table].default
+        rows = list(_rows(described, schema, getattr(defaults, inner) if inner else defaults))
         first = next(iter(described["properties"])).upper()
-        yield f"In the environment: `{ENV_PREFIX}{group.upper()}__{first}` and so on.\n"
+        groups[:0] = within
+        yield f"In the environment: `{ENV_PREFIX}{group.upper().replace('.', '__')}__{first}` and so on.\n"
         yield _table(("setting", "type", "default", "meaning"), rows)
         for name, field in described["properties"].items():
             table = _resolved(field.get("items", {}), schema)
@@ -118,6 +128,8 @@ def _settings() -> Iterator[str]:
 
 def _rows(described: dict[str, Any], schema: dict[str, Any], defaults: Any) -> Iterator[tuple[str, ...]]:
     for name, field in described["properties"].items():
+        if "properties" in _resolved(field, schema):  # a table of its own
+            continue
         if field.get("format") == "password":  # masked in the schema, but a default is nobody's secret
             field["default"] = getattr(defaults, name).get_secret_value()
         whole = field | _resolved(field, schema)

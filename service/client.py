@@ -107,6 +107,7 @@ class Classification:
 @dataclass(frozen=True, slots=True)
 class StoredObject:
     """An object as the service knows it; ra, dec [deg]. `sources` names photometry that has joined it by position;
+    `counterparts` objects of other surveys at its place, each with its survey and the separation [arcsec];
     `context` is what is known of its surroundings, None if nothing is.
     """
 
@@ -118,6 +119,7 @@ class StoredObject:
     links: dict[str, str]
     sources: tuple[str, ...] = ()
     context: dict[str, float] | None = None
+    counterparts: tuple[tuple[str, str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -523,6 +525,9 @@ def _stored(answer: dict[str, Any]) -> StoredObject:
         answer["links"],
         tuple(answer.get("sources", ())),
         answer.get("context"),
+        tuple(
+            (each["object_id"], each["survey"], each["separation_arcsec"]) for each in answer.get("counterparts", ())
+        ),
     )
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -27,6 +27,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -121,6 +122,11 @@ class KafkaSettings(_Group):
     )
     broker_name: str = Field(default="alert-classifier", description="brokerName in messages of the format `elasticc`")
     dead_letter_topic: str = Field(default="alert-classifications-dead-letters", min_length=1)
+    output_bootstrap_servers: str = Field(
+        default="",
+        description="host:port,... of the brokers that output_topic and dead_letter_topic are on, where they are others"
+        " than the input's (at_least_once only); empty: the same",
+    )
     delivery: Delivery = Delivery.AT_LEAST_ONCE
     transactional_id: str = Field(
         default="", description="exactly_once: stable per replica; default from group_id and host"
@@ -136,6 +142,10 @@ class KafkaSettings(_Group):
     )
     librdkafka_consumer: dict[str, SecretStr] = Field(default_factory=dict, description="for the consumer alone")
     librdkafka_producer: dict[str, SecretStr] = Field(default_factory=dict, description="for the producer alone")
+    librdkafka_output: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="as librdkafka, for the brokers of output_bootstrap_servers, which get no other",
+    )
 
     @field_validator("schema_registry_url")
     @classmethod
@@ -173,6 +183,31 @@ class KafkaSettings(_Group):
             raise ValueError(f"only {{date:...}} and {{programid}} may stand in the pattern ({error})") from error
         return pattern
 
+    @model_validator(mode="after")
+    def _output_elsewhere(self) -> KafkaSettings:
+        if self.output_bootstrap_servers and self.delivery is Delivery.EXACTLY_ONCE:
+            raise ValueError("output_bootstrap_servers goes with at_least_once: a transaction is within one cluster")
+        if self.librdkafka_output and not self.output_bootstrap_servers:
+            raise ValueError("librdkafka_output is for the brokers of output_bootstrap_servers, which is empty")
+        return self
+
+    def output_side(self) -> KafkaSettings:
+        """As the clients of the output's cluster see them."""
+        if not self.output_bootstrap_servers:
+            return self
+        changes = {
+            "bootstrap_servers": self.output_bootstrap_servers,
+            "output_bootstrap_servers": "",
+            "librdkafka": self.librdkafka_output,
+            "librdkafka_output": {},
+            "librdkafka_consumer": {},
+        }
+        return self.model_copy(update=changes)
+
+    def input_side(self) -> KafkaSettings:
+        """As a producer to the input's cluster sees them."""
+        return self.model_copy(update={"librdkafka_producer": {}}) if self.output_bootstrap_servers else self
+
 
 class StoreSettings(_Group):
     url: SecretStr = Field(
@@ -198,8 +233,46 @@ class ModelSettings(_Group):
     threads: int = Field(default=0, ge=0, description="threads that call the model; 0: one per core")
 
 
+RubinFlag = Literal[
+    "psfFlux_flag", "psfFlux_flag_edge", "psfFlux_flag_noGoodPixels", "centroid_flag", "shape_flag", "isDipole",
+    "glint_trail", "trail_flag_edge", "pixelFlags_bad", "pixelFlags_cr", "pixelFlags_crCenter", "pixelFlags_edge",
+    "pixelFlags_nodataCenter", "pixelFlags_interpolatedCenter", "pixelFlags_offimage", "pixelFlags_saturatedCenter",
+    "pixelFlags_suspectCenter", "pixelFlags_streakCenter", "pixelFlags_injected", "pixelFlags_injectedCenter",
+]  # fmt: skip
+RUBIN_FLAGS: Final[tuple[str, ...]] = get_args(RubinFlag)  # the flags of a diaSource that are read
+
+
+class RubinQualitySettings(_Group):
+    """Cuts of Rubin's alerts (survey `lsst`), named as the fields of its packets."""
+
+    action: str = Field(
+        default="flag", pattern="^(flag|drop)$", description="as for ZTF, for all cuts but solar_system"
+    )
+    min_reliability: float | None = Field(
+        default=0.5, description="the survey's real-bogus score (Lasair counts alerts above 0.5 as good)"
+    )
+    flags: list[RubinFlag] = Field(
+        default=[
+            "psfFlux_flag", "isDipole", "glint_trail", "pixelFlags_bad", "pixelFlags_crCenter",
+            "pixelFlags_saturatedCenter", "pixelFlags_streakCenter", "pixelFlags_nodataCenter", "pixelFlags_offimage",
+            "pixelFlags_injected", "pixelFlags_injectedCenter",
+        ],
+        description="an alert with one of these raised fails: the fit has no flux (psfFlux_flag), a bad subtraction"
+        " (isDipole, 6 % of the sources), a satellite (glint_trail, streak), no light of the sky in the centre"
+        " (the other pixel flags), or put there by the pipeline's own tests (injected)",
+    )  # fmt: skip
+    solar_system: str = Field(
+        default="drop",
+        pattern="^(flag|drop)$",
+        description="known objects of the Solar System, a quarter of the alerts; they move, so a light curve tells"
+        " their distance and rotation, and no class: drop filters them before anything is stored",
+    )
+
+
 class QualitySettings(_Group):
-    """Survey quality cuts: `flag` classifies every alert and marks the low ones, `drop` filters them by reason."""
+    """Quality cuts: `flag` classifies every alert and marks the low ones, `drop` filters them by reason. Those here are
+    ZTF's; Rubin's are `quality.lsst`.
+    """
 
     action: str = Field(default="flag", pattern="^(flag|drop)$")
     min_rb: float | None = Field(default=0.55, description="real-bogus score (Fink, ANTARES, ALeRCE cut at 0.55)")
@@ -211,6 +284,7 @@ class QualitySettings(_Group):
     max_ssdistnr: float | None = Field(
         default=5.0, description="arcsec; an alert closer than this to a known Solar System object is one"
     )
+    lsst: RubinQualitySettings = RubinQualitySettings()
 
 
 class PipelineSettings(_Group):
@@ -227,7 +301,11 @@ class PipelineSettings(_Group):
         description="how long the model waits for more batches to run with one; unset: 0.004 on a GPU, else 0",
     )
     queue_depth: int = Field(default=2, ge=1, le=16, description="batches that may wait between two stages")
-    max_message_bytes: int = Field(default=8_000_000, ge=10_000, description="larger messages are dead-lettered unread")
+    max_message_bytes: int = Field(
+        default=10_485_760,
+        ge=10_000,
+        description="larger messages are dead-lettered unread; the default is what Rubin's brokers take",
+    )
     retry_s: float = Field(default=1.0, gt=0, description="pause between tries while the store or the broker is away")
     standstill_s: float = Field(
         default=30.0, gt=0, description="not ready when a stage has been working on the same batch for longer"
@@ -392,15 +470,14 @@ def _check_environment() -> None:
         if not separator:
             group, _, name = group.partition("_")
             # Kubernetes sets ..._API_PORT=tcp://... for a service whose name begins like ours
-            if name in _names((group,)) and not text.startswith("tcp://"):
+            if name in _fields((group,)) and not text.startswith("tcp://"):
                 meant = f"{ENV_PREFIX}{group}__{name}".upper()
                 raise ConfigError(f"{variable}: two underscores stand between group and name, as in {meant}")
             continue
-        fields = Settings.model_fields
-        if group not in fields:
-            raise ConfigError(f"{variable}: there is no group {group}; groups are {', '.join(fields)}")
-        kind = fields[group].annotation
-        field = kind.model_fields.get(name) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        if group not in Settings.model_fields:
+            raise ConfigError(f"{variable}: there is no group {group}; groups are {', '.join(Settings.model_fields)}")
+        *groups, last = group, *name.split("__")
+        field = _fields(groups).get(last)
         example = _EXAMPLES.get(get_origin(field.annotation)) if field else None
         if example is not None:
             try:
@@ -409,13 +486,16 @@ def _check_environment() -> None:
                 raise ConfigError(f"{variable} must be JSON, like {example}") from None
 
 
-def _names(place: tuple[int | str, ...]) -> list[str]:
-    """The settings of a group, or at the empty place the groups."""
-    if not place:
-        return list(Settings.model_fields)
-    field = Settings.model_fields.get(str(place[0])) if len(place) == 1 else None
-    group = field.annotation if field else None
-    return list(group.model_fields) if isinstance(group, type) and issubclass(group, BaseModel) else []
+def _fields(place: Sequence[int | str]) -> dict[str, FieldInfo]:
+    """The settings of a group, or at the empty place the groups; none where the place is no group."""
+    group: Any = Settings
+    for name in place:
+        field = group.model_fields.get(str(name))
+        group = field.annotation if field else None
+        if not (isinstance(group, type) and issubclass(group, BaseModel)):
+            return {}
+    fields: dict[str, FieldInfo] = group.model_fields
+    return fields
 
 
 def _clause(error: ErrorDetails) -> str:
@@ -424,7 +504,7 @@ def _clause(error: ErrorDetails) -> str:
     """
     place = ".".join(map(_readable, error["loc"])) or "settings"
     if error["type"] == "extra_forbidden":
-        near = get_close_matches(str(error["loc"][-1]), _names(error["loc"][:-1]), n=1)
+        near = get_close_matches(str(error["loc"][-1]), list(_fields(error["loc"][:-1])), n=1)
         return f"{place}: there is no such setting" + "".join(f"; is {name} meant?" for name in near)
     if error["type"] in ("model_type", "dict_type"):
         return f"{place}: must be a table of settings"

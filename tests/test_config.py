@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from service.config import ConfigError, Delivery, load_settings
 
@@ -39,6 +40,23 @@ def test_a_wrong_setting_is_named(tmp_path, toml, message):
     file.write_text(toml)
     with pytest.raises(ConfigError, match=message):
         load_settings(file)
+
+
+def test_a_group_within_a_group_is_set_and_refused_as_any(tmp_path, monkeypatch):
+    file = tmp_path / "settings.toml"
+    file.write_text('[quality.lsst]\nmin_reliability = 0.7\nflags = ["isDipole"]\n')
+    monkeypatch.setenv("ALERT_CLASSIFIER_QUALITY__LSST__ACTION", "drop")
+    cuts = load_settings(file).quality.lsst
+    assert (cuts.min_reliability, cuts.flags, cuts.action, cuts.solar_system) == (0.7, ["isDipole"], "drop", "drop")
+    file.write_text('[quality.lsst]\nflags = ["isDipol"]\n')
+    with pytest.raises(ConfigError, match=r"quality\.lsst\.flags\.0: .*'psfFlux_flag'"):
+        load_settings(file)
+    file.write_text("[quality.lsst]\nreliability = 1\n")
+    with pytest.raises(ConfigError, match=r"lsst\.reliability: there is no such setting; is min_reliability meant\?"):
+        load_settings(file)
+    monkeypatch.setenv("ALERT_CLASSIFIER_QUALITY__LSST__FLAGS", "isDipole")
+    with pytest.raises(ConfigError, match=r"QUALITY__LSST__FLAGS must be JSON, like \[\"a\", \"b\"\]"):
+        load_settings()
 
 
 def test_a_level_is_known_in_either_case(monkeypatch):
@@ -84,3 +102,24 @@ def test_a_secret_never_stands_in_an_error():
     with pytest.raises(ConfigError) as caught:
         load_settings(api={"api_keys": [{"key": "very-secret"}]})
     assert "very-secret" not in str(caught.value)
+
+
+def test_the_survey_s_password_never_goes_to_our_own_brokers():
+    """Given an output on other brokers, then each side's clients get their own properties alone."""
+    theirs, ours = {"sasl.password": SecretStr("secret")}, {"sasl.password": SecretStr("other")}
+    values = {
+        "bootstrap_servers": "survey:9094",
+        "librdkafka": theirs,
+        "librdkafka_producer": {"acks": SecretStr("all")},
+    }
+    settings = load_settings(kafka=values | {"output_bootstrap_servers": "ours:9092", "librdkafka_output": ours}).kafka
+    output = settings.output_side()
+    assert (output.bootstrap_servers, output.librdkafka) == ("ours:9092", ours)
+    assert output.librdkafka_producer == {"acks": SecretStr("all")}
+    assert (settings.input_side().librdkafka, settings.input_side().librdkafka_producer) == (theirs, {})
+    one = load_settings(kafka=values).kafka
+    assert one.output_side() == one.input_side() == one
+    with pytest.raises(ConfigError, match="a transaction is within one cluster"):
+        load_settings(kafka={"output_bootstrap_servers": "ours:9092", "delivery": "exactly_once"})
+    with pytest.raises(ConfigError, match="output_bootstrap_servers, which is empty"):
+        load_settings(kafka={"librdkafka_output": ours})

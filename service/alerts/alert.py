@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from service.errors import AlertClassifierError
 from service.photometry import Context, LightCurve
@@ -36,13 +37,20 @@ class AlertError(AlertClassifierError, ValueError):
         self.code = code
 
 
+_UNKNOWN: Final = (math.nan,) * 10
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
     """The fields that quality cuts use, as published by the survey; NaN if missing in the packet.
 
     rb, drb: real-bogus scores (0 to 1). nbad: bad pixels in a 5x5 stamp. fwhm [pixel]. elong: axis ratio. magdiff
     [mag]: aperture minus PSF magnitude. ssdistnr [arcsec]: distance to the nearest known Solar System object (negative:
-    none). distnr [pixel for ZTF] and magnr, sigmagnr [mag]: nearest source in the reference image.
+    none). distnr [pixel for ZTF] and magnr, sigmagnr [mag]: nearest source in the reference image; for Rubin the
+    template's own flux at the place.
+
+    Rubin's alone: reliability (0 to 1), its real-bogus score, and `raised`, those of `service.config.RUBIN_FLAGS` that
+    are set.
     """
 
     rb: float
@@ -55,6 +63,13 @@ class Quality:
     distnr: float
     magnr: float
     sigmagnr: float
+    reliability: float = math.nan
+    raised: tuple[str, ...] = ()
+
+    @classmethod
+    def unknown(cls) -> Self:
+        """Of a packet that says nothing of it."""
+        return cls(*_UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ LAST_MJD: Final = 99999.5
 # epoch, so that it grows with time, and a digest of the contents; adding 2^62 puts it above those of ZTF.
 _EPOCH_BITS: Final = 37
 _DIGEST_BITS: Final = 25
-_NO_QUALITY: Final = Quality(*[float("nan")] * 10)
+_NO_QUALITY: Final = Quality.unknown()
 
 
 @dataclass(frozen=True, slots=True)

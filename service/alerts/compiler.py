@@ -38,6 +38,7 @@ _READS: Final = {
     (Type.SIGN, "int"): op.LONG_AS_SIGN,
     (Type.SIGN, "long"): op.LONG_AS_SIGN,
     (Type.SIGN, "boolean"): op.BOOLEAN_AS_SIGN,
+    (Type.BOOLEAN, "boolean"): op.BOOLEAN,
 }
 
 

@@ -10,6 +10,7 @@ from service.alerts import container, interpreter, schema, ztf
 from service.alerts.alert import Alert, AlertError
 from service.alerts.compiler import compile_schema
 from service.alerts.container import Piece
+from service.alerts.lsst import alert as lsst
 from service.alerts.readers import Reader, Readers
 from service.alerts.schemas import SchemaFolder, SchemaSource
 
@@ -140,10 +141,14 @@ class Decoder:
         return pieces
 
     def warm_up(self) -> None:
-        """Compile everything that decoding uses, so that the first alert is as fast as the next."""
+        """Compile everything that decoding uses, so that the first alert is as fast as the next: ZTF's, and with writer
+        schemas, which framed messages need, Rubin's.
+        """
         program = compile_schema(schema.Record("nothing", (), is_empty=True), ztf.PROJECTION)
         interpreter.read(b"", 0, 0, program)
         ztf.warm_up()
+        if self._schemas is not None:  # another three seconds, once per machine
+            lsst.warm_up()
 
     def _alert_or_error(self, raw: bytes) -> Alert | AlertError:
         try:

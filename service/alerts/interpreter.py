@@ -32,20 +32,24 @@ NEXT: Final = 9
 ROW: Final = 10
 ROW_END: Final = 11
 BOOLEAN_AS_SIGN: Final = 12  # cell
-POSITION: Final = 13  # cell                                where the next value is, for `oddities`
-FIRST_WITH_VARINT: Final = 14  # the operations from here on begin by reading a varint
-SKIP_LONG: Final = 14
-LONG_AS_NUMBER: Final = 15  # cell
-LONG: Final = 16  # cell
-LONG_AS_SIGN: Final = 17  # cell
-SKIP_ENUM: Final = 18  # symbols
-UNION: Final = 19  # branches                               followed by a JUMP per branch
-SKIP_BYTES: Final = 20
-SKIP_TEXT: Final = 21
-TEXT: Final = 22  # cell
+BOOLEAN: Final = 13  # cell
+POSITION: Final = 14  # cell                                where the next value is, for `oddities`
+FIRST_WITH_VARINT: Final = 15  # the operations from here on begin by reading a varint
+SKIP_LONG: Final = 15
+LONG_AS_NUMBER: Final = 16  # cell
+LONG: Final = 17  # cell
+LONG_AS_SIGN: Final = 18  # cell
+SKIP_ENUM: Final = 19  # symbols
+UNION: Final = 20  # branches                               followed by a JUMP per branch
+SKIP_BYTES: Final = 21
+SKIP_TEXT: Final = 22
+TEXT: Final = 23  # cell
 
-# Initial and largest number of history rows. ZTF's longest histories have some hundreds.
+# Initial and largest number of history rows. ZTF's longest histories have some hundreds. Rubin's have up to some two
+# thousand, so a program remembers how many it has met, up to a bound, and walks the next record once: with too little
+# room it is walked again. More than the bound cost 8 times the cells of a row each, in memory that is not touched.
 _ROOM: Final = 256
+_LARGEST_REMEMBERED: Final = 4096
 MAX_ROWS: Final = 65_536
 
 _OK: Final = 0
@@ -81,10 +85,11 @@ class Odd:
     node: Node
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Program:
     """`operations` int32 (n, 4); `places` (n,) is the field of each operation; `empty` int64 (fields + columns,) are
-    the initial values of the cells of the fields, and of one row. `odd`: the cells that `oddities` must read.
+    the initial values of the cells of the fields, and of one row. `odd`: the cells that `oddities` must read. `room`:
+    rows to make room for at first; threads may set it at the same time, each to a sensible value.
     """
 
     operations: NDArray[np.int32]
@@ -93,6 +98,7 @@ class Program:
     n_fields: int
     n_columns: int
     odd: tuple[Odd, ...] = ()
+    room: int = _ROOM
 
     @property
     def nbytes(self) -> int:
@@ -106,11 +112,13 @@ def read(data: bytes, start: int, end: int, program: Program) -> tuple[Cells, in
     Raises AlertError: record_overrun, bad_varint, bad_length, bad_union, bad_enum, bad_text, bad_count, too_many_rows.
     """
     buffer = np.frombuffer(data, dtype=np.uint8)  # read-only, so always of the one type that is compiled
-    room = _ROOM
+    room = program.room
     while True:
         values = np.empty(program.n_fields + room * program.n_columns, dtype=np.int64)
         status, operation, position, n_rows = run(program.operations, program.empty, buffer, start, end, values)
         if status == _OK:
+            if room > program.room:
+                program.room = min(room, max(_ROOM, 1 << n_rows.bit_length()), _LARGEST_REMEMBERED)
             return Cells(data, values, n_rows), position
         if status != _MORE_ROWS:
             _refuse(program, status, operation, position, start, end)
@@ -155,9 +163,14 @@ def run(operations, empty, buffer, start, end, values):  # type: ignore[no-untyp
         if code == SKIP_RUN:
             null = operations[at, 3]
             for _ in range(operations[at, 2]):
-                if p < end and buffer[p] == 2 * null:  # null in one byte, as every writer writes it: the fast path
-                    p += 1
-                    continue
+                if p < end:  # the branch in one byte, as every writer writes it: the fast path
+                    byte = np.int64(buffer[p])
+                    if byte == 2 * null:
+                        p += 1
+                        continue
+                    if byte == 2 - 2 * null:
+                        p += 1 + argument
+                        continue
                 branch, p = _long(buffer, p, end)  # refuses p beyond the end too
                 if p < 0:
                     return _fault(p, at, rows)
@@ -171,14 +184,17 @@ def run(operations, empty, buffer, start, end, values):  # type: ignore[no-untyp
             at += 1
             continue
         if operations[at, 3] >= 0:
-            branch, p = _long(buffer, p, end)
-            if p < 0:
-                return _fault(p, at, rows)
-            if branch == operations[at, 3]:
-                at += 1
-                continue
-            if branch != 1 - operations[at, 3]:
-                return _BAD_UNION, at, p, rows
+            if p < end and buffer[p] == 2 - 2 * operations[at, 3]:
+                p += 1
+            else:
+                branch, p = _long(buffer, p, end)
+                if p < 0:
+                    return _fault(p, at, rows)
+                if branch == operations[at, 3]:
+                    at += 1
+                    continue
+                if branch != 1 - operations[at, 3]:
+                    return _BAD_UNION, at, p, rows
         if code >= FIRST_WITH_VARINT:
             value, p = _long(buffer, p, end)
             if p < 0:
@@ -256,10 +272,13 @@ def run(operations, empty, buffer, start, end, values):  # type: ignore[no-untyp
                 remaining[depth - 1] = count
             at = first[depth - 1]
             continue
-        elif code == BOOLEAN_AS_SIGN:
+        elif code in (BOOLEAN, BOOLEAN_AS_SIGN):
             if p >= end:
                 return _OVERRUN, at, p, rows
-            values[base + argument] = NEGATIVE if buffer[p] == 0 else POSITIVE
+            if code == BOOLEAN:
+                values[base + argument] = 0 if buffer[p] == 0 else 1
+            else:
+                values[base + argument] = NEGATIVE if buffer[p] == 0 else POSITIVE
             p += 1
         elif code == POSITION:
             values[base + argument] = p

@@ -82,9 +82,11 @@ def _value(record: bytes, position: int, odd: Odd) -> _Value:
         raise AlertError(
             "bad_value", f"{odd.field.path} is not a plain value but of type {type(node).__name__.lower()}"
         )
+    kind = node.name if isinstance(node, Primitive) else type(node).__name__.lower()
     if wanted in (Type.NUMBER, Type.INTEGER) and isinstance(value, str | bytes):
-        kind = node.name if isinstance(node, Primitive) else type(node).__name__.lower()
         raise AlertError("bad_value", f"{odd.field.path} is not a number but of type {kind}")
+    if wanted is Type.BOOLEAN:  # those that are booleans are read by an operation
+        raise AlertError("bad_value", f"{odd.field.path} is not a boolean but of type {kind}")
     if isinstance(value, bytes):
         try:
             value.decode()

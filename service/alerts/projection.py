@@ -6,6 +6,7 @@ of records such as a history), `len(columns)` cells each. The contents of a cell
 NUMBER       float64, a NaN with the bits of `MISSING_NUMBER` if missing
 INTEGER      int64, `NO_INTEGER` if missing
 TEXT         start << 32 | length of its UTF-8 bytes in the buffer that belongs to the cells, `NO_TEXT` if missing
+BOOLEAN      int64 1 or 0, `NO_INTEGER` if missing
 SIGN         as TEXT if the sign is spelled in letters, else `POSITIVE`, `NEGATIVE` or `UNKNOWN`; `NO_TEXT` if missing
 PRESENT      int64 1 if the writer's record has a field of that name, with any value, else 0
 IF_A_NUMBER  as NUMBER; missing too where the writer's type is no number: no alert is refused for such a field
@@ -35,6 +36,7 @@ class Type(IntEnum):
     PRESENT = 3
     SIGN = 4
     IF_A_NUMBER = 5
+    BOOLEAN = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,5 +96,6 @@ def _empty(fields: tuple[Field, ...]) -> NDArray[np.int64]:
         Type.SIGN: NO_TEXT,
         Type.PRESENT: 0,
         Type.IF_A_NUMBER: MISSING_NUMBER,
+        Type.BOOLEAN: NO_INTEGER,
     }
     return np.array([empty[field.type] for field in fields], dtype=np.int64)

@@ -9,13 +9,15 @@ from typing import Any, Final
 
 from service.alerts import atlas, schema, ztf
 from service.alerts.alert import Alert, AlertError
+from service.alerts.lsst import alert as lsst
 from service.alerts.projection import Cells, Projection
 
 # Fields by which a record without a namespace (Spark names all of them `topLevelRecord`) counts as a ZTF alert.
 _ZTF_FIELDS: Final = ("objectId", "candidate.jd", "candidate.fid", "candidate.magpsf", "prv_candidates.fid")
 _ZTF_NAME: Final = re.compile("ZTF[0-9]{2}[a-z]{7}")
 _READ: Final = (
-    "not of a survey that is read; these are ZTF (record ztf.alert, or one like it without a namespace) and ATLAS"
+    "not of a survey that is read; these are ZTF (record ztf.alert, or one like it without a namespace),"
+    " Rubin (diaSource with fields of version 7.0 to 11.1), ELAsTiCC and ATLAS"
 )
 
 
@@ -38,7 +40,10 @@ def survey_of(loaded: Any) -> tuple[Survey, schema.Node]:
     """
     name = schema.full_name(loaded)
     namespace, _, own = name.rpartition(".")
-    if name and namespace and name != atlas.RECORD and namespace.partition(".")[0] != "ztf":
+    family = namespace.partition(".")[0]
+    if (dialect := _dialect(loaded, family)) is not None:
+        return Survey(dialect.projection, lsst.reader(dialect, namespace)), schema.resolve(loaded)
+    if name and namespace and name != atlas.RECORD and family != "ztf":
         # checked first: the schema of another survey should be reported as such even if it is invalid
         raise AlertError("unsupported_survey", f"record {own} of namespace {namespace} is {_READ}")
     tree = schema.resolve(loaded)
@@ -51,6 +56,25 @@ def survey_of(loaded: Any) -> tuple[Survey, schema.Node]:
         what = f"record {own} without namespace" if own else "a writer schema that is not a record"
         raise AlertError("unsupported_survey", f"{what}, without {missing[0]} too, is {_READ}")
     return Survey(ztf.PROJECTION, lambda cells: _ztf_written_again(cells, own)), tree
+
+
+def _dialect(loaded: Any, family: str) -> lsst.Dialect | None:
+    """Which kind of Rubin's packets, by what the records hold: brokers write them again under names of their own.
+
+    ELAsTiCC's kind is taken by its namespace too, because its fluxes have another unit than its field names say, and
+    the packets of Rubin's own simulator of 2018 have nearly the same names.
+    """
+    dialect = lsst.ELASTICC if family == "elasticc" else lsst.RUBIN
+    if not isinstance(loaded, dict) or not any(field.get("name") == "diaSource" for field in _fields(loaded)):
+        return None
+    tree = schema.resolve(loaded)
+    paths = [dialect.projection.fields[field].path for field in lsst.NEEDED]
+    return dialect if all(any(schema.types_at(tree, path)) for path in paths) else None
+
+
+def _fields(loaded: dict[str, Any]) -> list[dict[str, Any]]:
+    fields = loaded.get("fields")
+    return [field for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
 
 
 def _ztf_written_again(cells: Cells, record: str) -> Alert:

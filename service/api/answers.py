@@ -96,6 +96,12 @@ class Page(BaseModel):
     next: str | None
 
 
+class CounterpartAnswer(BaseModel):
+    object_id: str
+    survey: str = Field(examples=["lsst"])
+    separation_arcsec: float
+
+
 class ObjectAnswer(BaseModel):
     """An object at rest: where it is, what was seen, what it is taken for, and where else it is shown."""
 
@@ -111,6 +117,9 @@ class ObjectAnswer(BaseModel):
         examples=[{"gal_b": 54.2, "sgscore1": 0.03, "distpsnr1": 1.2}],
     )
     sources: list[str] = Field(description="names of the photometry that has joined by position", examples=[[]])
+    counterparts: list[CounterpartAnswer] = Field(
+        description="objects of other surveys within the join radius, nearest first: probably the same source"
+    )
     links: dict[str, str] = Field(description="pages about this object elsewhere")
 
 

@@ -136,7 +136,7 @@ async def classify_alert(
     predictions = await here.classify([known for _, known, _ in subjects], [context for _, _, context in subjects])
     answers = []
     for alert, (subject, known, _), prediction in zip(alerts, subjects, predictions, strict=True):
-        failed = failed_cuts(alert.quality, here.settings.quality)
+        failed = failed_cuts(alert, here.settings.quality)
         answer = classification(subject, prediction, received=received, failed_cuts=failed)
         answers.append(answer.document | extras(prediction, known, embedding, light_curve))
     return json_response({"classifications": answers} if several else answers[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -91,6 +92,7 @@ def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False
             "classification": None if latest is None else of_stored(latest, embedding),
             "context": None if known.context is None else of_context(known.context),
             "sources": here.store.joined(known.object_id),
+            "counterparts": [asdict(each) for each in here.store.counterparts(known)],
             "links": links(known.object_id) | links_of_place(known.ra, known.dec),
         }
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from time import monotonic, time
 from typing import Final
@@ -20,6 +20,7 @@ from service.config import LogSettings, load_settings
 from service.log import configure_logging
 from service.photometry.time import mjd_from_unix
 from service.simulate import Sky
+from service.simulate.rubin import RubinSky
 from service.store import open_store
 from service.stream.files.sinks import FileSink
 from service.stream.pipeline import build_pipeline
@@ -41,8 +42,11 @@ LOG_EVERY_S: Final = 10.0
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option(
+    "--survey", type=click.Choice(["ztf", "lsst", "both"]), default="ztf", show_default=True, help="lsst: Rubin's."
+)
 @click.pass_obj
-def demo(config: Path | None, count: int, rate: float, seed: int, port: int) -> None:
+def demo(config: Path | None, count: int, rate: float, seed: int, port: int, survey: str) -> None:
     """Send simulated nights through the true pipeline into a temporary store, and serve page, API and metrics.
 
     Goes on answering when they are over; Ctrl-C ends it. Simulated objects say nothing about the model's quality.
@@ -55,10 +59,12 @@ def demo(config: Path | None, count: int, rate: float, seed: int, port: int) -> 
     models = open_models(settings.model)
     nights = 5 + count // ALERTS_PER_NIGHT
     start_mjd = int(mjd_from_unix(time())) - nights
-    sky = Sky(seed, objects=OBJECTS, nights=nights, start_mjd=start_mjd)
     store = open_store("sqlite://")
     pipeline = build_pipeline(settings, models, store)
-    source = SkySource(islice(sky.alerts(), count), rate)
+    ztf = Sky(seed, objects=OBJECTS, nights=nights, start_mjd=start_mjd)
+    rubin = RubinSky(seed, start_mjd=start_mjd, framed=False)
+    skies = {"ztf": [ztf.alerts()], "lsst": [rubin.alerts()], "both": [ztf.alerts(), rubin.alerts()]}[survey]
+    source = SkySource(islice(chain.from_iterable(zip(*skies, strict=False)), count), rate)
     runner = StreamRunner(source, pipeline, FileSink(), settings.pipeline)
     app = create_app(settings, models, store, SimulatedStream(runner, source))
     server = HttpServer(app, settings.api, listening)

@@ -173,7 +173,7 @@ class Intake:
             self._places[alert.object_id] = alert.ra, alert.dec
             self._newest[alert.object_id] = (
                 alert.mjd,
-                alert.flags + quality_flags(failed_cuts(alert.quality, self.cuts)),
+                alert.flags + quality_flags(failed_cuts(alert, self.cuts)),
             )
 
     def _add(self, object_id: str, light_curve: LightCurve) -> None:

@@ -52,6 +52,7 @@ def watch(
         secrets.remember(filter(None, (*secrets.in_url(url), api_key)))
         news = _named(url, _from_api(url, api_key))
     elif kafka.bootstrap_servers:
+        kafka = kafka.output_side()
         news = _named(kafka.bootstrap_servers, _from_topic(kafka))
     else:
         raise ConfigError("there is nothing to watch: give --url, or set kafka.bootstrap_servers")

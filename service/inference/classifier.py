@@ -20,6 +20,7 @@ from service.inference.bundle import Bundle, BundleError
 from service.inference.calibration import Calibrator, Judgement
 from service.inference.prediction import (
     NO_DETECTION,
+    NO_MODEL_FOR_SURVEY,
     OUT_OF_DISTRIBUTION,
     TOO_FEW_POINTS,
     UNKNOWN_BAND,
@@ -232,6 +233,7 @@ class Classifier:
             (TOO_FEW_POINTS, census.n_usable < self.bundle.manifest.minimum_detections),
             (UNKNOWN_BAND, census.has_unknown_band),
             (UNKNOWN_SURVEY, census.has_unknown_survey),
+            (NO_MODEL_FOR_SURVEY, census.has_no_model),
             (OUT_OF_DISTRIBUTION, judgement.is_out_of_distribution),
         ]
         flags: list[tuple[str, ...]] = [()] * len(judged)
@@ -276,7 +278,8 @@ class _Census:
     """What n light curves hold, counted at once: numpy's cost is per call.
 
     n_usable (n,): detections with a magnitude that the model reads. is_read (points,): whether it reads a point at all.
-    n_left_out (n,): points that it does not.
+    n_left_out (n,): points that it does not. has_no_model (n,): all its detections are of surveys that it reads
+    nothing of.
     """
 
     def __init__(self, points: NDArray[np.void], counts: NDArray[np.int64], is_read: NDArray[np.bool_]) -> None:
@@ -291,9 +294,14 @@ class _Census:
         usable = self.is_read & (kind == Kind.DETECTION) & ~np.isnan(points["mag"])
         self.n_usable = np.bincount(curve[usable], minlength=count)
         self.n_left_out = np.zeros(count, dtype=np.int64)
-        self.has_unknown_band, self.has_unknown_survey = np.zeros((2, count), dtype=np.bool_)
+        self.has_unknown_band, self.has_unknown_survey, self.has_no_model = np.zeros((3, count), dtype=np.bool_)
         if not self.is_read.all():
             read_of_another = np.asarray(is_read.any(axis=0))  # [band]: in the light curves of some survey
+            # a band that is read of every survey, as ATLAS's c and o may be, does not make it one that the model knows
+            is_known = np.asarray((is_read & ~is_read.all(axis=0)).any(axis=1)).take(points["survey"])
+            detections = [curve[(kind == Kind.DETECTION) & which] for which in (is_known, ~is_known)]
+            of_known, of_unknown = (np.bincount(rows, minlength=count) for rows in detections)
+            self.has_no_model = (self.n_usable == 0) & (of_known == 0) & (of_unknown > 0)
             curve, of_others = curve[~self.is_read], read_of_another[band[~self.is_read]]
             self.n_left_out = np.bincount(curve, minlength=count)
             self.has_unknown_band[curve[~of_others]] = True

@@ -15,6 +15,8 @@ NO_DETECTION: Final = "no_detection"  # nothing to classify: the probabilities a
 TOO_FEW_POINTS: Final = "too_few_points"  # fewer detections than the bundle was validated for
 UNKNOWN_BAND: Final = "unknown_band"  # points in bands the model does not know were left out
 UNKNOWN_SURVEY: Final = "unknown_survey"  # points of surveys that it does not read in that band were left out
+# beside no_detection: all detections are of surveys that the model reads nothing of; they need another bundle
+NO_MODEL_FOR_SURVEY: Final = "no_model_for_survey"
 UNUSABLE_PHOTOMETRY: Final = "unusable_photometry"  # no finite answer came of it: probabilities are the prior
 OUT_OF_DISTRIBUTION: Final = "out_of_distribution"  # the score lies above the bundle's threshold
 

@@ -19,8 +19,9 @@ WORDS: Final = 9
 # Packets repeat an epoch to the last digit of a 7-decimal JD, but re-publishers round; exposures take 30 s.
 TICKS_PER_DAY: Final = 1_000_000
 
-# Points come as a few ordered runs, which insertion sort handles fast, but its worst case is quadratic: numpy sorts
-# arrays longer than this first.
+# Points come as a few ordered runs. One or two, as of a stored light curve and what an alert adds to it, are merged in
+# one pass; more are handled fast by insertion sort, but its worst case is quadratic: numpy sorts arrays longer than
+# this first.
 LONGEST_INSERTION_SORT: Final = 1024
 
 
@@ -30,11 +31,11 @@ def union(points: NDArray[np.void]) -> NDArray[np.void]:
     Preferred is the copy with a candid, then the one with fewer unknown values, then the one with the smaller bit
     pattern (from its last word to its first).
     """
-    if len(points) > LONGEST_INSERTION_SORT:
+    words = np.frombuffer(points.tobytes(), dtype=np.uint32)
+    if len(points) > LONGEST_INSERTION_SORT and not is_two_runs(words):
         tick = np.rint(points["mjd"] * TICKS_PER_DAY).astype(np.int64)
         codes = (points["survey"].astype(np.int64) << 16) | (points["band"].astype(np.int64) << 8) | points["kind"]
-        points = points[np.lexsort((codes, tick))]
-    words = np.frombuffer(points.tobytes(), dtype=np.uint32)
+        words = np.frombuffer(points[np.lexsort((codes, tick))].tobytes(), dtype=np.uint32)
     chosen = np.empty(len(words), dtype=np.uint32)
     count = choose(words, chosen)
     if count < len(points):
@@ -51,20 +52,36 @@ def choose(words, chosen):  # type: ignore[no-untyped-def]
     bits = np.empty(1, np.int64)
     mjd = bits.view(np.float64)
     order = np.empty(count, np.int64)
+    second = third = count  # where the second and the third ordered run begin
     for index in range(count):
         base = index * WORDS
         bits[0] = np.int64(words[base]) | np.int64(words[base + 1]) << 32
         tick[index] = np.int64(np.rint(mjd[0] * TICKS_PER_DAY))
         codes = np.int64(words[base + 8])
         what[index] = _signed(codes >> 24) << 16 | _signed(codes) << 8 | _signed(codes >> 8)
-        place = index
-        while place > 0:
-            other = order[place - 1]
-            if tick[other] < tick[index] or (tick[other] == tick[index] and what[other] <= what[index]):
-                break
-            order[place] = other
-            place -= 1
-        order[place] = index
+        order[index] = index
+        if index > 0 and _is_before(tick, what, index, index - 1):
+            if second == count:
+                second = index
+            elif third == count:
+                third = index
+    if third == count and second < count:
+        left = np.int64(0)
+        right = np.int64(second)
+        for place in range(count):
+            if right < count and (left == second or _is_before(tick, what, right, left)):
+                order[place] = right
+                right += 1
+            else:
+                order[place] = left
+                left += 1
+    elif second < count:
+        for index in range(second, count):
+            place = index
+            while place > 0 and _is_before(tick, what, index, order[place - 1]):
+                order[place] = order[place - 1]
+                place -= 1
+            order[place] = index
     kept = 0
     place = 0
     while place < count:
@@ -78,6 +95,33 @@ def choose(words, chosen):  # type: ignore[no-untyped-def]
             chosen[kept * WORDS + word] = words[best * WORDS + word]
         kept += 1
     return kept
+
+
+@jit
+def is_two_runs(words):  # type: ignore[no-untyped-def]
+    """Whether points uint32 (n * 9,) are two ordered runs, one behind the other, or one."""
+    bits = np.empty(1, np.int64)
+    mjd = bits.view(np.float64)
+    tick = np.empty(2, np.int64)
+    what = np.empty(2, np.int64)
+    runs = 1
+    for index in range(len(words) // WORDS):
+        base = index * WORDS
+        bits[0] = np.int64(words[base]) | np.int64(words[base + 1]) << 32
+        codes = np.int64(words[base + 8])
+        tick[0], what[0] = tick[1], what[1]
+        tick[1] = np.int64(np.rint(mjd[0] * TICKS_PER_DAY))
+        what[1] = _signed(codes >> 24) << 16 | _signed(codes) << 8 | _signed(codes >> 8)
+        if index > 0 and _is_before(tick, what, 1, 0):
+            runs += 1
+            if runs > 2:
+                return False
+    return True
+
+
+@jit_inline
+def _is_before(tick, what, one, other):  # type: ignore[no-untyped-def]
+    return tick[one] < tick[other] or (tick[one] == tick[other] and what[one] < what[other])
 
 
 @jit_inline

@@ -112,6 +112,8 @@ def _resolve(kind: Any) -> tuple[str, bytes, bytes | None]:
 def _encode_value(kind: str, value: float | int | str) -> bytes:
     if kind in _FLOATS:
         return np.asarray(value, _FLOATS[kind]).tobytes()
+    if kind == "boolean":
+        return bytes([bool(value)])
     return string(value) if isinstance(value, str) else varint(int(value))
 
 
@@ -129,6 +131,8 @@ def _encode_column(kind: str, branch: bytes, null: bytes | None, column: NDArray
         lengths = np.char.str_len(column)
         used = np.arange(letters.shape[1]) < lengths[:, None]
         return [(branch, None), _encode_integers(lengths), (letters, used)]
+    if kind == "boolean":
+        return [(branch, None), (column.astype(np.uint8)[:, None], None)]
     return [(branch, None), _encode_integers(column)]
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from service.errors import AlertClassifierError
 from service.store.interface import (
+    Counterpart,
     Increment,
     LightCurveDamagedError,
     Sort,
@@ -27,6 +28,7 @@ from service.store.sqlite.store import SqliteStore
 __all__ = [
     "JOIN_RADIUS_ARCSEC",
     "Cone",
+    "Counterpart",
     "Increment",
     "LightCurveDamagedError",
     "Sort",

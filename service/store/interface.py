@@ -80,6 +80,15 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True)
+class Counterpart:
+    """An object of another survey at the place of an object, probably the same source of light."""
+
+    object_id: str
+    survey: str
+    separation_arcsec: float
+
+
+@dataclass(frozen=True, slots=True)
 class StoredClassification:
     """One published classification. (object_id, candid, classifier, version) identifies it.
 
@@ -152,6 +161,13 @@ class Store(Protocol):
 
     def joined(self, object_id: str) -> list[str]:
         """Names of the position sources that have joined an object."""
+        ...
+
+    def counterparts(self, known: StoredObject) -> list[Counterpart]:
+        """Objects of other surveys within the join radius, nearest first: surveys name the same source each for itself.
+
+        They are looked for when asked, by the index of the sky, so it does not matter which came first.
+        """
         ...
 
     def record(self, classifications: Sequence[StoredClassification]) -> None:

@@ -112,7 +112,7 @@ def join_waiting_sources(
     """Let sources join objects that were just stored for the first time: object_id -> the photometry that joined."""
     if radius_arcsec <= 0 or not tables.any_sources():
         return {}
-    near = tables.sources_in(_boxes([(o.ra, o.dec) for o in new], radius_arcsec))
+    near = tables.sources_in(boxes_around([(o.ra, o.dec) for o in new], radius_arcsec))
     if not near:
         return {}
     _, objects = _rejoin(tables, near, set(), radius_arcsec)
@@ -147,17 +147,17 @@ def preview(tables: JoinTables, increment: Increment, by_position: bool, radius_
         _check_places(known, [increment])
         former = known.get(name)
         source = PositionSource(_merged(former.stored if former else None, increment), former.host if former else None)
-        boxes = _boxes([(source.stored.ra, source.stored.dec)], radius_arcsec)
+        boxes = boxes_around([(source.stored.ra, source.stored.dec)], radius_arcsec)
         positions = Positions(tables.object_positions(boxes, [] if source.host is None else [source.host]))
         host = tables.objects([_host(positions, source, radius_arcsec) or ""])
         curves = [thing.light_curve for thing in (*host.values(), source.stored)]
         return replace(next(iter(host.values()), source.stored), light_curve=merge(curves))
     stored = tables.objects([name]).get(name)
     thing = _merged(stored, increment)
-    near = {} if stored else tables.sources_in(_boxes([(thing.ra, thing.dec)], radius_arcsec))
+    near = {} if stored else tables.sources_in(boxes_around([(thing.ra, thing.dec)], radius_arcsec))
     if not near:
         return thing
-    boxes = _boxes([(source.stored.ra, source.stored.dec) for source in near.values()], radius_arcsec)
+    boxes = boxes_around([(source.stored.ra, source.stored.dec) for source in near.values()], radius_arcsec)
     hosts = sorted({source.host for source in near.values() if source.host is not None})
     positions = Positions([*tables.object_positions(boxes, hosts), NamedPosition(name, thing.ra, thing.dec)])
     joined = [s.stored.light_curve for s in near.values() if _host(positions, s, radius_arcsec) == name]
@@ -178,7 +178,7 @@ def _rejoin(
     Returns the updated sources and those objects. `changed` are the sources with new photometry.
     """
     hosts = sorted({source.host for source in sources.values() if source.host is not None})
-    boxes = _boxes([(source.stored.ra, source.stored.dec) for source in sources.values()], radius_arcsec)
+    boxes = boxes_around([(source.stored.ra, source.stored.dec) for source in sources.values()], radius_arcsec)
     positions = Positions(tables.object_positions(boxes, hosts))
     rejoined = {name: replace(source, host=_host(positions, source, radius_arcsec)) for name, source in sources.items()}
     moved = [name for name in sorted(rejoined) if rejoined[name].host != sources[name].host]
@@ -211,7 +211,7 @@ def _came_by_position(light_curve: LightCurve) -> NDArray[np.bool_]:
     return np.isin(light_curve.points["survey"], _BY_POSITION)
 
 
-def _boxes(positions: Iterable[tuple[float, float]], radius_arcsec: float) -> list[Box]:
+def boxes_around(positions: Iterable[tuple[float, float]], radius_arcsec: float) -> list[Box]:
     radius = radius_arcsec * ARCSEC
     boxes = set()
     for ra, dec in positions:

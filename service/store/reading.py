@@ -10,10 +10,11 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.store.interface import Increment, Sort, StoredClassification, StoredObject, storable
-from service.store.joining import JoinTables, preview, sources_as_objects
+from service.photometry import SURVEYS, SURVEYS_BY_POSITION
+from service.store.interface import Counterpart, Increment, Sort, StoredClassification, StoredObject, storable
+from service.store.joining import JoinTables, boxes_around, preview, sources_as_objects
 from service.store.paging import Page
-from service.store.sky import Cone
+from service.store.sky import Cone, separation_arcsec
 
 C = TypeVar("C")  # connection
 C_contra = TypeVar("C_contra", contravariant=True)
@@ -66,6 +67,25 @@ class ReadingStore(ABC, Generic[C]):
         with self._reader() as connection:
             return sorted(s.stored.object_id for s in self._sources(connection).sources_of([object_id]))
 
+    def counterparts(self, known: StoredObject) -> list[Counterpart]:
+        own = _surveys(known)
+        with self._reader() as connection, self._snapshot(connection):
+            positions = self._sources(connection).object_positions(
+                boxes_around([(known.ra, known.dec)], self._join_radius), []
+            )
+            apart = {
+                each.name: separation_arcsec(known.ra, known.dec, each.ra, each.dec)
+                for each in positions
+                if each.name != known.object_id
+            }
+            near = sorted((far, name) for name, far in apart.items() if far <= self._join_radius)
+            objects = self._objects(connection, [name for _, name in near])
+        return [
+            Counterpart(name, surveys[0], far)
+            for far, name in near
+            if (surveys := _surveys(objects[name]) if name in objects else []) and not set(surveys) & set(own)
+        ]
+
     def latest(self, object_id: str) -> StoredClassification | None:
         if not storable(object_id):
             return None
@@ -100,3 +120,9 @@ class ReadingStore(ABC, Generic[C]):
             return []
         with self._reader() as connection:
             return self._classifications.history(connection, object_id, limit)
+
+
+def _surveys(known: StoredObject) -> list[str]:
+    """The surveys whose alerts an object has, not those whose photometry has joined it."""
+    found = [SURVEYS[code] for code in np.unique(known.light_curve.points["survey"]).tolist()]
+    return [name for name in found if name not in SURVEYS_BY_POSITION]

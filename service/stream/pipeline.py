@@ -15,7 +15,7 @@ from typing import Final, Protocol, TypeVar
 from service.alerts.alert import Alert, AlertError
 from service.alerts.container import Piece
 from service.alerts.decode import Decoder as AlertDecoder
-from service.alerts.quality import NO_USABLE_PHOTOMETRY, failed_cuts
+from service.alerts.quality import NO_USABLE_PHOTOMETRY, failed_cuts, reason_to_drop
 from service.alerts.schemas import SchemaSourceUnavailableError, schema_source
 from service.config import KafkaSettings, QualitySettings, Settings
 from service.inference.classifier import Classifier
@@ -61,7 +61,7 @@ class Pipeline:
         store: Store,
         models: Models,
         quality: QualitySettings,
-        max_message_bytes: int = 8_000_000,
+        max_message_bytes: int = 10_485_760,
         outputs: Outputs | None = None,
     ) -> None:
         """`outputs`: the topics and forms of classifications; None: the default topic alone."""
@@ -115,15 +115,14 @@ class Pipeline:
     def cut(self, batch: Batch) -> None:
         """Flag alerts that fail a quality cut, or leave them out before anything is stored."""
         with stage("cut"):
-            drop = self._quality.action == "drop"
             for item in batch.open():
                 assert item.alert is not None
                 if not len(item.alert.light_curve):  # photometry by position; an alert has at least its own detection
                     item.outcome = Filtered(NO_USABLE_PHOTOMETRY)
                     continue
-                item.failed_cuts = failed_cuts(item.alert.quality, self._quality)
-                if item.failed_cuts and drop:
-                    item.outcome = Filtered(item.failed_cuts[0])
+                item.failed_cuts = failed_cuts(item.alert, self._quality)
+                if (reason := reason_to_drop(item.alert, item.failed_cuts, self._quality)) is not None:
+                    item.outcome = Filtered(reason)
 
     def merge(self, batch: Batch) -> None:
         """Alerts -> the light curve of each one's object, as known at that alert.

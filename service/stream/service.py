@@ -180,4 +180,4 @@ def _standstill(runner: StreamRunner, stage: str, settings: PipelineSettings) ->
 def _sink(settings: Settings, source: KafkaSource) -> Sink:
     if settings.kafka.delivery is Delivery.EXACTLY_ONCE:
         return TransactionalSink(settings.kafka, source, settings.pipeline.retry_s)
-    return KafkaSink(settings.kafka, settings.pipeline.retry_s)
+    return KafkaSink(settings.kafka.output_side(), settings.pipeline.retry_s)

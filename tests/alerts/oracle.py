@@ -77,6 +77,10 @@ def _fill(cells: Any, record: Any, fields: tuple[Field, ...], texts: bytearray, 
         elif field.type is Type.IF_A_NUMBER:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 numbers[cell] = value
+        elif field.type is Type.BOOLEAN:
+            if not isinstance(value, bool):
+                raise AlertError("bad_value", f"{place}{field.path} is not a boolean but {type(value).__name__}")
+            cells[cell] = value
         elif not isinstance(value, int | float):
             raise AlertError("bad_value", f"{place}{field.path} is not a number but {type(value).__name__}")
         elif field.type is Type.NUMBER:

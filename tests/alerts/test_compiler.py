@@ -24,6 +24,7 @@ PROJECTION = Projection(
         Field("number"),
         Field("integer", Type.INTEGER),
         Field("text", Type.TEXT),
+        Field("flag", Type.BOOLEAN),
         Field("inner.number"),
         Field("inner.text", Type.TEXT),
         Field("inner.number", Type.PRESENT),
@@ -31,7 +32,13 @@ PROJECTION = Projection(
         Field("inner.perhaps", Type.IF_A_NUMBER),
     ),
     tables=("rows", "more"),
-    columns=(Field("number"), Field("integer", Type.INTEGER), Field("text", Type.TEXT), Field("text", Type.PRESENT)),
+    columns=(
+        Field("number"),
+        Field("integer", Type.INTEGER),
+        Field("text", Type.TEXT),
+        Field("text", Type.PRESENT),
+        Field("flag", Type.BOOLEAN),
+    ),
 )
 
 _INT = st.integers(-(2**31), 2**31 - 1)
@@ -45,6 +52,7 @@ _WANTED = {
     "integer": ["int", "long", "boolean"],
     "text": ["string", "int", "long", "float", "double", "boolean", "letter"],
     "perhaps": sorted(_PLAIN),
+    "flag": ["boolean"],
 }
 _LETTER = {"type": "enum", "name": "letter", "symbols": ["t", "f"]}
 
@@ -181,6 +189,20 @@ def test_blocks_of_negative_count_carry_their_size() -> None:
     program = compile_schema(record, PROJECTION)
     _, end = interpreter.read(bytes([3, 4, 2, 4, 2, 6, 0]), 0, 7, program)  # -2 items in 2 bytes, 1 item, end
     assert end == 7
+
+
+def test_a_long_history_is_walked_once_where_one_like_it_came_before() -> None:
+    rows = {"type": "array", "items": {"type": "record", "name": "row", "fields": [{"name": "number", "type": "int"}]}}
+    record = resolve({"type": "record", "name": "r", "fields": [{"name": "rows", "type": rows}]})
+    program = compile_schema(record, PROJECTION)
+    data = bytes([0xA0, 0x1F]) + bytes(2000) + b"\0"  # 2000 rows
+    first = program.room
+    cells, _ = interpreter.read(data, 0, len(data), program)
+    assert cells.n_rows == 2000
+    assert first < 2000 <= program.room <= 4096
+    longest = bytes([0x80, 0x80, 0x08]) + bytes(65_536) + b"\0"  # is read, and not remembered
+    assert interpreter.read(longest, 0, len(longest), program)[0].n_rows == 65_536
+    assert program.room <= 4096
 
 
 @pytest.mark.parametrize(

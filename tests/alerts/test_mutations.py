@@ -50,20 +50,20 @@ def mutations(packets: Sequence[bytes], seed: int) -> Iterator[bytes]:
     while True:
         raw = rng.choice(packets)
         if rng.random() < 0.5:
-            yield bytes(_damaged(bytearray(raw), rng))
+            yield bytes(damaged(bytearray(raw), rng))
             continue
         header = container.read_header(raw)
         (block,) = container.blocks(raw, header)
         data = bytearray(block.data[block.start : block.end])
         for _ in range(rng.choice((1, 1, 1, 2, 5))):
-            data = _damaged(data, rng, rng.choice((len(data), 4096, 512)))  # the needed fields come first
+            data = damaged(data, rng, rng.choice((len(data), 4096, 512)))  # the needed fields come first
         size = io.BytesIO()
         fastavro.schemaless_writer(size, "long", len(data))
         sync = raw[len(header.prefix) : len(header.prefix) + 16]
         yield header.prefix + sync + b"\x02" + size.getvalue() + data + sync
 
 
-def _damaged(data: bytearray, rng: random.Random, within: int | None = None) -> bytearray:
+def damaged(data: bytearray, rng: random.Random, within: int | None = None) -> bytearray:
     at = rng.randrange(max(min(len(data), within or len(data)), 1))
     kind = rng.randrange(7)
     if kind == 0:

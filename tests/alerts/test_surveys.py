@@ -91,11 +91,12 @@ def test_a_type_that_rounds_its_values_is_refused_with_the_name_of_the_field(pat
 
 @pytest.mark.real_data
 def test_every_foreign_packet_is_refused_by_its_survey(real_data: Path) -> None:
-    said = {path.stem: refusal(path.read_bytes()) for path in sorted((real_data / "foreign").glob("*.avro"))}
+    foreign = [path for path in sorted((real_data / "foreign").glob("*.avro")) if not path.stem.startswith("elasticc")]
+    said = {path.stem: refusal(path.read_bytes()) for path in foreign}
     assert {error.code for error in said.values()} == {"unsupported_survey"}
     named = {
         "ampel_lsst_report": "LSSTReport", "askap": "askap", "babamul_ztf_alert": "BabamulZtfAlert", "decam": "desirt",
-        "elasticc_0_9": "elasticc.v0_9", "lsst_old_ten_records": "lsst", "pgir": "pgir", "roman_rapid": "rapid.v00_02",
+        "lsst_old_ten_records": "lsst", "pgir": "pgir", "roman_rapid": "rapid.v00_02",
         "winter_2022": "winter", "winter_2024": "winter",
     }  # fmt: skip
     for name, part in named.items():

@@ -138,7 +138,7 @@ def test_an_object_of_atlas_alone_is_answered(client: TestClient) -> None:
 def test_points_of_a_survey_that_the_model_does_not_read_name_no_class(client: TestClient) -> None:
     """Given ZTF's points called LSST's, then they get no answer of ZTF's; beside ZTF's own they change nothing."""
     lsst = client.post("/v1/classify", json={"survey": "lsst", "points": POINTS}).json()
-    assert lsst["flags"] == ["no_detection", "too_few_points", "unknown_survey"]
+    assert lsst["flags"] == ["no_detection", "too_few_points", "unknown_survey", "no_model_for_survey"]
     assert lsst["top_class"] is None
     assert lsst["n_detections"] == {"g": 1, "r": 2, "i": 1}
     ztf = client.post("/v1/classify", json={"points": POINTS}).json()

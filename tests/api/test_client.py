@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 
 from service.alerts import Decoder
 from service.client import AsyncClient, Client, ServiceError, ServiceUnreachableError
-from service.photometry import BAND_CODES, LightCurve
+from service.photometry import BAND_CODES, SURVEY_CODES, LightCurve
 from service.simulate import SimulatedAlert
 from service.store import Increment, Store
 from tests.alerts.atlas_tables import exposures
@@ -80,6 +80,21 @@ def test_where_nothing_was_looked_at_no_class_is_named(connect: Callable[..., Cl
     assert (refused.value.status, [field for field, _ in refused.value.errors]) == (422, ["mjd"])
     astropy = pytest.importorskip("astropy.table").Table.from_pandas(points.to_pandas())
     assert mine.classify_table(astropy)["top_class"][0] is None
+
+
+def test_an_object_names_that_of_another_survey_at_its_place(
+    connect: Callable[..., Client], documents: list[dict[str, Any]], store: Store
+) -> None:
+    mine = connect()
+    there = mine.object(documents[-1]["object_id"])
+    assert there.counterparts == ()
+    points = LightCurve.from_columns([61000.5], [4], mag=22.0, sign=1, survey=SURVEY_CODES["lsst"])
+    store.merge([Increment("313900000000000001", there.ra, there.dec + 0.5 / 3600, points)])
+    ((name, survey, apart),) = mine.object(there.object_id).counterparts
+    assert (name, survey) == ("313900000000000001", "lsst")
+    assert apart == pytest.approx(0.5, abs=1e-3)
+    ((back, of, _),) = mine.object(name).counterparts
+    assert (back, of) == (there.object_id, "ztf")
 
 
 def test_an_object_of_two_surveys_comes_and_goes_whole(

@@ -185,3 +185,23 @@ def test_the_demo_classifies_a_night_and_ctrl_c_ends_it(command, environment):
         process.send_signal(signal.SIGINT)
         assert process.wait(15) == 0
         assert "300 classified" in process.stdout.read()
+
+
+def test_the_demo_sends_both_surveys_through_one_pipeline(command, environment):
+    port = free_port()
+    arguments = ("demo", "--survey", "both", "--port", str(port), "--alerts", "120", "--rate", "100")
+    with running(command, environment, *arguments) as process:
+        url = f"http://127.0.0.1:{port}"
+        answer_of(f"{url}/v1/accounting", process, lambda answer: answer.json()["in_flight"] == 0
+                  and answer.json()["consumed"] == 120)  # fmt: skip
+        account = httpx.get(f"{url}/v1/accounting").json()
+        assert account["closes"] is True
+        assert account["filtered"]["solar_system"] > 0
+        listed = httpx.get(f"{url}/v1/objects", params={"limit": 1000}).json()["objects"]
+        assert {each["survey"] for each in listed} == {"ztf", "lsst"}
+        rubin = next(each for each in listed if each["survey"] == "lsst")
+        assert (rubin["top_class"], "no_model_for_survey" in rubin["flags"]) == (None, True)
+        known = httpx.get(f"{url}/v1/objects/{rubin['object_id']}").json()
+        assert set(known["light_curve"]["band"]) <= set("ugrizy")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(15) == 0

@@ -14,6 +14,7 @@ from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier
 from service.inference.prediction import (
     NO_DETECTION,
+    NO_MODEL_FOR_SURVEY,
     OUT_OF_DISTRIBUTION,
     TOO_FEW_POINTS,
     UNKNOWN_BAND,
@@ -209,7 +210,7 @@ def test_points_of_surveys_that_the_model_does_not_read_are_left_out_and_flagged
         alone.top_class,
     )
     assert sum(both.n_detections.values()) == 11
-    assert set(only.flags) == {NO_DETECTION, TOO_FEW_POINTS, UNKNOWN_SURVEY}
+    assert set(only.flags) == {NO_DETECTION, TOO_FEW_POINTS, UNKNOWN_SURVEY, NO_MODEL_FOR_SURVEY}
     assert set(beyond.flags) == {*only.flags, UNKNOWN_BAND}
     for prediction in (only, beyond):
         assert prediction.top_class is None

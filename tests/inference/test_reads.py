@@ -107,8 +107,9 @@ def test_a_bundle_is_opened_and_answers_whatever_survey_it_reads(
         ("ztf", "grc", {"unknown_survey"}),
         ("atlas", "co", set()),
         ("atlas", "cog", {"unknown_survey"}),
-        ("lsst", "gr", {"unknown_survey", "no_detection"}),
-        ("lsst", "zy", {"unknown_band", "no_detection"}),
+        ("lsst", "gr", {"unknown_survey", "no_detection", "no_model_for_survey"}),
+        ("lsst", "zy", {"unknown_band", "no_detection", "no_model_for_survey"}),
+        ("ztf", "z", {"unknown_band", "no_detection"}),
     ],
 )
 def test_what_a_bundle_reads_is_asked_per_survey_and_band(

@@ -50,6 +50,7 @@ const MEANINGS = {
   no_detection: "no detection: the probabilities are the training prior",
   unknown_band: "points in bands that the model does not know were left out",
   unknown_survey: "points of surveys that the model does not read were left out",
+  no_model_for_survey: "no model reads this survey: no class is named",
   unusable_photometry: "no finite answer came of the photometry: the probabilities are the prior",
   out_of_distribution: "unlike the training data",
   low_quality: "the alert failed a quality cut",

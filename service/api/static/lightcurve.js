@@ -4,7 +4,7 @@ import { html, svg, utc } from "./dom.js";
 import { timePlot } from "./plot.js";
 
 // colour alone does not reach everybody; the turned ones are ATLAS's cyan and orange
-const SHAPES = { g: "circle", r: "square", i: "diamond", c: "up", o: "pentagon" };
+const SHAPES = { u: "up", g: "circle", r: "square", i: "diamond", z: "square", y: "diamond", c: "up", o: "pentagon" };
 const SURVEYS = { ztf: "ZTF", lsst: "LSST", atlas: "ATLAS" };
 const FORCED_SNR = 3; // fainter forced photometry has no magnitude worth drawing
 const ERROR_AT_SNR = 1.0857;

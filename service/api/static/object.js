@@ -31,7 +31,9 @@ export async function objectView(id) {
     html("div", { class: "row wide" },
       html("div", { class: "stack" },
         html("section", { class: "card" }, html("h2", {}, "Light curve"), lightCurvePlot(object.light_curve), downloads(id, path),
-          object.sources.length ? html("p", { class: "quiet" }, `Joined by position: ${object.sources.join(", ")}`) : null),
+          object.sources.length ? html("p", { class: "quiet" }, `Joined by position: ${object.sources.join(", ")}`) : null,
+          object.counterparts.length ? html("p", { class: "quiet" }, "The same place in another survey: ", ...object.counterparts.map((each) => html("span", {},
+            html("a", { href: `#/object/${encodeURIComponent(each.object_id)}` }, each.object_id), ` (${each.survey.toUpperCase()}, ${each.separation_arcsec.toFixed(1)} arcsec) `))) : null),
         html("section", { class: "card" }, html("h2", {}, "How the answer grew"), historyPlot(active))),
       html("div", { class: "stack" },
         answer ? classificationCard(answer) : html("p", { class: "notice" }, "Not classified yet."), surroundings(object.context), similar))) };

@@ -35,6 +35,7 @@ def read_dead_letters(settings: KafkaSettings) -> Iterator[DeadLetter]:
     Commits nothing. Raises StreamError if the brokers don't answer or the topic does not exist. Messages that are no
     dead letters are logged and skipped.
     """
+    settings = settings.output_side()
     topic = settings.dead_letter_topic
     consumer = made(
         Consumer,

@@ -28,8 +28,9 @@ def publish(
     rate_per_s: float | None = None,
 ) -> int:
     """Publish (key, value) pairs to `topic`, which must exist, `rate_per_s` of them per second (None: as fast as the
-    broker takes them), and return how many were acknowledged. Raises PublishError.
+    broker takes them), and return how many were acknowledged. The brokers are the input's. Raises PublishError.
     """
+    settings = settings.input_side()
     producer = made(
         Producer,
         {
