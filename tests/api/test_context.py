@@ -18,7 +18,7 @@ from service.photometry import Context, LightCurve
 from service.simulate import SimulatedAlert
 from service.store import Store
 from tests.api.examples import COLUMNS, POINTS, MakeClient, stream_through
-from tests.inference.tiny_bundle import CONTEXT, write_bundle_with_context
+from tests.inference.tiny_bundle import CONTEXT, TinyGraph, write_bundle_with_context, write_files
 
 KNOWN = {"sgscore1": 0.9, "distnr": 1.5, "gal_b": -21.5}
 PLAIN = {name: COLUMNS[name] for name in ("mjd", "band", "mag", "magerr", "diffmaglim", "sign")}
@@ -28,6 +28,18 @@ PLAIN = {name: COLUMNS[name] for name in ("mjd", "band", "mag", "magerr", "diffm
 def registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
     folder = tmp_path_factory.mktemp("bundles") / "with_context"
     return ModelRegistry(load_bundle(write_bundle_with_context(folder)), threads=1)
+
+
+@pytest.fixture(scope="module")
+def plain_registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
+    """Of a model that takes no context."""
+    folder = write_files(tmp_path_factory.mktemp("bundles") / "plain", TinyGraph.drawn().model())
+    return ModelRegistry(load_bundle(folder), threads=1)
+
+
+@pytest.fixture
+def plain(make_client: MakeClient, plain_registry: ModelRegistry) -> TestClient:
+    return make_client(registry=plain_registry)
 
 
 @pytest.fixture
@@ -84,9 +96,9 @@ def test_a_light_curve_is_sent_with_its_surroundings(
     ],
 )
 def test_surroundings_that_can_not_be_meant_are_refused_by_their_name(
-    with_context: TestClient, client: TestClient, context: Any, field: str, said: str
+    with_context: TestClient, plain: TestClient, context: Any, field: str, said: str
 ) -> None:
-    for server in (with_context, client):  # whether its model takes them or not
+    for server in (with_context, plain):  # whether its model takes them or not
         response = server.post("/v1/classify", json={"light_curves": [{"points": POINTS, "context": context}]})
         assert response.status_code == 422, response.text
         [error] = response.json()["errors"]
@@ -94,13 +106,13 @@ def test_surroundings_that_can_not_be_meant_are_refused_by_their_name(
         assert said in error["message"]
 
 
-def test_a_model_says_what_it_takes(with_context: TestClient, client: TestClient) -> None:
-    for server, columns in ((with_context, list(CONTEXT)), (client, [])):
+def test_a_model_says_what_it_takes(with_context: TestClient, plain: TestClient) -> None:
+    for server, columns in ((with_context, list(CONTEXT)), (plain, [])):
         assert [model["context"] for model in server.get("/v1/models").json()["models"]] == [columns]
 
 
-def test_a_model_that_takes_none_answers_as_before(client: TestClient) -> None:
-    answers = [client.post("/v1/classify", json={"points": POINTS} | more) for more in ({}, {"context": KNOWN})]
+def test_a_model_that_takes_none_answers_as_before(plain: TestClient) -> None:
+    answers = [plain.post("/v1/classify", json={"points": POINTS} | more) for more in ({}, {"context": KNOWN})]
     assert answers[0].content == answers[1].content
 
 
@@ -185,7 +197,7 @@ def tensors(copies: int = 1, context: Any = None) -> dict[str, Any]:
 
 
 def test_the_inference_protocol_has_an_input_of_surroundings_for_models_that_take_them(
-    with_context: TestClient, client: TestClient, expected: Callable[..., dict[str, float]]
+    with_context: TestClient, plain: TestClient, expected: Callable[..., dict[str, float]]
 ) -> None:
     described = with_context.get("/v2/models/tiny-context").json()
     assert {"name": "context", "datatype": "FP32", "shape": [-1, 3]} in described["inputs"]
@@ -204,6 +216,6 @@ def test_the_inference_protocol_has_an_input_of_surroundings_for_models_that_tak
     assert refused.status_code == 422
     assert "must have the shape [2, 3] of light curves and columns (distnr, gal_b, sgscore1)" in refused.text
 
-    assert "context" not in [each["name"] for each in client.get("/v2/models/alert-clr").json()["inputs"]]
-    refused = client.post("/v2/models/alert-clr/infer", json=tensors(2, rows))
+    assert "context" not in [each["name"] for each in plain.get("/v2/models/tiny").json()["inputs"]]
+    refused = plain.post("/v2/models/tiny/infer", json=tensors(2, rows))
     assert "there is no input context" in refused.text

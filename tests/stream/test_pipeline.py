@@ -210,7 +210,7 @@ class _Fragile:
         for curve in light_curves:
             if self._victim in curve.points["candid"]:
                 raise ZeroDivisionError("float division by zero")
-        return self._active.classify(light_curves)
+        return self._active.classify(light_curves, contexts)
 
 
 def test_an_unforeseen_failure_hits_its_culprit_alone(
