@@ -91,7 +91,7 @@ def classify(
         report = Report(form, manifest.classes, manifest.stochastic is not None)
         task = progress.add_task("classifying", total=len(curves))
         contexts = [given.get(object_id, intake.context(object_id)) for object_id, _ in curves]
-        if given and curves and not any(object_id in given for object_id, _ in curves):
+        if context_table and curves and not any(object_id in given for object_id, _ in curves):
             _note(context_table, "no_context", "the table has a row of none of the objects")
         for object_id, light_curve, prediction in _classified(classifier, curves, contexts):
             report.add(object_id, light_curve, prediction, intake.flags(object_id))
@@ -110,8 +110,17 @@ def _contexts(path: Path | None, classifier: Classifier) -> dict[str, Context]:
         contexts = read_context_table(path)
     except TableError as error:
         raise click.BadParameter(str(error), param_hint="--context") from error
-    if not classifier.bundle.manifest.context:
+    taken = classifier.bundle.manifest.context
+    if not taken:
         _note(path, "context_not_taken", f"{classifier.bundle.label} takes no context: answers are as without it")
+    elif contexts:  # so that a misspelt column, which is read as little as any other, does not go unseen
+        known = set().union(*(context.known() for context in contexts.values()))
+        if unknown := [name for name in taken if name not in known]:
+            _note(
+                path,
+                "context_unknown",
+                f"no row has a value of {', '.join(unknown)}, which {classifier.bundle.label} takes",
+            )
     return contexts
 
 

@@ -224,11 +224,26 @@ def test_packets_bring_their_own_surroundings_unless_a_table_gives_others(run, n
     assert other[object_id] != judged(with_context, curve, said)
 
 
+def test_a_column_that_the_model_takes_and_no_row_has_is_told(run, night, tmp_path, with_context):
+    """Given a misspelt column beside good ones, then the objects are answered, and the column's right name is told."""
+    context = tmp_path / "context.csv"
+    context.write_text("object_id,sgscore_1,distnr,gal_b\nnobody,0.9,1.5,20\n")
+    first, *_ = lines(run("classify", night, "--context", context, "--bundle", with_context).stderr)
+    assert (first["source"], first["code"]) == (str(context), "context_unknown")
+    assert first["message"] == "no row has a value of sgscore1, which tiny-context 1.0.0 takes"
+
+
 def test_context_that_can_not_be_used_is_told(run, night, tmp_path, with_context):
     context = tmp_path / "context.csv"
-    context.write_text("object_id,sgscore1\nnobody,0.9\n")
+    context.write_text("object_id,sgscore1,distnr,gal_b\nnobody,0.9,1.5,20\n")
     first, _ = lines(run("classify", night, "--context", context, "--bundle", with_context).stderr)
     assert (first["source"], first["code"]) == (str(context), "no_context")
+    context.write_text("object_id,sgscore1\n")
+    codes = [
+        line.get("code")
+        for line in lines(run("classify", night, "--context", context, "--bundle", with_context).stderr)
+    ]
+    assert "no_context" in codes
     alone = default_bundle_folder().parent / "alert-clr-1.2.0"
     plain = run("classify", night, "--format", "jsonl", "--bundle", alone)
     done = run("classify", night, "--format", "jsonl", "--context", context, "--bundle", alone)
