@@ -41,7 +41,7 @@ def merge_batch(
             alert = StoredObject(alert.object_id, newest.ra, newest.dec, newest.last_mjd, light_curve)
         now[alert.object_id] = alert
         known.append(alert)
-    return known, [now[name] for name in sorted(now) if not _same(stored.get(name), now[name])]
+    return known, [now[name] for name in sorted(now) if not is_same(stored.get(name), now[name])]
 
 
 def classifier_key(classification: StoredClassification) -> ClassifierKey:
@@ -72,5 +72,10 @@ def _recency(thing: StoredObject) -> tuple[float, bool, float, float]:
     return thing.last_mjd, isfinite(thing.ra) and isfinite(thing.dec), thing.ra, thing.dec
 
 
-def _same(before: StoredObject | None, after: StoredObject) -> bool:
-    return before is not None and before.light_curve == after.light_curve and _recency(before) == _recency(after)
+def is_same(before: StoredObject | None, after: StoredObject) -> bool:
+    """Whether `after` need not be written."""
+    return (
+        before is not None
+        and before.light_curve.is_identical(after.light_curve)
+        and _recency(before) == _recency(after)
+    )
