@@ -46,8 +46,8 @@ _UNSTAMPED: Final = [
 # versions of a measurement. Candids grow with time.
 POINT: Final = np.dtype([*_UNSTAMPED, ("brought_by", "<i8")])
 
-# First byte of a packed light curve: its points' layout. The first is from before `brought_by`, and still that of light curves
-# in which it is 0 throughout.
+# First byte of a packed light curve: its points' layout. The first is from before `brought_by`, and still
+# that of light curves in which it is 0 throughout.
 _LAYOUTS: Final = {b"\x01": np.dtype(_UNSTAMPED), b"\x02": POINT}
 
 
