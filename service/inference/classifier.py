@@ -255,23 +255,17 @@ class _Census:
 
     def __init__(self, points: NDArray[np.void], counts: NDArray[np.int64], is_read: NDArray[np.bool_]) -> None:
         """`is_read` [survey, band]: whether the model reads such points."""
-        count = len(counts)
-        curve = np.repeat(np.arange(count), counts)
-        band, kind = points["band"].astype(np.int64), points["kind"].astype(np.int64)
-        cells = (curve * len(BANDS) + band) * len(Kind) + kind
-        shape = (count, len(BANDS), len(Kind))
-        self._counts = np.bincount(cells, minlength=count * len(BANDS) * len(Kind)).reshape(shape)
-        self.is_read = is_read.take(points["survey"] * len(BANDS) + band)
-        usable = self.is_read & (kind == Kind.DETECTION) & ~np.isnan(points["mag"])
-        self.n_usable = np.bincount(curve[usable], minlength=count)
-        self.n_left_out = np.zeros(count, dtype=np.int64)
-        self.has_unknown_band, self.has_unknown_survey = np.zeros((2, count), dtype=np.bool_)
-        if not self.is_read.all():
-            read_of_another = np.asarray(is_read.any(axis=0))  # [band]: in the light curves of some survey
-            curve, of_others = curve[~self.is_read], read_of_another[band[~self.is_read]]
-            self.n_left_out = np.bincount(curve, minlength=count)
-            self.has_unknown_band[curve[~of_others]] = True
-            self.has_unknown_survey[curve[of_others]] = True
+        from service.inference.census_kernel import count  # so that importing a classifier does not load numba
+
+        points = np.ascontiguousarray(points).view()
+        points.setflags(write=False)  # the kernel is compiled for read-only arrays
+        self._counts = np.zeros((len(counts), len(BANDS), len(Kind)), dtype=np.int64)
+        self.n_usable = np.zeros(len(counts), dtype=np.int64)
+        self.is_read = np.empty(len(points), dtype=np.bool_)
+        left_out = np.zeros((len(counts), 2), dtype=np.int64)
+        count(points, counts, is_read, self._counts, self.n_usable, left_out, self.is_read)
+        self.n_left_out = left_out.sum(axis=1)
+        self.has_unknown_band, self.has_unknown_survey = left_out.T > 0
 
     def per_band(self, kind: Kind) -> list[dict[str, int]]:
         """Per light curve: points of a kind in each band that has any."""

@@ -111,6 +111,22 @@ class LightCurve:
         points = np.frombuffer(packed, dtype=layout, offset=1)
         return cls(points if layout is POINT else _frozen(_words(points, POINT)))
 
+    @staticmethod
+    def packed_length(packed: bytes) -> int:
+        """How many points are packed in it."""
+        return (len(packed) - 1) // _LAYOUTS[packed[:1]].itemsize
+
+    @classmethod
+    def unpack_before(cls, parts: Sequence[bytes], newest: LightCurve) -> LightCurve:
+        """The light curve whose points are packed in `parts`, one after the other, and then those of `newest`.
+
+        Raises ValueError as `unpack`.
+        """
+        if any(part[:1] != b"\x02" or len(part) % POINT.itemsize != 1 for part in parts):
+            return cls(end_to_end([*[cls.unpack(part) for part in parts], newest]))
+        joined = b"".join([*[memoryview(part)[1:] for part in parts], newest.points.tobytes()])
+        return cls(np.frombuffer(joined, dtype=POINT))
+
     def pack(self) -> bytes:
         """One format byte, then 44 bytes per point, or 36 if no packet brought any; exact, including NaN payloads."""
         packed = self.points.tobytes()
@@ -169,7 +185,7 @@ class LightCurve:
 
     def is_identical(self, other: LightCurve) -> bool:
         """Whether both also came with the same packets: merged with anything, they give the same."""
-        return self.points.tobytes() == other.points.tobytes()
+        return len(self.points) == len(other.points) and self.points.tobytes() == other.points.tobytes()
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -179,9 +195,8 @@ def merge(light_curves: Sequence[LightCurve]) -> LightCurve:
     filled = [curve for curve in light_curves if len(curve)]
     if len(filled) < 2:
         return filled[0] if filled else LightCurve.empty()
-    points = end_to_end(filled)
-    if len(points) < LONG:
-        return LightCurve.from_points(points)
+    if sum(map(len, filled)) < LONG:
+        return LightCurve.from_points(end_to_end(filled))
     # An alert adds to the end of a long history: what lies before it stays as it is.
     longest = max(filled, key=len)
     others = [curve for curve in filled if curve is not longest]

@@ -54,7 +54,8 @@ class Increment:
 class StoredObject:
     """An object in the store. ra, dec [deg] are those of its newest alert by epoch; `last_mjd` [days].
 
-    `light_curve` holds the points of its alerts and of the position sources that joined it.
+    `light_curve` holds the points of its alerts and of the position sources that joined it; `closed` says how many of
+    them each block of the store holds (see `service.store.blocks`).
     """
 
     object_id: str
@@ -62,6 +63,7 @@ class StoredObject:
     dec: float
     last_mjd: float
     light_curve: LightCurve
+    closed: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

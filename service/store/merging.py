@@ -38,7 +38,7 @@ def merge_batch(
         if before is not None:
             newest = max(before, alert, key=_recency)
             light_curve = merge([before.light_curve, alert.light_curve])
-            alert = StoredObject(alert.object_id, newest.ra, newest.dec, newest.last_mjd, light_curve)
+            alert = StoredObject(alert.object_id, newest.ra, newest.dec, newest.last_mjd, light_curve, before.closed)
         now[alert.object_id] = alert
         known.append(alert)
     return known, [now[name] for name in sorted(now) if not is_same(stored.get(name), now[name])]
