@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import cramjam
@@ -51,8 +52,7 @@ def with_blocks(stored: StoredObject, blocks: Sequence[bytes]) -> StoredObject:
     """An object with the points of its blocks, in the order of their numbers, before those of its row."""
     parts = [bytes(cramjam.lz4.decompress_block(block)) for block in blocks]
     closed = tuple([LightCurve.packed_length(part) for part in parts])
-    light_curve = LightCurve.unpack_before(parts, stored.light_curve)
-    return StoredObject(stored.object_id, stored.ra, stored.dec, stored.last_mjd, light_curve, closed)
+    return replace(stored, light_curve=LightCurve.unpack_before(parts, stored.light_curve), closed=closed)
 
 
 def encode_document(document: dict[str, Any], sample: bytes) -> bytes:
