@@ -26,7 +26,7 @@ from benchmarks.machine import machine
 from benchmarks.store import answer
 from service.alerts import Alert, Decoder
 from service.config import Device
-from service.inference.batching import CPU_BATCH, equal_shapes, lay_end_to_end, stack
+from service.inference.batching import CPU_BATCH, CPU_TOKENS, equal_shapes, lay_end_to_end, stack
 from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier, _Census
 from service.photometry import LightCurve
@@ -94,7 +94,7 @@ def by_age(age: int, packets: list[bytes], classifier: Classifier, rounds: int) 
             spend(spent, "write", lambda increments=increments: store.merge(increments))
             curves = [each.light_curve for each in known]
             inputs = spend(spent, "tensors", lambda curves=curves: _tensors(classifier, curves))
-            batches = [stack([inputs[row] for row in batch]) for batch in equal_shapes(inputs, CPU_BATCH)]
+            batches = [stack([inputs[row] for row in batch]) for batch in equal_shapes(inputs, CPU_BATCH, CPU_TOKENS)]
             spend(spent, "graph", lambda batches=batches: [classifier._session.run(batch) for batch in batches])
             spend(spent, "decode", lambda: decoder.decode_many(packets))
             spend(spent, "record", lambda answers=answers: store.record(answers))

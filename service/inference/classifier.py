@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.config import Device
-from service.inference.batching import CPU_BATCH, CUDA_BATCH, CUDA_WINDOW_S, equal_shapes, lay_end_to_end, stack
+from service.inference.batching import (
+    CPU_BATCH,
+    CPU_TOKENS,
+    CUDA_BATCH,
+    CUDA_WINDOW_S,
+    equal_shapes,
+    lay_end_to_end,
+    stack,
+)
 from service.inference.bundle import Bundle, BundleError
 from service.inference.calibration import Calibrator, Judgement
 from service.inference.prediction import (
@@ -70,6 +78,7 @@ class Classifier:
         self._pool = ThreadPoolExecutor(self.threads - 1, "inference") if self.threads > 1 else None
         self.batch_window_s = CUDA_WINDOW_S if on_gpu else 0.0
         self._largest_batch = (CUDA_BATCH if on_gpu else CPU_BATCH) if manifest.batch_invariant else 1
+        self._most_tokens = None if on_gpu else CPU_TOKENS
 
         self._calibrator = Calibrator(manifest)
         self._prior = np.array([manifest.prior], dtype=np.float64) / sum(manifest.prior)  # (1, C)
@@ -142,7 +151,7 @@ class Classifier:
         passes = (stochastic.passes,) if stochastic else ()
         logits = np.empty((len(inputs), *passes, len(self._classes)), dtype=np.float32)
         embedding = np.empty((len(inputs), self._session.embedding_size), dtype=np.float32)
-        waiting = deque(equal_shapes(inputs, self._largest_batch))
+        waiting = deque(equal_shapes(inputs, self._largest_batch, self._most_tokens))
 
         def work() -> None:
             while True:
