@@ -5,8 +5,10 @@
 #   docker build -t alert-classifier:gpu --build-arg EXTRAS=gpu,postgres .      CUDA (run with --gpus all)
 
 ARG PYTHON=3.12
+# A tag moves. To hold the base to what you have looked at, build with --build-arg BASE=python:3.12-slim@sha256:...
+ARG BASE=python:${PYTHON}-slim
 
-FROM python:${PYTHON}-slim AS build
+FROM ${BASE} AS build
 # cpu or gpu, never both: the two runtimes overwrite one another's files
 ARG EXTRAS=cpu,postgres
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -14,19 +16,20 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 RUN python -m venv /opt/venv
 WORKDIR /src
 
-# Dependencies first, beside an empty package: a change of the code does not fetch them again.
-COPY pyproject.toml README.md LICENSE ./
-RUN mkdir service && echo '__version__ = "0"' > service/__init__.py
-RUN --mount=type=cache,target=/root/.cache/pip /opt/venv/bin/pip install ".[${EXTRAS}]"
+# Dependencies first, by their hashes: a change of the code does not fetch them again. The lock is that of the first extra.
+COPY requirements ./requirements
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/venv/bin/pip install --require-hashes --requirement "requirements/${EXTRAS%%,*}.txt"
 
+COPY pyproject.toml README.md LICENSE ./
 COPY alert_classifier ./alert_classifier
 COPY service ./service
-RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/venv/bin/pip install --force-reinstall --no-deps . \
+RUN /opt/venv/bin/pip install --no-deps --no-build-isolation . \
+    && /opt/venv/bin/pip uninstall --yes setuptools \
     && rm /opt/venv/bin/model-export \
     && /opt/venv/bin/python -m compileall -q /opt/venv/lib
 
-FROM python:${PYTHON}-slim AS runtime
+FROM ${BASE} AS runtime
 ARG VERSION=dev
 LABEL org.opencontainers.image.title="alert-classifier" \
       org.opencontainers.image.description="Real-time classification of ZTF alerts: Kafka and HTTP in, calibrated class probabilities out" \

@@ -3,23 +3,27 @@ PYTHON ?= python3
 VENV := .venv
 TRAIN := .venv-train
 PIP_FLAGS := --quiet --disable-pip-version-check
+# what is locked is taken by its hash; the package itself is built with the locked setuptools
+LOCKED := --require-hashes --requirement
+OURSELVES := --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults test-model lint format bench bench-million bench-replicas bench-gpu bench-check docs model clean
+.PHONY: help install demo test test-faults test-model lint format bench bench-million bench-replicas bench-gpu bench-check docs lock sbom model clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml requirements/cpu.txt
 	@echo "installing the service into $(VENV) (a minute or two, once)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[cpu]'
+	@$(VENV)/bin/pip install $(PIP_FLAGS) $(LOCKED) requirements/cpu.txt
+	@$(VENV)/bin/pip install $(PIP_FLAGS) $(OURSELVES)
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.txt
 	@echo "installing the test tools into $(VENV)"
-	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[dev]'
+	@$(VENV)/bin/pip install $(PIP_FLAGS) $(LOCKED) requirements/dev.txt
 	@touch $@
 
 $(TRAIN)/.installed: pyproject.toml
@@ -40,7 +44,7 @@ test-faults: $(VENV)/.installed-dev  ## long fault injection against real servic
 	$(VENV)/bin/python -m pytest -m faults --timeout=1800
 
 test-model: $(TRAIN)/.installed  ## the tests that need torch
-	$(TRAIN)/bin/python -m pytest tests/model_export tests/inference
+	$(TRAIN)/bin/python -m pytest -n 2 tests/model_export tests/inference/test_bring_your_own_model.py
 
 lint: $(VENV)/.installed-dev  ## style, types and import arrows
 	$(VENV)/bin/ruff format --check .
@@ -93,8 +97,18 @@ bench-check: $(VENV)/.installed-dev  ## fail where something has become a fifth 
 	$(VENV)/bin/python -m pytest -m bench
 
 docs: $(VENV)/.installed-dev  ## the documentation site, under site/
-	$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[docs]'
 	$(VENV)/bin/mkdocs build --strict
+
+lock: $(VENV)/.installed-dev  ## write requirements/*.txt anew from pyproject.toml; UPGRADE=--upgrade takes the newest
+	@$(VENV)/bin/pip install $(PIP_FLAGS) uv
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" requirements/lock $(UPGRADE)
+
+sbom: $(VENV)/.installed-dev  ## what the service is made of, under build/: CycloneDX with hashes, and a list of licences
+	@mkdir -p build
+	@$(VENV)/bin/python -W ignore -m cyclonedx_py requirements requirements/cpu.txt --pyproject pyproject.toml \
+		--output-reproducible --output-format JSON --output-file build/sbom.cdx.json
+	@$(VENV)/bin/pip-licenses --format=markdown --output-file=build/licences.md \
+		--packages $$(sed -n 's/^\([a-z0-9._-]*\)==.*/\1/p' requirements/cpu.txt)
 
 model: $(TRAIN)/.installed  ## the whole chain: simulate, pre-train, fine-tune, calibrate, evaluate, export
 	$(TRAIN)/bin/model-export run

@@ -121,8 +121,8 @@ def spend(spent: dict[str, float], step: str, call: Callable[[], Any]) -> Any:
 
 
 def _unpack(stored: StoredObject, packed: list[bytes]) -> StoredObject:
-    newest, _ = decode_newest(packed[-1])
-    return with_blocks(replace(stored, light_curve=newest), packed[:-1])
+    newest, _ = decode_newest(packed[-1], stored.object_id)
+    return with_blocks(replace(stored, light_curve=newest), list(enumerate(packed[:-1])))
 
 
 def _tensors(classifier: Classifier, curves: list[LightCurve]) -> Any:

@@ -164,7 +164,7 @@ class Replica:
 def serve(settings: str, topics: dict[str, str]) -> None:
     """A replica: warm up, join the group, and tell how far it is, until standard input is closed."""
     config = Settings.model_validate_json(settings)
-    store = open_store(config.store.url)
+    store = open_store(config.store.url.get_secret_value())
     models = ModelRegistry(load_bundle(), config.model.device, config.model.threads)
     read_to_end(config, models, store, topics["warm"], WARM_UP)
     spare_collector()

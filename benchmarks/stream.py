@@ -174,7 +174,7 @@ def _age(url: str, alerts: int) -> dict[str, float]:
 def serve(settings: str, topics: dict[str, str], alerts: int, paced: int) -> None:
     """The service's process: warm up, drain, keep pace; figures as JSON on standard output."""
     config = Settings.model_validate_json(settings)
-    store = open_store(config.store.url)
+    store = open_store(config.store.url.get_secret_value())
     models = ModelRegistry(load_bundle(), config.model.device, config.model.threads)
     for _ in range(2):  # the second finds everything compiled, connected and in the caches
         read_to_end(config, models, store, topics["warm"], WARM_UP)

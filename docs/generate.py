@@ -23,7 +23,7 @@ from service.output.avro import CLASSIFICATION
 from service.output.dead_letter import DEAD_LETTER
 
 FOLDER: Final = Path(__file__).resolve().parent
-NOTICE: Final = "<!-- Written by docs/generate.py: edit the code that it describes, then run it again. -->"
+NOTICE: Final = "<!-- Written by docs/generate.py: edit the code that it describes (or *.md.in), then run it again. -->"
 
 CONFIGURATION: Final = """# Configuration
 
@@ -61,31 +61,6 @@ Secrets are better kept out of files. A table in the environment joins the one o
 Kubernetes, `ALERT_CLASSIFIER_KAFKA__LIBRDKAFKA__sasl.password` says the same without JSON.
 """
 
-OUTPUT: Final = """# What is published
-
-Messages are Avro in the standard's *single object* encoding: two marker bytes `c3 01`, the eight bytes of the schema's
-fingerprint, then the record. So any Avro library can read them without a registry, given the schema: it lies in the
-package, and a running service gives it at `/schemas/classification.avsc` and `/schemas/dead_letter.avsc`.
-
-With this package at hand, `alert_classifier.decode_classification(message.value())` gives the fields;
-without it, give what follows the ten bytes to your library's reader together with the schema (`schemaless_reader` in
-fastavro). [Beside a broker](stream.md) shows a whole consumer.
-
-Classifications are keyed by `object_id`, so all answers about one object lie on one partition, in order. Delivery is at
-least once by default: (`object_id`, `candid`, `classifier`, `version`) identifies an answer, drop what you have seen.
-With `kafka.delivery = exactly_once` readers at `read_committed` see each once.
-
-The four clocks `observed`, `broker_timestamp`, `received` and `published` tell where the time went.
-
-A class is only named where something was looked at. With a flag `no_detection` or `unusable_photometry` the
-probabilities are the training prior, and `top_class`, which the schema has as a string, is the prior's most probable
-class: don't count it. In JSON, Parquet and over HTTP `top_class` is then null.
-
-An answer to ATLAS photometry is about the object that it [has joined](store.md#surveys-in-the-service), or about the
-position where there is none. `survey` is then `atlas`, `candid` an identifier made of the message, and `mjd` the newest
-epoch of the light curve that was classified. The schema of such messages, which the service reads, stands last.
-"""
-
 METRICS: Final = """# Metrics
 
 What `/metrics` shows to Prometheus, besides the process's own (`process_*`, `python_*`). Counters end in `_total`;
@@ -110,7 +85,12 @@ def pages() -> dict[str, str]:
     made = {
         "configuration.md": "\n".join([CONFIGURATION, *_settings()]),
         "output.md": "\n".join(
-            [OUTPUT, *_schema(CLASSIFICATION.text), *_schema(DEAD_LETTER.text), *_schema(atlas.SCHEMA_TEXT)]
+            [
+                (FOLDER / "output.md.in").read_text(),
+                *_schema(CLASSIFICATION.text),
+                *_schema(DEAD_LETTER.text),
+                *_schema(atlas.SCHEMA_TEXT),
+            ]
         ),
         "metrics.md": "\n".join([METRICS, *_metrics()]),
         "commands.md": "\n".join([COMMANDS, *_commands(cli, "alert-classifier")]),
@@ -127,6 +107,9 @@ def _settings() -> Iterator[str]:
             yield f"{_one_line(described['description'])}\n"
         rows = []
         for name, field in described["properties"].items():
+            if field.get("format") == "password":  # masked in the schema, but a default is nobody's secret
+                secret = getattr(Settings.model_fields[group].default, name)
+                field["default"] = secret.get_secret_value()
             whole = field | _resolved(field, schema)
             meaning = "; ".join(filter(None, (_cell(field.get("description", "")), _limits(whole))))
             rows.append((f"`{name}`", _type(whole, schema), _default(field), meaning))

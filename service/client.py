@@ -16,6 +16,7 @@ import io
 import random
 import sys
 import time
+import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -164,7 +165,11 @@ class _Requests:
             if columns:
                 raise TypeError(f"give a LightCurve or columns, not both ({', '.join(columns)})")
             return {"object_id": object_id} | _sent(light_curve)
-        body = {name: _plain(values) for name, values in columns.items() if values is not None}
+        body = {
+            name: values if isinstance(values, str) else _plain(values)  # one survey for all points
+            for name, values in columns.items()
+            if values is not None
+        }
         return (
             {"object_id": object_id}
             | ({} if unit is None else {"unit": unit if isinstance(unit, str) else list(unit)})
@@ -205,7 +210,8 @@ class Client(_Requests):
     ) -> Classification:  # fmt: skip
         """Classify one light curve: a `LightCurve`, or columns `mjd`, `band`, `mag` (None or NaN: an upper limit) and
         where known `magerr`, `diffmaglim`, `sign`, `magnr`; with a `unit` of flux, `flux` and `fluxerr`. Of several
-        surveys: `survey` per point, and a `unit` per point where one of them publishes flux.
+        surveys: `survey` per point, and a `unit` per point where one of them publishes flux; either may be one text for
+        all points.
 
         Raises ServiceError, ServiceUnreachableError.
         """
@@ -220,13 +226,16 @@ class Client(_Requests):
         answer = self._ask("POST", "/v1/classify", json={"light_curves": body}, params={"embedding": embedding})
         return {each["object_id"]: Classification.of(each) for each in answer["classifications"]}
 
-    def classify_alert(self, packet: bytes | Path, *, stored_history: bool = False) -> Classification:
-        """Classify an alert packet: its bytes, or the file that holds them."""
+    def classify_alert(
+        self, packet: bytes | Path, *, stored_history: bool = False
+    ) -> Classification | list[Classification]:
+        """Classify an alert packet: its bytes, or the file that holds them. A file of several alerts, as some brokers
+        send them, gives a list, in their order.
+        """
         content = packet.read_bytes() if isinstance(packet, Path) else packet
         params = {"stored_history": stored_history}
         headers = {"content-type": "application/avro"}
-        answer = self._ask("POST", "/v1/classify/alert", content=content, params=params, headers=headers)
-        return Classification.of(answer)
+        return _one_or_many(self._ask("POST", "/v1/classify/alert", content=content, params=params, headers=headers))
 
     def classify_table(self, points: Table, *, unit: Unit = "mag") -> Table:
         """Classify a table with a row per point: pandas, astropy or pyarrow in, the same out, with a row per object.
@@ -236,6 +245,16 @@ class Client(_Requests):
         headers = {"content-type": PARQUET}
         answer = self._ask("POST", "/v1/classify", content=_parquet(points), params={"unit": unit}, headers=headers)
         return _like(points, answer["classifications"])
+
+    def classify_file(self, path: Path | str, *, strict: bool = False) -> list[Classification]:
+        """Classify a file as a broker or archive exports it (ALeRCE, Fink, Lasair, ANTARES, Babamul, forced photometry
+        servers of ZTF and ATLAS; CSV, JSON, Parquet, text, ECSV, FITS, VOTable): one answer per object.
+
+        Rows that can't be read are left out with a warning, or with `strict` refuse the file (ServiceError).
+        """
+        path = Path(path)
+        answer = self._ask("POST", "/v1/classify/table", **_file(path.name, path.read_bytes(), strict))
+        return _read_file(path, answer)
 
     def objects(
         self, *, top_class: str | None = None, min_probability: float = 0.0, since: datetime | float | None = None,
@@ -286,7 +305,9 @@ class Client(_Requests):
                 response = self._http.request(method, path, **request)
             except httpx.TransportError as error:
                 if attempt >= self._retries:
-                    raise ServiceUnreachableError(f"{self._http.base_url} does not answer: {error}") from error
+                    raise ServiceUnreachableError(
+                        f"{_without_login(self._http.base_url)} does not answer: {error}"
+                    ) from error
             if response is not None and self._is_final(attempt, response):
                 return self._read(response)
             time.sleep(self._wait(attempt, response))
@@ -319,13 +340,16 @@ class AsyncClient(_Requests):
         answer = await self._ask("POST", "/v1/classify", json={"light_curves": body}, params={"embedding": embedding})
         return {each["object_id"]: Classification.of(each) for each in answer["classifications"]}
 
-    async def classify_alert(self, packet: bytes | Path, *, stored_history: bool = False) -> Classification:
+    async def classify_alert(
+        self, packet: bytes | Path, *, stored_history: bool = False
+    ) -> Classification | list[Classification]:
         """See `Client.classify_alert`."""
         content = await asyncio.to_thread(packet.read_bytes) if isinstance(packet, Path) else packet
         params = {"stored_history": stored_history}
         headers = {"content-type": "application/avro"}
-        answer = await self._ask("POST", "/v1/classify/alert", content=content, params=params, headers=headers)
-        return Classification.of(answer)
+        return _one_or_many(
+            await self._ask("POST", "/v1/classify/alert", content=content, params=params, headers=headers)
+        )
 
     async def classify_table(self, points: Table, *, unit: Unit = "mag") -> Table:
         """See `Client.classify_table`."""
@@ -333,6 +357,13 @@ class AsyncClient(_Requests):
         content = await asyncio.to_thread(_parquet, points)
         answer = await self._ask("POST", "/v1/classify", content=content, params={"unit": unit}, headers=headers)
         return _like(points, answer["classifications"])
+
+    async def classify_file(self, path: Path | str, *, strict: bool = False) -> list[Classification]:
+        """See `Client.classify_file`."""
+        path = Path(path)
+        content = await asyncio.to_thread(path.read_bytes)
+        answer = await self._ask("POST", "/v1/classify/table", **_file(path.name, content, strict))
+        return _read_file(path, answer)
 
     async def objects(
         self, *, top_class: str | None = None, min_probability: float = 0.0, since: datetime | float | None = None,
@@ -385,11 +416,22 @@ class AsyncClient(_Requests):
                 response = await self._http.request(method, path, **request)
             except httpx.TransportError as error:
                 if attempt >= self._retries:
-                    raise ServiceUnreachableError(f"{self._http.base_url} does not answer: {error}") from error
+                    raise ServiceUnreachableError(
+                        f"{_without_login(self._http.base_url)} does not answer: {error}"
+                    ) from error
             if response is not None and self._is_final(attempt, response):
                 return self._read(response)
             await asyncio.sleep(self._wait(attempt, response))
         raise AssertionError("the last attempt returns or raises")
+
+
+def _without_login(url: httpx.URL) -> httpx.URL:
+    return url.copy_with(username=None, password=None)
+
+
+def _one_or_many(answer: dict[str, Any]) -> Classification | list[Classification]:
+    several = answer.get("classifications")
+    return Classification.of(answer) if several is None else [Classification.of(each) for each in several]
 
 
 def _path(object_id: str, further: str = "") -> str:
@@ -447,6 +489,22 @@ def _stored(answer: dict[str, Any]) -> StoredObject:
         answer["links"],
         tuple(answer.get("sources", ())),
     )
+
+
+def _file(name: str, content: bytes, strict: bool) -> dict[str, Any]:
+    headers = {"content-type": "application/octet-stream"}
+    return {"content": content, "params": {"name": name, "strict": strict}, "headers": headers}
+
+
+def _read_file(path: Path, answer: dict[str, Any]) -> list[Classification]:
+    if answer["skipped_rows"]:
+        first = answer["first_skipped"][0]
+        warnings.warn(
+            f"{path.name}, read as {answer['read_as']}: {answer['skipped_rows']} rows were left out; the first is row"
+            f" {first['row']}: {first['column']} is {first['value'] or 'empty'}, {first['reason']}",
+            stacklevel=3,
+        )
+    return [Classification.of(each) for each in answer["classifications"]]
 
 
 def _parquet(points: Table) -> bytes:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Annotated, Any, get_origin
 
 from pydantic import (
@@ -28,9 +32,11 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
+from service import secrets
 from service.errors import AlertClassifierError
 from service.validation import said
 
@@ -53,8 +59,11 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+_WEB_ADDRESS = re.compile(r"https?://([^\s@/]*@)?[^\s@/:]+(:\d+)?(/[^\s@]*)?")
+
+
 class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, hide_input_in_errors=True)
 
 
 class KafkaSettings(_Group):
@@ -81,13 +90,26 @@ class KafkaSettings(_Group):
     transactional_id: str = Field(
         default="", description="exactly_once: stable per replica; default from group_id and host"
     )
-    schema_registry_url: str = Field(default="", description="for Confluent-framed input")
+    schema_registry_url: SecretStr = Field(
+        default=SecretStr(""), description="for Confluent-framed input; `user:password@` may stand before the host"
+    )
     schema_folder: Path | None = Field(default=None, description="`<id>.avsc` files, instead of a registry")
-    librdkafka: dict[str, str] = Field(
+    librdkafka: dict[str, SecretStr] = Field(
         default_factory=dict, description="any librdkafka property, for consumer and producer (SASL, TLS, ...)"
     )
-    librdkafka_consumer: dict[str, str] = Field(default_factory=dict, description="for the consumer alone")
-    librdkafka_producer: dict[str, str] = Field(default_factory=dict, description="for the producer alone")
+    librdkafka_consumer: dict[str, SecretStr] = Field(default_factory=dict, description="for the consumer alone")
+    librdkafka_producer: dict[str, SecretStr] = Field(default_factory=dict, description="for the producer alone")
+
+    @field_validator("schema_registry_url")
+    @classmethod
+    def _registry_is_a_url(cls, given: SecretStr) -> SecretStr:
+        url = given.get_secret_value()
+        # the client would only complain at the first framed message, and quote the URL with its password
+        if url and not _WEB_ADDRESS.fullmatch(url):
+            raise ValueError(
+                "must be a URL like https://registry:8081 (in a user or password, % is written %25, @ %40 and / %2F)"
+            )
+        return given
 
     @field_validator("daily_pattern")
     @classmethod
@@ -102,8 +124,8 @@ class KafkaSettings(_Group):
 
 
 class StoreSettings(_Group):
-    url: str = Field(
-        default="sqlite:///var/alert-classifier.db",
+    url: SecretStr = Field(
+        default=SecretStr("sqlite:///var/alert-classifier.db"),
         description="sqlite:///PATH (embedded) or postgresql://... (shared by replicas)",
     )
     join_radius_arcsec: float = Field(
@@ -117,6 +139,10 @@ class StoreSettings(_Group):
 class ModelSettings(_Group):
     bundle: Path | None = Field(default=None, description="folder of the active model bundle; empty: the shipped one")
     shadow_bundles: list[Path] = Field(default_factory=list, description="bundles that answer beside the active one")
+    trusted_keys: list[str] = Field(
+        default_factory=list,
+        description="minisign public keys: only bundles that one of them has signed are loaded; empty: any",
+    )
     device: Device = Device.AUTO
     threads: int = Field(default=0, ge=0, description="threads that call the model; 0: one per core")
 
@@ -152,12 +178,46 @@ class PipelineSettings(_Group):
     queue_depth: int = Field(default=2, ge=1, le=16, description="batches that may wait between two stages")
     max_message_bytes: int = Field(default=8_000_000, ge=10_000, description="larger messages are dead-lettered unread")
     retry_s: float = Field(default=1.0, gt=0, description="pause between tries while the store or the broker is away")
+    standstill_s: float = Field(
+        default=30.0, gt=0, description="not ready when a stage has been working on the same batch for longer"
+    )
+    give_up_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="... and `serve` ends, to be started anew, when it has been for longer than this",
+    )
+    journal: Path | None = Field(
+        default=None,
+        description="file that tells after a crash which messages were in hand; unset: beside the SQLite store,"
+        " var/alert-classifier-in-flight with PostgreSQL",
+    )
 
 
 class ApiSettings(_Group):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     max_body_bytes: int = Field(default=32_000_000, ge=1000)
+    max_bodies_bytes: int = Field(
+        default=128_000_000,
+        ge=1000,
+        description="of all bodies under way together, and never less than one; beyond it the largest is refused",
+    )
+    max_connections: int = Field(
+        default=4000, ge=10, description="beyond it the connection that has waited longest without a request is closed"
+    )
+    head_timeout_s: float = Field(
+        default=10.0, gt=0, description="for a new connection's first request, and for each request line and headers"
+    )
+    body_timeout_s: float = Field(
+        default=20.0, gt=0, description="how long a body may come more slowly than 50 kB/s before it is refused"
+    )
+    idle_timeout_s: int = Field(
+        default=75, ge=1, description="between requests on one connection; also for a client that takes no answer"
+    )
+    trusted_proxies: list[str] = Field(
+        default_factory=list,
+        description="addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed; empty: nobody's",
+    )
     max_light_curves: int = Field(default=1000, ge=1, description="light curves per request")
     max_points: int = Field(default=100_000, ge=1, description="points per request")
     api_keys: list[SecretStr] = Field(
@@ -167,6 +227,16 @@ class ApiSettings(_Group):
     cors_origins: list[str] = Field(default_factory=list)
     docs: bool = True
     metrics: bool = True
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, given: list[str]) -> list[str]:
+        for each in given:
+            try:
+                ip_network(each)
+            except ValueError:
+                raise ValueError("each must be an address or a network like 10.0.0.0/8") from None
+        return given
 
 
 def _upper(value: Any) -> Any:
@@ -182,7 +252,11 @@ class Settings(BaseSettings):
     """Everything the service can be told."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", validate_default=True
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,
     )
 
     kafka: KafkaSettings = KafkaSettings()
@@ -206,9 +280,14 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _registry_or_folder(self) -> Settings:
-        if self.kafka.schema_registry_url and self.kafka.schema_folder:
+        if self.kafka.schema_registry_url.get_secret_value() and self.kafka.schema_folder:
             raise ValueError("kafka.schema_registry_url and kafka.schema_folder exclude one another")
         return self
+
+
+def revealed(table: Mapping[str, SecretStr]) -> dict[str, str]:
+    """A table of settings in clear, for the library that it is meant for."""
+    return {name: value.get_secret_value() for name, value in table.items()}
 
 
 def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings:
@@ -225,13 +304,31 @@ def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings
 
     _check_environment()
     try:
-        return FileSettings(**{group: values for group, values in overrides.items() if values})
+        settings = FileSettings(**{group: values for group, values in overrides.items() if values})
+    # `from None`: the causes quote what was given, and tracebacks show causes
     except ValidationError as error:
-        raise ConfigError("; ".join(map(_clause, error.errors()))) from error
-    except ValueError as error:  # a TOML file or an environment variable that does not parse
-        raise ConfigError(f"{file or 'environment'}: {error}") from error
+        raise ConfigError("; ".join(map(_clause, error.errors()))) from None
+    except TOMLDecodeError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    except SettingsError as error:  # a variable that does not parse; the message only names the group
+        raise ConfigError(f"environment: {error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file} is not UTF-8 text") from None
+    secrets.remember(_secrets(settings))
+    return settings
 
 
+def _secrets(settings: Settings) -> Iterator[str]:
+    """What must never be seen outside."""
+    kafka = settings.kafka
+    for url in (settings.store.url, kafka.schema_registry_url):
+        yield from secrets.in_url(url.get_secret_value())
+    for table in (kafka.librdkafka, kafka.librdkafka_consumer, kafka.librdkafka_producer):
+        yield from secrets.in_properties(revealed(table))
+    yield from (entry.get_secret_value() for entry in settings.api.api_keys)
+
+
+_NAME = re.compile(r"[a-z_]+([.-][a-z_]+)*|\[key\]")
 _EXAMPLES: dict[Any, str] = {list: '["a", "b"]', dict: '{"a": "b"}'}
 
 
@@ -257,8 +354,8 @@ def _check_environment() -> None:
         if example is not None:
             try:
                 json.loads(text)
-            except ValueError as error:
-                raise ConfigError(f"{variable} must be JSON, like {example}") from error
+            except ValueError:
+                raise ConfigError(f"{variable} must be JSON, like {example}") from None
 
 
 def _names(place: tuple[int | str, ...]) -> list[str]:
@@ -271,12 +368,25 @@ def _names(place: tuple[int | str, ...]) -> list[str]:
 
 
 def _clause(error: ErrorDetails) -> str:
-    place = ".".join(map(str, error["loc"])) or "settings"
+    """One wrong setting, in words. What was given is only told where it is a number: any text may be a secret that
+    stands in the wrong place.
+    """
+    place = ".".join(map(_readable, error["loc"])) or "settings"
     if error["type"] == "extra_forbidden":
         near = get_close_matches(str(error["loc"][-1]), _names(error["loc"][:-1]), n=1)
         return f"{place}: there is no such setting" + "".join(f"; is {name} meant?" for name in near)
-    # what was given may be a secret
-    given = (
-        "" if place.startswith(("api.api_keys", "kafka.librdkafka", "store.url")) else f" (given: {error['input']!r})"
-    )
+    if error["type"] in ("model_type", "dict_type"):
+        return f"{place}: must be a table of settings"
+    given = f" (given: {error['input']:.15g})" if _is_number(error["input"]) else ""
     return f"{place}: {said(error)}{given}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+
+
+def _readable(part: int | str) -> str:
+    """A part of a setting's place; not what can't be a name: a forgotten `=` or quotation mark makes one name of a
+    property and its secret.
+    """
+    return str(part) if isinstance(part, int) or _NAME.fullmatch(part) else "(no name of a setting)"

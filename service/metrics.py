@@ -38,6 +38,11 @@ OBSERVATION_SECONDS: Final = Histogram(
     buckets=OBSERVATION_BUCKETS_S,
 )
 BATCH_ALERTS: Final = Histogram(f"{_PREFIX}_batch_alerts", "Alerts per batch", buckets=BATCH_BUCKETS)
+STANDSTILL: Final = Gauge(
+    f"{_PREFIX}_standstill_seconds",
+    "How long a stage has been working on the same batch, where that is longer than pipeline.standstill_s; else 0",
+    ["stage"],
+)
 IN_FLIGHT: Final = Gauge(f"{_PREFIX}_in_flight_alerts", "Alerts consumed and not yet accounted for")
 CONSUMER_LAG: Final = Gauge(
     f"{_PREFIX}_consumer_lag_messages", "Offsets between what is settled and the end", ["topic", "partition"]
@@ -85,7 +90,7 @@ OUT_OF_DISTRIBUTION: Final = Counter(f"{_PREFIX}_out_of_distribution", "Publishe
 LOW_QUALITY: Final = Counter(f"{_PREFIX}_low_quality", "Published classifications of alerts that fail a quality cut")
 
 DECODER_FALLBACKS: Final = Counter(
-    f"{_PREFIX}_decoder_fallbacks", "Packets read by fastavro because their schema was not compiled"
+    f"{_PREFIX}_decoder_fallbacks", "Records read slowly: their schema has types that no survey uses"
 )
 UNKNOWN_SIGNS: Final = Counter(
     f"{_PREFIX}_unknown_signs", "Detections in packets whose isdiffpos is spelled in a way that is not known"
@@ -103,6 +108,14 @@ HTTP_REQUEST_SECONDS: Final = Histogram(
     "Time from request to the end of its answer, by path template",
     ["method", "path", "status"],
     buckets=LATENCY_BUCKETS_S,
+)
+HTTP_REFUSED: Final = Counter(
+    f"{_PREFIX}_http_refused",
+    "Connections and bodies that were ended because they passed a bound, by reason",
+    ["reason"],
+)
+LOG_MESSAGES: Final = Counter(
+    f"{_PREFIX}_log_messages", "Warnings and errors, those included that are only counted in the log", ["level"]
 )
 MODEL: Final = Info(f"{_PREFIX}_model", "Active model bundle and execution provider")
 

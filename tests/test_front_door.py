@@ -71,3 +71,44 @@ def test_every_error_of_ours_has_one_ancestor() -> None:
             ):
                 strangers.append(f"{module.name}.{name}")
     assert strangers == []
+
+
+def test_bands_are_named_or_coded_and_columns_have_one_value_per_point() -> None:
+    named = LightCurve.from_columns([1.0, 2.0, 3.0], ["r", "g", "o"], mag=19.0, survey=["ztf", "ztf", "atlas"])
+    coded = LightCurve.from_columns([1.0, 2.0, 3.0], [1, 0, 7], mag=[19.0] * 3, survey=[0, 0, 2], kind="detection")
+    assert named.pack() == coded.pack()
+    assert (
+        LightCurve.from_columns([1.0, 2.0], "r", mag=[19.0, None], kind=["detection", "upper_limit"]).n_detections == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"band": ["red"]}, "band has unknown values red; known are g, r"),
+        ({"band": [1, 0]}, r"band has shape \(2,\), mjd \(1,\)"),
+        ({"band": [9]}, "band has a code that is none; there are 0 g, 1 r"),
+        ({"band": [1.0]}, "band must be names"),
+        ({"band": [None]}, "band must be names"),
+        ({"survey": "sdss"}, "survey has unknown values sdss"),
+        ({"mag": ["bright"]}, "mag must be numbers"),
+        ({"mag": [19.0, 18.0]}, r"mag has shape \(2,\)"),
+        ({"mjd": 60313.3}, "mjd must be a list of times"),
+        ({"mjd": ["monday"]}, "mjd must be numbers"),
+        ({"mjd": [float("nan")]}, "mjd of point 0"),
+    ],
+)
+def test_a_wrong_column_is_named(columns: dict[str, object], says: str) -> None:
+    given = {"mjd": [60313.3], "band": [1], "mag": [19.8]} | columns
+    with pytest.raises(AlertClassifierError, match=says):
+        LightCurve.from_columns(given.pop("mjd"), given.pop("band"), **given)
+
+
+def test_one_value_is_not_spread_over_several_points() -> None:
+    with pytest.raises(AlertClassifierError, match="one value per point"):
+        LightCurve.from_columns([1.0, 2.0], [1], mag=[19.0, 18.0])
+
+
+def test_a_light_curve_alone_is_told_to_stand_in_a_list() -> None:
+    with pytest.raises(AlertClassifierError, match=r"classify\(\[light_curve\]\)"):
+        Classifier(load_bundle(), threads=1).classify(LightCurve.empty())  # type: ignore[arg-type]

@@ -23,6 +23,8 @@ from model_export.data.prior import published_prior
 from model_export.data.tables import Dataset, data_digest, load_difference
 from model_export.judging.calibrate import read_calibration
 from model_export.training.run import FinetuneConfig, load_run
+from service.inference.bundle import FILES
+from service.inference.integrity import SUMS, check_seal
 from service.inference.manifest import Manifest
 from service.inference.preprocessing.alert_clr import alert_tokens, windows
 
@@ -57,6 +59,9 @@ def verify_bundle(bundle: Path, run: Path | None, data: Path | None) -> Iterator
     if sha256(bundle / "model.onnx") != manifest.sha256:
         raise ValueError(f"sha256 of {bundle / 'model.onnx'} is not that of the manifest")
     yield f"{manifest.name} {manifest.version}: hash and manifest agree"
+    there = {name: (bundle / name).read_bytes() for name in FILES if (bundle / name).is_file()}
+    digest = check_seal(bundle, there)
+    yield f"sha256 of all files: {digest}" if digest else f"{SUMS} is missing: nothing holds the files together"
     if run:
         model, config = load_run(run)
         feeds = example_feeds(load_difference(data) if data else None, config)

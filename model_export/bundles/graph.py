@@ -24,6 +24,7 @@ from model_export.data.batches import PADDING_BIAS
 from model_export.data.scores import IS_TRANSIENT
 from model_export.data.tables import TAXONOMY
 from model_export.network.encoder import AlertClassifier
+from service.inference.bundle import seal_bundle
 from service.inference.manifest import Calibration, Manifest, OutOfDistribution, Preprocessing, Stochastic
 from service.inference.session import CPU, session_options
 
@@ -169,7 +170,7 @@ def write_manifest(
     bands: Sequence[str] = ("g", "r", "i"),
     stochastic: Stochastic | None = None,
 ) -> Manifest:
-    """Write `manifest.json` beside `model.onnx`, with the graph's hash."""
+    """Write `manifest.json` beside `model.onnx`, with the graph's hash, and seal what is there of the bundle."""
     manifest = Manifest(
         name=name,
         version=version,
@@ -189,6 +190,7 @@ def write_manifest(
         created=datetime.now(UTC).replace(microsecond=0).isoformat(),
     )
     (folder / "manifest.json").write_text(json.dumps(manifest.model_dump(), separators=(",", ":")) + "\n")
+    seal_bundle(folder)
     return manifest
 
 

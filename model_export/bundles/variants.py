@@ -24,6 +24,7 @@ from model_export.judging.calibrate import read_calibration
 from model_export.judging.evaluate import ENOUGH, judge
 from model_export.network.predict import ALL
 from model_export.training.run import load_run
+from service.inference.bundle import seal_bundle
 from service.inference.manifest import Manifest
 
 TOLERANCE: Final = 0.005  # half a point
@@ -77,6 +78,7 @@ def write_variant(kind: str, data: Path, bundle: Path, out: Path, run: Path | No
             shutil.copyfile(made / name, out / name)
         for name in ("MODEL_CARD.md", "metrics.json"):
             shutil.copyfile(bundle / name, out / name)
+        seal_bundle(out)
     fast, slow = latency(out / "model.onnx", _LENGTH), latency(bundle / "model.onnx", _LENGTH)
     return f"{told}; {_LENGTH} tokens on one core: {slow:.2f} -> {fast:.2f} ms"
 

@@ -62,6 +62,7 @@ def evaluate(
     """Judge a bundle on the test split; writes metrics.json into it."""
     from model_export.data.tables import load_difference
     from model_export.judging.evaluate import evaluate as figures_of
+    from service.inference.bundle import seal_bundle
 
     real = load_difference(data)
     figures: dict[str, Any] = figures_of(bundle, real)
@@ -75,6 +76,7 @@ def evaluate(
     if later_years:
         figures["later_years"] = json.loads(later_years.read_text())
     write_figures(figures, bundle / "metrics.json")
+    seal_bundle(bundle)
     click.echo(f"wrote {bundle / 'metrics.json'}")
 
 

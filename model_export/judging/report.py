@@ -10,6 +10,7 @@ import matplotlib as mpl
 
 from model_export.data.tables import CLASSES
 from model_export.judging.card import WAYS, model_card
+from service.inference.bundle import seal_bundle
 from service.inference.manifest import Manifest
 
 mpl.use("Agg")
@@ -31,6 +32,7 @@ def write_report(metrics_path: Path, bundle: Path, out: Path) -> None:
     manifest = Manifest.model_validate_json((bundle / "manifest.json").read_text())
     card = model_card(figures, manifest)
     (bundle / "MODEL_CARD.md").write_text(card)
+    seal_bundle(bundle)
     pictures = sorted(path.name for path in out.glob("*.png"))
     (out / "report.md").write_text(card + "\n## Plots\n\n" + "".join(f"![{p}]({p})\n\n" for p in pictures))
 

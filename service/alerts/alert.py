@@ -8,6 +8,10 @@ from typing import Final
 from service.errors import AlertClassifierError
 from service.photometry import LightCurve
 
+# Characters of an object's name; the API asks for no longer one. ZTF's have 12.
+LONGEST_NAME: Final = 200
+_LONGEST_MESSAGE: Final = 1000
+
 UNKNOWN_SIGN: Final = "unknown_sign"  # flag: isdiffpos of a detection has an unknown spelling
 
 
@@ -20,13 +24,15 @@ class AlertError(AlertClassifierError, ValueError):
     file      empty, bad_magic, bad_header, truncated, bad_block, bad_sync, no_record, many_records, trailing_bytes
     codec     unsupported_codec, bad_compression, bad_checksum, too_large
     schema    bad_schema, unsupported_schema, unknown_schema
-    record    record_overrun, bad_varint, bad_length, bad_count, bad_union, bad_enum, bad_text, too_many_rows,
-              bad_record (any damage found by the fallback reader)
-    values    missing_field, bad_value, unknown_band
+    record    record_overrun, bad_varint, bad_length, bad_count, bad_union, bad_enum, bad_text, too_many_rows
+    values    missing_field, bad_value, unknown_band, long_name
     """
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+        if len(message) > _LONGEST_MESSAGE:
+            message = message[:_LONGEST_MESSAGE] + "…"
+        # a schema's names may hold half a surrogate pair, with which no dead letter could be written
+        super().__init__(message.encode(errors="backslashreplace").decode())
         self.code = code
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.alerts.alert import Alert, AlertError, Quality
+from service.alerts.alert import LONGEST_NAME, Alert, AlertError, Quality
 from service.alerts.projection import MISSING_NUMBER, Cells, Field, Projection, Type
 from service.photometry import BAND_CODES, SURVEY_CODES, Kind, LightCurve
 from service.photometry.flux import from_flux
@@ -62,7 +62,6 @@ LAST_MJD: Final = 99999.5
 _EPOCH_BITS: Final = 37
 _DIGEST_BITS: Final = 25
 _NO_QUALITY: Final = Quality(*[float("nan")] * 10)
-_NAME_LENGTH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,9 @@ def alert(cells: Cells) -> Alert:
         if not low <= value <= high:
             raise AlertError("bad_value", f"{path} is {value:.9g}; it must be between {low:g} and {high:g}")
     source = cells.text(SOURCE) or ""
-    if not source.isascii() or (source and not source.isprintable()) or len(source) > _NAME_LENGTH:
+    if len(source) > LONGEST_NAME:
+        raise AlertError("long_name", f"source has {len(source):,} characters; at most {LONGEST_NAME} are kept")
+    if not source.isascii() or (source and not source.isprintable()):
         raise AlertError("bad_value", f"source is {source[:40]!a}, not a name of printable ASCII")
     return photometry(source, float(numbers[RA]), float(numbers[DEC]), _exposures(cells).light_curve())
 
@@ -192,8 +193,10 @@ def _exposures(cells: Cells) -> Exposures:
 
 
 def _text(cells: Cells, span: int) -> str:
+    """A filter's name: of a long one the beginning, because numpy gives all rows the longest one's room."""
     start = span >> 32
-    return "" if span < 0 else cells.buffer[start : start + (span & 0xFFFFFFFF)].decode()
+    size = min(span & 0xFFFFFFFF, 4)
+    return "" if span < 0 else cells.buffer[start : start + size].decode(errors="replace")
 
 
 _SCHEMA: Final = fastavro.parse_schema(orjson.loads(SCHEMA_TEXT))

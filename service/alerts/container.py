@@ -1,6 +1,7 @@
 """Avro object container files: magic, metadata, then blocks of records between sync markers (Avro 1.11 specification).
 
-Reads only the frame, and checks every length in it; `interpreter` and `fallback` read the records.
+Reads only the frame, and checks every length in it; `interpreter` and `oddities` read the records. A message may hold
+several files, one behind the other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 from cramjam import DecompressionError, snappy, zstd
 
 from service.alerts.alert import AlertError
@@ -20,10 +22,21 @@ MAGIC: Final = b"Obj\x01"
 _ONE: Final = b"\x02"  # 1 as a zigzag varint
 SYNC_SIZE: Final = 16
 
-# A ZTF packet is 70 KB, one of Rubin's about 100 KB, their schemas below 30 KB. A file that claims to unpack to
-# hundreds of times that is an attack on memory.
-MAX_BLOCK: Final = 64 << 20
-MAX_HEADER: Final = 4 << 20
+# A ZTF packet is 70 KB, one of Rubin's about 100 KB, their schemas below 100 KB. What claims to be hundreds of times
+# that is an attack on memory or time. A block is unpacked as a whole, those of a message one after the other.
+MAX_BLOCK: Final = 8 << 20
+MAX_HEADER: Final = 1 << 20
+MAX_ENTRIES: Final = 256  # of a header: schema, codec, and a few that writers add
+# Of a message, however many files it holds. A night's file may have many blocks of 16 KB and many small records; each
+# costs some 5 microseconds to find, and each record about a millisecond to classify.
+MAX_BLOCKS: Final = 5_000
+MAX_RECORDS: Final = 10_000
+MAX_UNPACKED: Final = 16 << 20  # or four times the message
+MAX_ROWS: Final = 1_000_000  # of history, of all its records
+# A record that is refused is kept with a header of its own, so many records with a long header would make gigabytes.
+MAX_HEADERS: Final = 128 << 20
+_SLOWNESS: Final = {"bzip2": 16}  # times as slow as the other codecs, so that much less is unpacked
+_XZ_MEMORY: Final = 80 << 20  # xz -9 takes 65 MB, of which as much is used as there are data
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +65,67 @@ class Block:
     fault: AlertError | None
 
 
-def read_header(raw: bytes) -> Header:
-    """Raises AlertError: empty, bad_magic, truncated, bad_header."""
+@dataclass(slots=True)
+class Work:
+    """What the files of a message have cost so far, and where the latest ends: with the message, if it is damaged."""
+
+    size: int  # of the message
+    blocks: int = 0
+    records: int = 0
+    unpacked: int = 0
+    headers: int = 0
+    rows: int = 0
+    behind: int = 0
+
+    def add(self, count: int, header: Header) -> None:
+        """A block of `count` records. Raises AlertError too_large."""
+        self.blocks += 1
+        self.records += count
+        self.headers += count * len(header.prefix)
+        if self.blocks > MAX_BLOCKS:
+            raise _too_large(f"more than {MAX_BLOCKS:,} blocks")
+        if self.records > MAX_RECORDS:
+            raise _too_large(f"more than {MAX_RECORDS:,} records")
+        if self.headers > MAX_HEADERS and self.records > 1:
+            raise _too_large(f"so many records with so long a header that each alone would take {MAX_HEADERS:,} bytes")
+
+    def room(self, slowness: int) -> int:
+        """How many bytes the next block may have."""
+        return min(MAX_BLOCK, (max(MAX_UNPACKED, 4 * self.size) - self.unpacked) // slowness)
+
+    def add_rows(self, rows: int) -> None:
+        """A record with that much history. Raises AlertError too_large."""
+        self.rows += rows
+        if self.rows > MAX_ROWS:
+            raise _too_large(f"more than {MAX_ROWS:,} rows of history")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A record of a file; or, with `count` 0, bytes of a block that belong to none, and with -1 the rest of a file."""
+
+    header: Header
+    sync: bytes
+    data: bytes
+    count: int = 1
+
+    def alone(self) -> bytes:
+        """It as a file of its own."""
+        if self.count < 0:
+            return b"".join((self.header.prefix, self.sync, self.data))
+        return with_one_record(self.header, self.sync, self.data, self.count)
+
+
+def read_header(raw: bytes, begin: int = 0) -> Header:
+    """The header of the file at `begin`. Raises AlertError: empty, bad_magic, truncated, bad_header."""
     if not raw:
         raise AlertError("empty", "the message has no bytes")
-    if not raw.startswith(MAGIC):
-        raise AlertError("bad_magic", f"not an Avro container file: begins with {raw[:4].hex(' ')}, not 4f 62 6a 01")
-    metadata: dict[str, bytes] = {}
-    position = len(MAGIC)
+    if not raw.startswith(MAGIC, begin):
+        said = raw[begin : begin + 4].hex(" ")
+        raise AlertError("bad_magic", f"not an Avro container file: begins with {said}, not 4f 62 6a 01")
+    metadata: dict[bytes, bytes] = {}
+    position = begin + len(MAGIC)
+    entries = 0
     while True:
         count, position = read_long(raw, position, "header metadata count")
         if count == 0:
@@ -67,36 +133,38 @@ def read_header(raw: bytes) -> Header:
         if count < 0:
             count = -count
             _, position = read_long(raw, position, "header metadata size")
-        if count > len(raw):
-            raise AlertError("bad_header", f"header claims {count} metadata entries in {len(raw)} bytes")
+        entries += count
+        if entries > MAX_ENTRIES:
+            raise AlertError("bad_header", f"header claims {entries} metadata entries; at most {MAX_ENTRIES} are read")
         for _ in range(count):
-            key, position = _read_bytes(raw, position, "header metadata key")
-            try:
-                name = key.decode()
-            except UnicodeDecodeError:
-                raise AlertError("bad_header", f"header metadata key {key[:40]!r} is not UTF-8") from None
-            metadata[name], position = _read_bytes(raw, position, "header metadata value")
-        if position > MAX_HEADER:
-            raise AlertError("bad_header", f"header is longer than {MAX_HEADER} bytes")
-    if "avro.schema" not in metadata:
+            key, position = _read_bytes(raw, position, "header metadata key", begin)
+            value, position = _read_bytes(raw, position, "header metadata value", begin)
+            if key in (b"avro.schema", b"avro.codec"):
+                metadata[key] = value
+            elif not key.isascii() and not _is_text(key):
+                raise AlertError("bad_header", f"header metadata key {key[:40]!r} is not UTF-8")
+    if b"avro.schema" not in metadata:
         raise AlertError("bad_header", "header has no avro.schema")
-    codec = metadata.get("avro.codec", b"null").decode("ascii", "backslashreplace")
+    codec = metadata.get(b"avro.codec", b"null")[:40].decode("ascii", "backslashreplace")
     if codec not in _UNPACK:
         raise AlertError("unsupported_codec", f"avro.codec is {codec!r}; supported are {', '.join(_UNPACK)}")
-    return Header(raw[:position], metadata["avro.schema"], codec)
+    return Header(raw[begin:position], metadata[b"avro.schema"], codec)
 
 
-def blocks(raw: bytes, header: Header) -> Iterator[Block]:
-    """The blocks behind `header`, in order; one with a `fault` (truncated, bad_sync) is the last.
+def blocks(raw: bytes, header: Header, begin: int = 0, work: Work | None = None) -> Iterator[Block]:
+    """The blocks of the file at `begin`, which has `header`, in order; one with a `fault` (truncated, bad_sync) is the
+    last. They are counted in `work`, if given, which says afterwards where the file ends.
 
     Raises AlertError: truncated, bad_block, bad_count, bad_compression, bad_checksum, too_large.
     """
-    position = len(header.prefix)
+    if work is not None:
+        work.behind = len(raw)  # unless all goes well
+    position = begin + len(header.prefix)
     sync = raw[position : position + SYNC_SIZE]
     if len(sync) < SYNC_SIZE:
         raise AlertError("truncated", f"file ends at byte {len(raw)}, inside the header's sync marker")
     position += SYNC_SIZE
-    while position < len(raw):
+    while position < len(raw) and not raw.startswith(MAGIC, position):  # which is no block: as a count it is negative
         begin = position
         count, position = read_long(raw, position, "a block's record count")
         size, position = read_long(raw, position, "a block's size")
@@ -109,29 +177,49 @@ def blocks(raw: bytes, header: Header) -> Iterator[Block]:
         if header.codec == "null":
             data, start, stop = raw, position, end
         else:
-            data = _UNPACK[header.codec](raw[position:end], _block(begin))
+            work = work or Work(len(raw))
+            slowness = _SLOWNESS.get(header.codec, 1)
+            data = _UNPACK[header.codec](raw[position:end], _block(begin), work.room(slowness))
             start, stop = 0, len(data)
+            work.unpacked += stop * slowness
         if count > stop - start:
             raise AlertError("bad_count", f"{_block(begin)} claims {count} records in {stop - start} bytes")
+        if work is not None:
+            work.add(count, header)
         yield Block(count, data, start, stop, begin, end + SYNC_SIZE, fault)
         if fault is not None:
             return
         position = end + SYNC_SIZE
+        work = work or Work(len(raw), blocks=1)  # not for the one block of every packet of a survey
+    if work is not None:
+        work.behind = position
 
 
-def block_frame(raw: bytes, begin: int, header: Header) -> tuple[int, int]:
-    """The number of records that the block at `begin` declares, and the byte after it, 0 if it is incomplete.
+def holds_many(raw: bytes, header: Header) -> bool:
+    """Whether a message that begins with `header` declares more than one record, or more blocks than are read."""
+    position = len(header.prefix) + SYNC_SIZE
+    if _is_one_record(raw, position):
+        return False
+    sync = raw[position - SYNC_SIZE : position]
+    records = 0
+    for _ in range(MAX_BLOCKS):
+        if raw.startswith(MAGIC, position):
+            return True
+        count, position = read_long(raw, position, "a block's record count")
+        size, position = read_long(raw, position, "a block's size")
+        if count < 0 or size < 0:
+            return False
+        records += count
+        position += size
+        if records > 1 or not raw.startswith(sync, position):
+            return records > 1
+        position += SYNC_SIZE
+        if position == len(raw):
+            return False
+    return True
 
-    Raises AlertError.
-    """
-    count, position = read_long(raw, begin, "a block's record count")
-    size, position = read_long(raw, position, "a block's size")
-    end = position + max(size, 0)
-    sync = raw[len(header.prefix) : len(header.prefix) + SYNC_SIZE]
-    return (count, end + SYNC_SIZE) if raw.startswith(sync, end) else (0, 0)
 
-
-def is_one_record(raw: bytes, begin: int) -> bool:
+def _is_one_record(raw: bytes, begin: int) -> bool:
     """Whether the block at `begin` declares one record and ends with the file, as in every packet of a survey."""
     if raw[begin : begin + 1] != _ONE:
         return False
@@ -186,29 +274,43 @@ def _block(begin: int) -> str:
     return f"block at byte {begin}"
 
 
-def _read_bytes(raw: bytes, position: int, place: str) -> tuple[bytes, int]:
+def _too_large(what: str) -> AlertError:
+    return AlertError("too_large", f"the message holds {what}; send it in several")
+
+
+def _is_text(key: bytes) -> bool:
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _read_bytes(raw: bytes, position: int, place: str, begin: int) -> tuple[bytes, int]:
     size, position = read_long(raw, position, place)
     if size < 0:
         raise AlertError("bad_header", f"{place} claims {size} bytes")
     if size > len(raw) - position:
         raise AlertError("truncated", f"{place} claims {size} bytes, the file has {len(raw) - position}")
+    if position + size - begin > MAX_HEADER:
+        raise AlertError("bad_header", f"header is longer than {MAX_HEADER} bytes")
     return raw[position : position + size], position + size
 
 
-def _inflate(packed: bytes, place: str) -> bytes:
+def _inflate(packed: bytes, place: str, room: int) -> bytes:
     inflater = zlib.decompressobj(wbits=-15)  # raw deflate without zlib header, as specified
     try:
-        data = inflater.decompress(packed, MAX_BLOCK)
+        data = inflater.decompress(packed, room + 1)
     except zlib.error as error:
         raise AlertError("bad_compression", f"{place} does not inflate: {error}") from error
-    if inflater.unconsumed_tail:
-        raise AlertError("too_large", f"{place} inflates to more than {MAX_BLOCK} bytes")
+    if len(data) > room:
+        raise _no_room(place)
     if not inflater.eof:
         raise AlertError("bad_compression", f"{place} does not inflate: its deflate stream is incomplete")
     return data
 
 
-def _unsnap(packed: bytes, place: str) -> bytes:
+def _unsnap(packed: bytes, place: str, room: int) -> bytes:
     packed, checksum = packed[:-4], packed[-4:]  # a block ends with the big-endian CRC-32 of its unpacked bytes
     size = 0
     for index, byte in enumerate(packed[:5]):  # snappy's preamble: the unpacked size as a plain varint
@@ -217,8 +319,8 @@ def _unsnap(packed: bytes, place: str) -> bytes:
             break
     else:
         raise AlertError("bad_compression", f"{place} does not unsnap: no size")
-    if size > MAX_BLOCK:
-        raise AlertError("too_large", f"{place} unsnaps to {size} bytes; at most {MAX_BLOCK} are read")
+    if size > room:
+        raise _no_room(place)
     try:
         data = bytes(snappy.decompress_raw(packed))
     except DecompressionError as error:
@@ -228,37 +330,49 @@ def _unsnap(packed: bytes, place: str) -> bytes:
     return data
 
 
-def _unbzip2(packed: bytes, place: str) -> bytes:
-    return _bounded(bz2.BZ2Decompressor(), packed, f"{place} does not decompress as bzip2", place)
+def _unbzip2(packed: bytes, place: str, room: int) -> bytes:
+    return _bounded(bz2.BZ2Decompressor(), packed, f"{place} does not decompress as bzip2", place, room)
 
 
-def _unxz(packed: bytes, place: str) -> bytes:
-    return _bounded(lzma.LZMADecompressor(), packed, f"{place} does not decompress as xz", place)
+def _unxz(packed: bytes, place: str, room: int) -> bytes:
+    unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)
+    return _bounded(unpacker, packed, f"{place} does not decompress as xz", place, room)
 
 
-def _bounded(unpacker: bz2.BZ2Decompressor | lzma.LZMADecompressor, packed: bytes, failed: str, place: str) -> bytes:
+def _bounded(
+    unpacker: bz2.BZ2Decompressor | lzma.LZMADecompressor, packed: bytes, failed: str, place: str, room: int
+) -> bytes:
     try:
-        data = unpacker.decompress(packed, MAX_BLOCK + 1)
+        data = unpacker.decompress(packed, room + 1)
     except (OSError, ValueError, lzma.LZMAError) as error:
         raise AlertError("bad_compression", f"{failed}: {error}") from error
-    if len(data) > MAX_BLOCK:
-        raise AlertError("too_large", f"{place} unpacks to more than {MAX_BLOCK} bytes")
+    if len(data) > room:
+        raise _no_room(place)
     if not unpacker.eof:
         raise AlertError("bad_compression", f"{failed}: it is incomplete")
     return data
 
 
-def _unzstd(packed: bytes, place: str) -> bytes:
-    unpacked = bytearray(MAX_BLOCK)  # memory is only used as far as it is written
+def _unzstd(packed: bytes, place: str, room: int) -> bytes:
+    unpacked = np.empty(room, np.uint8)  # its memory is only used as far as it is written
     try:
-        size = zstd.decompress_into(packed, unpacked)
+        size = zstd.decompress_into(packed, unpacked.data)
     except DecompressionError as error:
-        raise AlertError("bad_compression", f"{place} does not decompress within {MAX_BLOCK} bytes: {error}") from error
-    return bytes(memoryview(unpacked)[:size])
+        if "whole buffer" in str(error):
+            raise _no_room(place) from error
+        raise AlertError("bad_compression", f"{place} does not decompress as zstandard: {error}") from error
+    return unpacked[:size].tobytes()
 
 
-def _as_is(packed: bytes, place: str) -> bytes:
+def _as_is(packed: bytes, place: str, room: int) -> bytes:
     return packed
+
+
+def _no_room(place: str) -> AlertError:
+    bounds = f"four times the message's bytes, and {MAX_UNPACKED:,} (bzip2: a sixteenth)"
+    return AlertError(
+        "too_large", f"{place} unpacks to more than {MAX_BLOCK:,} bytes, or all of them to more than {bounds}"
+    )
 
 
 _UNPACK: Final = {

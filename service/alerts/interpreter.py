@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.alerts.alert import AlertError
-from service.alerts.projection import NEGATIVE, POSITIVE, UNKNOWN, Cells
-from service.alerts.schema import MAX_DEPTH
+from service.alerts.places import Place, spelled
+from service.alerts.projection import NEGATIVE, POSITIVE, UNKNOWN, Cells, Field
+from service.alerts.schema import MAX_DEPTH, Node
 from service.jit import jit, jit_inline
 
 # Operation       first argument      second argument
@@ -31,16 +32,17 @@ NEXT: Final = 9
 ROW: Final = 10
 ROW_END: Final = 11
 BOOLEAN_AS_SIGN: Final = 12  # cell
-FIRST_WITH_VARINT: Final = 13  # the operations from here on begin by reading a varint
-SKIP_LONG: Final = 13
-LONG_AS_NUMBER: Final = 14  # cell
-LONG: Final = 15  # cell
-LONG_AS_SIGN: Final = 16  # cell
-SKIP_ENUM: Final = 17  # symbols
-UNION: Final = 18  # branches                               followed by a JUMP per branch
-SKIP_BYTES: Final = 19
-SKIP_TEXT: Final = 20
-TEXT: Final = 21  # cell
+POSITION: Final = 13  # cell                                where the next value is, for `oddities`
+FIRST_WITH_VARINT: Final = 14  # the operations from here on begin by reading a varint
+SKIP_LONG: Final = 14
+LONG_AS_NUMBER: Final = 15  # cell
+LONG: Final = 16  # cell
+LONG_AS_SIGN: Final = 17  # cell
+SKIP_ENUM: Final = 18  # symbols
+UNION: Final = 19  # branches                               followed by a JUMP per branch
+SKIP_BYTES: Final = 20
+SKIP_TEXT: Final = 21
+TEXT: Final = 22  # cell
 
 # Initial and largest number of history rows. ZTF's longest histories have some hundreds.
 _ROOM: Final = 256
@@ -68,16 +70,34 @@ _FAULTS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Odd:
+    """A cell (numbered through fields and columns) whose value no operation reads, only its position; `node` is its
+    type.
+    """
+
+    cell: int
+    is_column: bool
+    field: Field
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """`operations` int32 (n, 4); `places` (n,) is the field of each operation; `empty` int64 (fields + columns,) are
-    the initial values of the cells of the fields, and of one row.
+    the initial values of the cells of the fields, and of one row. `odd`: the cells that `oddities` must read.
     """
 
     operations: NDArray[np.int32]
-    places: tuple[str, ...]
+    places: tuple[Place, ...]
     empty: NDArray[np.int64]
     n_fields: int
     n_columns: int
+    odd: tuple[Odd, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """About the memory that it takes: the operations, and a place with a name for each."""
+        return self.operations.nbytes + 150 * len(self.places)
 
 
 def read(data: bytes, start: int, end: int, program: Program) -> tuple[Cells, int]:
@@ -95,13 +115,15 @@ def read(data: bytes, start: int, end: int, program: Program) -> tuple[Cells, in
         if status != _MORE_ROWS:
             _refuse(program, status, operation, position, start, end)
         if room >= MAX_ROWS:
-            raise AlertError("too_many_rows", f"{program.places[operation]}: more than {MAX_ROWS} rows of history")
+            raise AlertError(
+                "too_many_rows", f"{spelled(program.places[operation])}: more than {MAX_ROWS} rows of history"
+            )
         room = min(room * 8, MAX_ROWS)
 
 
 def _refuse(program: Program, status: int, operation: int, position: int, start: int, end: int) -> NoReturn:
     code, what = _FAULTS[status]
-    place = program.places[operation]
+    place = spelled(program.places[operation])
     raise AlertError(code, f"{place} {what} (at byte {position - start} of {end - start})")
 
 
@@ -239,6 +261,8 @@ def run(operations, empty, buffer, start, end, values):  # type: ignore[no-untyp
                 return _OVERRUN, at, p, rows
             values[base + argument] = NEGATIVE if buffer[p] == 0 else POSITIVE
             p += 1
+        elif code == POSITION:
+            values[base + argument] = p
         else:
             return _OK, at, p, rows
         at += 1

@@ -8,6 +8,7 @@ from typing import Protocol
 from service.alerts.alert import AlertError
 from service.config import KafkaSettings
 from service.errors import AlertClassifierError
+from service.secrets import masked
 
 
 class SchemaSourceUnavailableError(AlertClassifierError, RuntimeError):
@@ -67,7 +68,7 @@ class SchemaRegistry:
         except Exception as error:  # the registry's refusals and the HTTP library's errors
             if isinstance(error, self._refusal) and error.http_status_code == 404:
                 raise AlertError("unknown_schema", f"writer schema {schema_id} is not in the registry") from error
-            raise SchemaSourceUnavailableError(f"schema registry: {error}") from error
+            raise SchemaSourceUnavailableError(f"schema registry: {masked(str(error))}") from error
         if schema.schema_type not in (None, "AVRO"):
             raise AlertError("unsupported_schema", f"writer schema {schema_id} is {schema.schema_type}, not AVRO")
         return str(schema.schema_str).encode()
@@ -75,6 +76,6 @@ class SchemaRegistry:
 
 def schema_source(kafka: KafkaSettings) -> SchemaSource | None:
     """The source of writer schemas for framed messages, if configured."""
-    if kafka.schema_registry_url:
-        return SchemaRegistry(kafka.schema_registry_url)
+    if url := kafka.schema_registry_url.get_secret_value():
+        return SchemaRegistry(url)
     return SchemaFolder(kafka.schema_folder) if kafka.schema_folder is not None else None

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from service.alerts import atlas, schema, ztf
 from service.alerts.alert import Alert, AlertError
-from service.alerts.projection import Cells, Projection, Type
+from service.alerts.projection import Cells, Projection
 
 # Fields by which a record without a namespace (Spark names all of them `topLevelRecord`) counts as a ZTF alert.
 _ZTF_FIELDS: Final = ("objectId", "candidate.jd", "candidate.fid", "candidate.magpsf", "prv_candidates.fid")
@@ -31,10 +31,10 @@ ZTF: Final = Survey(ztf.PROJECTION, ztf.alert)
 ATLAS: Final = Survey(atlas.PROJECTION, atlas.alert)
 
 
-def survey_of(loaded: Any) -> Survey:
-    """The survey of a writer schema as `schema.load` returns it.
+def survey_of(loaded: Any) -> tuple[Survey, schema.Node]:
+    """The survey of a writer schema as `schema.load` returns it, and its resolved tree.
 
-    Raises AlertError: unsupported_survey; bad_schema; unsupported_schema where a type is too narrow for its values.
+    Raises AlertError: unsupported_survey, bad_schema, unsupported_schema.
     """
     name = schema.full_name(loaded)
     namespace, _, own = name.rpartition(".")
@@ -43,17 +43,14 @@ def survey_of(loaded: Any) -> Survey:
         raise AlertError("unsupported_survey", f"record {own} of namespace {namespace} is {_READ}")
     tree = schema.resolve(loaded)
     if name == atlas.RECORD:
-        survey = ATLAS
-    elif namespace:
-        survey = ZTF
-    else:
-        missing = [field for field in _ZTF_FIELDS if not any(schema.types_at(tree, field))]
-        if missing:
-            what = f"record {own} without namespace" if own else "a writer schema that is not a record"
-            raise AlertError("unsupported_survey", f"{what}, without {missing[0]} too, is {_READ}")
-        survey = Survey(ztf.PROJECTION, lambda cells: _ztf_written_again(cells, own))
-    _check_widths(tree, survey.projection)
-    return survey
+        return ATLAS, tree
+    if namespace:
+        return ZTF, tree
+    missing = [field for field in _ZTF_FIELDS if not any(schema.types_at(tree, field))]
+    if missing:
+        what = f"record {own} without namespace" if own else "a writer schema that is not a record"
+        raise AlertError("unsupported_survey", f"{what}, without {missing[0]} too, is {_READ}")
+    return Survey(ztf.PROJECTION, lambda cells: _ztf_written_again(cells, own)), tree
 
 
 def _ztf_written_again(cells: Cells, record: str) -> Alert:
@@ -73,16 +70,3 @@ def _check_name(object_id: str, cells: Cells, record: str) -> None:
         publisher = cells.text(ztf.PUBLISHER) or "unknown"
         said = f"record {record} without namespace, publisher {publisher:.40}, objectId {object_id[:40]!a}"
         raise AlertError("unsupported_survey", f"{said}, is {_READ}")
-
-
-def _check_widths(tree: schema.Node, projection: Projection) -> None:
-    """Refuse types that would round values. Raises AlertError: unsupported_schema, naming the field."""
-    places = [("", field) for field in projection.fields]
-    places += [(f"{table}.", field) for table in projection.tables for field in projection.columns]
-    for parent, field in places:
-        narrow = ("float", "double") if field.type is Type.INTEGER else ("float",) if field.precise else ()
-        for kind in schema.types_at(tree, parent + field.path) if narrow else ():
-            if isinstance(kind, schema.Primitive) and kind.name in narrow:
-                needed = "long" if field.type is Type.INTEGER else "double"
-                place = f"writer schema: {parent}{field.path}"
-                raise AlertError("unsupported_schema", f"{place} is {kind.name}, which rounds it: it must be {needed}")

@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import numpy as np
 
 from service import metrics
-from service.alerts.alert import UNKNOWN_SIGN, Alert, AlertError, Quality
+from service.alerts.alert import LONGEST_NAME, UNKNOWN_SIGN, Alert, AlertError, Quality
 from service.alerts.projection import (
     MISSING_NUMBER,
     NEGATIVE,
@@ -97,6 +97,7 @@ FAINTEST: Final = 50.0
 LARGEST_MAGERR: Final = 10.0  # mag; a 5-sigma detection has 0.2
 LARGEST_FLUX: Final = 1e9  # DN; ZTF saturates near 1e6
 NO_FLUX: Final = -99999.0
+_LONGEST_VERSION: Final = 40  # characters; it is "4.02"
 NO_MAGNITUDE: Final = (-999.0, -99999.0)
 
 # procstatus of usable forced photometry: 0 is clean, 57 only means that the reference image has no source nearby. The
@@ -149,6 +150,8 @@ def alert(cells: Cells) -> Alert:
     object_id = cells.text(OBJECT_ID)
     if object_id is None:
         raise AlertError("missing_field", "objectId is missing")
+    if len(object_id) > LONGEST_NAME:
+        raise AlertError("long_name", f"objectId has {len(object_id):,} characters; at most {LONGEST_NAME} are kept")
     if not object_id or not object_id.isascii() or not object_id.isprintable():
         raise AlertError("bad_value", f"objectId is {object_id[:40]!a}, not a name")
     if number[DRB] == 0.0 and cells.text(DRBVERSION) == "":
@@ -166,7 +169,7 @@ def alert(cells: Cells) -> Alert:
             number[RB], number[DRB], number[NBAD], number[FWHM], number[ELONG], number[MAGDIFF], number[SSDISTNR],
             number[DISTNR], number[MAGNR], number[SIGMAGNR],
         ),
-        cells.text(SCHEMAVSN) or "",
+        (cells.text(SCHEMAVSN) or "")[:_LONGEST_VERSION],
         flags,
     )  # fmt: skip
 

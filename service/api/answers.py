@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from service.inference.prediction import Prediction
+from service.output.classification import complete
 from service.photometry import BANDS, SURVEYS, Kind, LightCurve
-from service.store.interface import StoredClassification
+from service.store.interface import LightCurveDamagedError, StoredClassification
 
 WithEmbedding = Annotated[bool, Query(description="add the model's embedding of the light curve")]
 WithLightCurve = Annotated[bool, Query(description="add the light curve as it was understood")]
@@ -44,7 +45,7 @@ class LightCurveColumns(BaseModel):
 class Classification(BaseModel):
     """What one classifier version says about one light curve: the fields of the published message (`/schemas`).
 
-    Those that belong to an alert are missing where a light curve was sent without one. Times are in microseconds since
+    Those that belong to an alert are null where a light curve was sent without one. Times are in microseconds since
     1970. `candid` needs 64 bits: read it with a JSON parser that keeps them (JavaScript's own does not).
     """
 
@@ -137,11 +138,6 @@ def json_response(content: Any, status: int = 200, headers: dict[str, str] | Non
     return Response(body, status, headers, "application/json")
 
 
-def of_prediction(object_id: str, prediction: Prediction) -> dict[str, Any]:
-    """The fields of a classification that a light curve without an alert has."""
-    return {"object_id": object_id, **prediction.fields()}
-
-
 def extras(prediction: Prediction, light_curve: LightCurve, embedding: bool, with_light_curve: bool) -> dict[str, Any]:
     """What is added to a classification where it was asked for."""
     added: dict[str, Any] = {"embedding": np.ascontiguousarray(prediction.embedding)} if embedding else {}
@@ -149,10 +145,9 @@ def extras(prediction: Prediction, light_curve: LightCurve, embedding: bool, wit
 
 
 def of_stored(stored: StoredClassification, embedding: bool = False) -> dict[str, Any]:
-    """A classification at rest as it was published."""
-    document = stored.document
-    if "bald" in document:  # messages of earlier versions only have the old name
-        document = document | {"mutual_information": document["bald"]}
+    """A classification at rest as it was published; what an earlier version did not write is null."""
+    document = complete(stored.document)
+    document["mutual_information"] = document["bald"]  # messages of earlier versions only have the old name
     if not embedding:
         return document
     vector = stored.embedding
@@ -160,7 +155,14 @@ def of_stored(stored: StoredClassification, embedding: bool = False) -> dict[str
 
 
 def of_light_curve(light_curve: LightCurve) -> dict[str, Any]:
-    """Columns for JSON; a survey's name alone where all points are of one."""
+    """Columns for JSON; a survey's name alone where all points are of one. Raises LightCurveDamagedError."""
+    try:
+        return _columns(light_curve)
+    except (IndexError, ValueError) as error:  # points from the store may have codes that nobody wrote
+        raise LightCurveDamagedError(f"a stored light curve is damaged: {error}") from error
+
+
+def _columns(light_curve: LightCurve) -> dict[str, Any]:
     points = light_curve.points
     surveys = [SURVEYS[code] for code in points["survey"].tolist()] or [SURVEYS[0]]
     columns: dict[str, Any] = {

@@ -12,13 +12,26 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from service import __version__
 from service.alerts import Decoder
-from service.api import classify, events, models, objects, oip, openapi, operations, page, problems
+from service.api import (
+    classify,
+    events,
+    exports,
+    models,
+    objects,
+    oip,
+    oip_statistics,
+    openapi,
+    operations,
+    page,
+    problems,
+)  # fmt: skip
 from service.api.access import KEY_HEADER, Access, ApiKeys
 from service.api.context import Context, Stream, in_thread
-from service.api.middleware import Admission, BodyLimit, RequestContext
+from service.api.middleware import Admission, RequestContext
 from service.api.neighbours import Neighbours
 from service.api.parameters import refuse_unknown_parameters
 from service.api.pulse import Pulse, running
+from service.api.uploads import Uploads
 from service.config import Settings
 from service.inference.registry import ModelRegistry
 from service.store.interface import Store
@@ -59,16 +72,17 @@ def create_app(
     app.state.pulse = pulse
     problems.install(app)
     openapi.install(app, keys_needed=bool(keys))
-    for room in (classify, objects, models, oip, events, operations):
+    for room in (classify, exports, objects, models, oip_statistics, oip, events, operations):
         app.include_router(room.router, dependencies=[Depends(refuse_unknown_parameters)])
+    app.include_router(operations.health_router)
     if api.metrics:
         app.include_router(operations.metrics_router)
     page.install(app, docs=api.docs)
 
     # The last added is the outermost, so every response gets an id and safe headers, refusals too.
-    app.add_middleware(BodyLimit, limit=api.max_body_bytes)
     app.add_middleware(Admission)
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_ABOVE_BYTES, compresslevel=3)
+    app.add_middleware(Uploads, settings=api)
     app.add_middleware(Access, keys=keys, rate_per_s=api.rate_limit_per_s)
     if api.cors_origins:
         app.add_middleware(

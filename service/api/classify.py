@@ -19,16 +19,16 @@ from service.api.answers import (
     WithLightCurve,
     extras,
     json_response,
-    of_prediction,
 )
-from service.api.bodies import JSON, content_type, parse_json, read_body
+from service.api.bodies import JSON, VALUES_PER_POINT, content_type, parse_json, read_body
 from service.api.context import Context, Here, in_thread
 from service.api.light_curves import AnyLightCurve, LightCurveBody, Unit, check_count, parse_light_curves
 from service.api.problems import FieldError, ProblemError, invalid, responses
 from service.api.tables import CSV, PARQUET, TABLE_TYPES, parse_table
 from service.config import ApiSettings
-from service.output.classification import Subject, classification
+from service.output.classification import Subject, classification, without_alert
 from service.photometry import LightCurve
+from service.store.interface import StoredDataError
 from service.stream.pipeline import preview
 
 router: Final = APIRouter(prefix="/v1", tags=["classify"])
@@ -54,7 +54,6 @@ BODY_SCHEMA: Final = TypeAdapter[Any](LightCurveBody | list[AnyLightCurve]).json
 @router.post(
     "/classify",
     response_model=Classification | Classifications,
-    response_model_exclude_none=True,
     responses=responses(400, 413, 415, 422),
     openapi_extra={
         "requestBody": {
@@ -82,10 +81,10 @@ async def classify(
     """
     kind = content_type(request, (JSON, *TABLE_TYPES))
     settings = here.settings.api
-    body = await read_body(request, settings.max_body_bytes)
+    body = await read_body(request, here)
     if kind != JSON:
-        named = await in_thread(parse_table, body, kind, unit or "mag", settings)
-        return await _answer_many(here, named, embedding, light_curve)
+        named, headers = await here.parse(body, parse_table, kind, unit or "mag", settings)
+        return await _answer_many(here, named, embedding, light_curve, headers)
     if unit is not None:
         raise ProblemError(
             422,
@@ -94,14 +93,14 @@ async def classify(
             [FieldError(field="unit", message="is for tables")],
         )
     if len(body) <= INLINE_BYTES:
-        values, named, headers = _read_json(body, settings)
+        several, named, headers = _read_json(body, settings)
     else:
-        values, named, headers = await in_thread(_read_json, body, settings)
-    if isinstance(values, list) or "light_curves" in values:
+        several, named, headers = await here.parse(body, _read_json, settings)
+    if several:
         return await _answer_many(here, named, embedding, light_curve, headers)
     [(object_id, sent)] = named
     [prediction] = await here.classify([sent])
-    answer = of_prediction(object_id, prediction) | extras(prediction, sent, embedding, light_curve)
+    answer = without_alert(object_id, prediction) | extras(prediction, sent, embedding, light_curve)
     return json_response(answer, headers=headers)
 
 
@@ -127,7 +126,7 @@ async def classify_alert(
     if "content-type" in request.headers:
         content_type(request, PACKET_TYPES)
     received = time()
-    raw = await read_body(request, here.settings.api.max_body_bytes)
+    raw = await read_body(request, here)
     # a packet takes 0.05 ms, but a new writer schema takes some 50 ms, and perhaps a request to the registry
     alerts, several = await in_thread(_read_packet, here, raw)
     subjects = [(Subject.of(alert), alert.light_curve) for alert in alerts]
@@ -151,17 +150,18 @@ async def _answer_many(
 ) -> Response:
     predictions = await here.classify([light_curve for _, light_curve in named])
     answers = [
-        of_prediction(object_id, prediction) | extras(prediction, light_curve, embedding, with_light_curve)
+        without_alert(object_id, prediction) | extras(prediction, light_curve, embedding, with_light_curve)
         for (object_id, light_curve), prediction in zip(named, predictions, strict=True)
     ]
     return json_response({"classifications": answers}, headers=headers)
 
 
-def _read_json(body: bytes, settings: ApiSettings) -> tuple[Any, list[tuple[str, LightCurve]], dict[str, str] | None]:
-    """The decoded body, its light curves with their names, and deprecation headers if it uses old field names."""
-    values = parse_json(body)
+def _read_json(body: bytes, settings: ApiSettings) -> tuple[bool, list[tuple[str, LightCurve]], dict[str, str] | None]:
+    """Whether several were sent, the light curves with their names, and deprecation headers for old field names."""
+    values = parse_json(body, VALUES_PER_POINT * (settings.max_points + settings.max_light_curves))
     named = parse_light_curves(values, settings)
-    return values, named, old_names.DEPRECATION if old_names.are_used(values) else None
+    several = isinstance(values, list) or "light_curves" in values
+    return several, named, old_names.DEPRECATION if old_names.are_used(values) else None
 
 
 def _read_packet(here: Context, raw: bytes) -> tuple[list[Alert], bool]:
@@ -190,5 +190,7 @@ def _unreadable(error: AlertError, field: str) -> ProblemError:
 def _with_history(here: Context, alert: Alert) -> tuple[Subject, LightCurve]:
     try:
         return preview(here.store, alert)
+    except StoredDataError:  # not the sender's fault
+        raise
     except ValueError as error:
         raise invalid("body", str(error)) from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Final, ParamSpec, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Annotated, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from service.alerts import Decoder
+from service.api.inferences import Inferences
 from service.api.neighbours import Neighbours
 from service.config import Settings
 from service.inference.prediction import Prediction
@@ -25,6 +26,11 @@ T = TypeVar("T")
 # Up to this many points the model runs on the event loop itself: it takes a millisecond or two. Using a thread nearly
 # doubled the 99th percentile at 200 requests per second of 50 points (7.1 against 3.9 ms).
 INLINE_POINTS: Final = 256
+
+
+# JSON of 32 MB within the bounds on values is some 200 MB of Python's objects: two of those fit beside all the rest.
+HEAVY_AT_ONCE: Final = 2
+LARGE_BYTES: Final = 1_000_000
 
 
 class Stream(Protocol):
@@ -44,6 +50,18 @@ class Context:
     decoder: Decoder
     neighbours: Neighbours
     stream: Stream | None
+    inferences: Inferences = field(default_factory=Inferences)
+    heavy: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(HEAVY_AT_ONCE))
+    inflating: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(HEAVY_AT_ONCE))
+
+    async def parse(
+        self, body: bytes, work: Callable[Concatenate[bytes, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`work(body, ...)` in a thread; large bodies one after the other, HEAVY_AT_ONCE at a time, because they take
+        much memory. Small ones never wait for them.
+        """
+        limiter = self.heavy if len(body) > LARGE_BYTES else None
+        return await to_thread.run_sync(lambda: work(body, *args, **kwargs), limiter=limiter)
 
     async def classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
         """One prediction per light curve by the active model; larger requests run in a thread."""

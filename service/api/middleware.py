@@ -1,4 +1,4 @@
-"""For every request: an id, its duration, safe headers, a limit on its body and on the load."""
+"""For every request: an id, its duration, safe headers, and a limit on the load."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import ProblemError, problem_response
@@ -25,6 +26,9 @@ ENDLESS: Final = ("/v1/events",)
 
 # Some two seconds of work on one core; later requests are better sent to another replica.
 MOST_UNDER_WAY: Final = 1000
+
+# The status in metrics where there was nobody to answer any more, as nginx has it.
+CLIENT_LEFT: Final = 499
 
 # The page only loads its own files, without inline script or style, and may not be framed.
 CONTENT_SECURITY_POLICY: Final = (
@@ -69,6 +73,8 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            log.info("%s %s: the client left before the answer", scope["method"], scope["path"])
         except Exception:
             log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
             if status:  # the response has begun, so it can only be cut off
@@ -81,7 +87,7 @@ class RequestContext:
                 getattr(scope.get("route"), "path", None) or "other"
             )  # the template, because ids would give endless labels
             if route not in ENDLESS:
-                HTTP_REQUEST_SECONDS.labels(scope["method"], route, str(status)).observe(seconds)
+                HTTP_REQUEST_SECONDS.labels(scope["method"], route, str(status or CLIENT_LEFT)).observe(seconds)
             log.debug("%s %s %s %d %.1f ms", request_id, scope["method"], scope["path"], status, 1000 * seconds)
 
 
@@ -107,39 +113,3 @@ class Admission:
             await self._app(scope, receive, send)
         finally:
             self._under_way -= 1
-
-
-class BodyLimit:
-    """Refuses a body larger than `limit` bytes: at once by Content-Length, else once that much has arrived."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        length = Headers(scope=scope).get("content-length", "")
-        if length.isdecimal() and int(length) > self._limit:
-            await problem_response(scope.get("request_id", ""), scope["path"], too_large(self._limit))(
-                scope, receive, send
-            )
-            return
-        received = 0
-
-        async def receive_counted() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > self._limit:
-                    raise too_large(self._limit)
-            return message
-
-        await self._app(scope, receive_counted, send)
-
-
-def too_large(limit: int) -> ProblemError:
-    detail = f"the body is larger than {limit:,} bytes (setting api.max_body_bytes); send it in parts"
-    return ProblemError(413, "body-too-large", detail, headers={"Connection": "close"})

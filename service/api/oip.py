@@ -18,6 +18,7 @@ from service import __version__
 from service.api.answers import json_response
 from service.api.bodies import JSON, content_type, read_body
 from service.api.context import Context, Here, in_thread
+from service.api.inferences import Times
 from service.api.light_curves import check_count, too_many_points
 from service.api.oip_tensors import (
     BYTES,
@@ -40,7 +41,7 @@ from service.photometry.columns import ColumnError, codes, points_from_columns
 router: Final = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 PLATFORM: Final = "onnxruntime_onnx"
-EXTENSIONS: Final = ["binary_tensor_data", "classification"]
+EXTENSIONS: Final = ["binary_tensor_data", "classification", "model_configuration", "statistics"]
 OCTETS: Final = "application/octet-stream"
 
 # name -> (datatype, required, description)
@@ -152,19 +153,18 @@ async def ready(here: Here) -> Response:
 @router.get("/models/{name}/versions/{version}", response_model=ModelMetadata, responses=responses(404))
 async def metadata(name: str, here: Here, version: str = "") -> Response:
     """What a model takes and gives."""
-    classifier = _find(here, name, version)
+    classifier = find(here, name, version)
     manifest = classifier.bundle.manifest
-    size = len(manifest.classes)
-    shapes = {name: [-1, size] for name in ("probabilities", "conformal_set", "variance")} | {"embedding": [-1, -1]}
+    shapes = shapes_of(classifier)
     return json_response(
         {
             "name": manifest.name,
-            "versions": [each.version for each in _residents(here) if each.name == name],
+            "versions": [each.version for each in residents(here) if each.name == name],
             "platform": PLATFORM,
             "inputs": [{"name": name, "datatype": INPUTS[name][0], "shape": [-1]} for name in INPUTS],
             "outputs": [
                 {"name": output, "datatype": datatype, "shape": shapes.get(output, [-1])}
-                for output, datatype in _outputs(classifier).items()
+                for output, datatype in outputs_of(classifier).items()
             ],
             "parameters": {"classes": ",".join(manifest.classes)},
         }
@@ -175,7 +175,7 @@ async def metadata(name: str, here: Here, version: str = "") -> Response:
 @router.get("/models/{name}/versions/{version}/ready", response_model=IsReady, responses=responses(404))
 async def model_ready(name: str, here: Here, version: str = "") -> Response:
     """A resident model is always warm."""
-    _find(here, name, version)
+    find(here, name, version)
     return json_response({"ready": True})
 
 
@@ -190,17 +190,23 @@ async def model_ready(name: str, here: Here, version: str = "") -> Response:
 )
 async def infer(name: str, request: Request, here: Here, version: str = "") -> Response:
     """Classify light curves given as columns; see the model's metadata for names and types."""
-    classifier = _find(here, name, version)
+    classifier = find(here, name, version)
     if "content-type" in request.headers:
         content_type(request, (JSON, OCTETS))
-    body = await read_body(request, here.settings.api.max_body_bytes)
+    body = await read_body(request, here)
+    times = Times()
     try:
         header_length = request.headers.get(HEADER_LENGTH)
-        asked, light_curves = await in_thread(_read, body, header_length, _outputs(classifier), here.settings.api)
+        asked, light_curves = await here.parse(body, _read, header_length, outputs_of(classifier), here.settings.api)
+        times.end("compute_input")
         predictions = await in_thread(classifier.classify, light_curves)
+        times.end("compute_infer")
         answer, answer_length = _answer(asked, classifier, predictions)
-    except TensorError as error:
-        raise invalid(error.field, str(error)) from error
+        times.end("compute_output")
+    except (TensorError, ProblemError) as error:
+        here.inferences.failed(classifier.name, classifier.version, times)
+        raise invalid(error.field, str(error)) if isinstance(error, TensorError) else error from error
+    here.inferences.succeeded(classifier.name, classifier.version, len(light_curves), times)
     old = "limit" in asked.inputs or any(each.name == "bald" for each in asked.outputs)
     headers = dict(DEPRECATION) if old else {}
     if answer_length is None:
@@ -218,20 +224,26 @@ STOCHASTIC_OUTPUTS: Final = {  # of models with stochastic passes
 }  # fmt: skip
 
 
-def _outputs(classifier: Classifier) -> dict[str, str]:
+def outputs_of(classifier: Classifier) -> dict[str, str]:
     return OUTPUTS | (STOCHASTIC_OUTPUTS if classifier.bundle.manifest.stochastic else {})
 
 
-def _residents(here: Context) -> list[Classifier]:
+def shapes_of(classifier: Classifier) -> dict[str, list[int]]:
+    """Of those outputs that have more than one value per light curve; -1: any size."""
+    size = len(classifier.bundle.manifest.classes)
+    return {name: [-1, size] for name in ("probabilities", "conformal_set", "variance")} | {"embedding": [-1, -1]}
+
+
+def residents(here: Context) -> list[Classifier]:
     return [classifier for classifier, _ in here.models.models()]
 
 
-def _find(here: Context, name: str, version: str) -> Classifier:
-    residents = _residents(here)
-    for classifier in residents:
+def find(here: Context, name: str, version: str) -> Classifier:
+    known_here = residents(here)
+    for classifier in known_here:
         if classifier.name == name and version in ("", classifier.version):
             return classifier
-    known = ", ".join(f"{each.name} {each.version}" for each in residents)
+    known = ", ".join(f"{each.name} {each.version}" for each in known_here)
     raise ProblemError(
         404, "unknown-model", f"no model {name} {version}".rstrip() + f" is resident; resident are {known}"
     )
@@ -250,12 +262,18 @@ def _read(
     unwanted = [each.name for each in asked.outputs if each.name not in outputs]
     if unwanted:
         raise TensorError("outputs", f"there is no output {unwanted[0]}; there are {', '.join(outputs)}")
-    inputs = dict(asked.inputs)
+    inputs = {name: _as_column(tensor) for name, tensor in asked.inputs.items()}
     if {"limit", "diffmaglim"} <= inputs.keys():
         raise TensorError("limit", "is the old name of diffmaglim, which is given too: send diffmaglim alone")
     if "diffmaglim" in inputs:
         inputs["limit"] = inputs.pop("diffmaglim")
     return asked, _light_curves(inputs, settings)
+
+
+def _as_column(tensor: Tensor) -> Tensor:
+    """MLServer's codecs write a column of N values in the shape [N, 1]."""
+    values = tensor.values
+    return Tensor(tensor.name, tensor.datatype, values[:, 0]) if values.ndim == 2 and values.shape[1] == 1 else tensor
 
 
 def _light_curves(inputs: dict[str, Tensor], settings: ApiSettings) -> list[LightCurve]:
@@ -302,7 +320,7 @@ def _answer(asked: InferRequest, classifier: Classifier, predictions: list[Predi
     classes = classifier.bundle.manifest.classes
     wanted = {each.name: each for each in asked.outputs}
     tensors = []
-    for name in wanted or _outputs(classifier):
+    for name in wanted or outputs_of(classifier):
         each = wanted.get(name)
         tensor = _output(name, classes, predictions)
         if each is not None and each.classes:

@@ -29,6 +29,9 @@ DTYPES: Final[dict[str, np.dtype[Any]]] = {
 
 Array = NDArray[Any]
 
+MOST_VALUES: Final = 2_000_000  # some 200 MB of Python's objects
+MOST_DIMENSIONS: Final = 8  # our inputs have one; numpy ends at 64
+
 
 class TensorError(AlertClassifierError, ValueError):
     """A tensor or message that violates the protocol; `field` is its path in the request."""
@@ -66,9 +69,16 @@ class InferRequest:
     binary: bool
 
 
-def decode_request(body: bytes, header_length: str | None) -> InferRequest:
+def may_hold_more(text: bytes, most_values: int) -> bool:
+    """Whether JSON may hold more values: each is preceded by one of these (a comma in a text counts too)."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{") > most_values
+
+
+def decode_request(body: bytes, header_length: str | None, most_values: int = MOST_VALUES) -> InferRequest:
     """Raises TensorError."""
     head, tail = _split(body, header_length)
+    if may_hold_more(head, most_values):
+        raise TensorError("body", f"the JSON may hold more than {most_values:,} values: send tensors as bytes")
     try:
         message = orjson.loads(head)
     except orjson.JSONDecodeError as error:
@@ -87,7 +97,10 @@ def decode_request(body: bytes, header_length: str | None) -> InferRequest:
         )
     binary = _parameters(message, "body").get("binary_data_output") is True
     outputs = [_wanted(each, place, binary) for place, each in _objects(message, "outputs")]
-    return InferRequest(str(message.get("id", "")), inputs, outputs, binary)
+    given_id = message.get("id", "")
+    if not isinstance(given_id, str):
+        raise TensorError("id", "must be a text")
+    return InferRequest(given_id, inputs, outputs, binary)
 
 
 def encode_response(head: dict[str, Any], tensors: list[tuple[Tensor, bool]]) -> tuple[bytes, int | None]:
@@ -111,8 +124,10 @@ def encode_response(head: dict[str, Any], tensors: list[tuple[Tensor, bool]]) ->
 def _split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
     if header_length is None:
         return body, b""
-    if not header_length.isdecimal() or int(header_length) > len(body):
-        raise TensorError("body", f"Inference-Header-Content-Length is {header_length}, the body has {len(body)} bytes")
+    # thousands of digits Python refuses to read
+    if not header_length.isdecimal() or len(header_length) > 18 or int(header_length) > len(body):
+        given = header_length[:20]
+        raise TensorError("body", f"Inference-Header-Content-Length is {given}, the body has {len(body)} bytes")
     return body[: int(header_length)], body[int(header_length) :]
 
 
@@ -124,6 +139,8 @@ def _decode(each: dict[str, Any], place: str, tail: bytes, offset: int) -> tuple
         raise TensorError(f"{place}.datatype", f"must be one of {BYTES}, {', '.join(DTYPES)}")
     if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**31 for n in shape):
         raise TensorError(f"{place}.shape", "must be a list of sizes")
+    if len(shape) > MOST_DIMENSIONS:
+        raise TensorError(f"{place}.shape", f"has {len(shape)} dimensions; at most {MOST_DIMENSIONS} are read")
     count = math.prod(shape)
     size = _parameters(each, place).get("binary_data_size")
     if size is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -20,9 +21,23 @@ from service.store.interface import StoreUnavailableError
 
 router: Final = APIRouter(tags=["operations"])
 metrics_router: Final = APIRouter(tags=["operations"])
+# Probes and load balancers may add query parameters of their own; a 422 would look like a dead service.
+health_router: Final = APIRouter(tags=["operations"])
 
-PUBLISHED: Final = {schema.name: schema for schema in (CLASSIFICATION, DEAD_LETTER)}
-SCHEMAS: Final = {name: schema.text for name, schema in PUBLISHED.items()} | {"atlas_photometry": atlas.SCHEMA_TEXT}
+# Without a number the newest version, then every version that was ever published.
+PUBLISHED: Final = {schema.name: schema.newest for schema in (CLASSIFICATION, DEAD_LETTER)} | {
+    version.label: version for schema in (CLASSIFICATION, DEAD_LETTER) for version in schema.versions.values()
+}
+SCHEMAS: Final = {name: version.text for name, version in PUBLISHED.items()} | {"atlas_photometry": atlas.SCHEMA_TEXT}
+
+_PLACE: Final = re.compile(
+    r"\b[a-z][a-z0-9+.-]*://\S+"  # a URL
+    r"|(?<=\bstore )\S+(?=:| has | is )"  # host/database, or a file
+    r"|\[[0-9a-fA-F:]+\](:\d+)?|\b\d{1,3}(\.\d{1,3}){3}(:\d+)?"  # addresses
+    r"|\b[A-Za-z][\w.-]*:\d{2,5}\b"  # host:port
+    r"|(?<![\w.])~?(/[\w.@+-]+)+/?"  # a path
+    r"|(?<=\bserver at )\"[^\"]*\"|(?<=\bport )\d+"  # libpq's words
+)
 
 
 class Live(BaseModel):
@@ -49,6 +64,7 @@ class Schema(BaseModel):
         description="the ten bytes in hex that every message of it begins with (Avro single object);"
         " null for what the service reads: an Avro container file that has its schema with it"
     )
+    version: int | None = Field(description="which version of its name; null for what the service reads")
 
 
 class Schemas(BaseModel):
@@ -77,16 +93,20 @@ class Accounts(BaseModel):
     partitions: list[dict[str, Any]] = Field(default_factory=list)
 
 
-@router.get("/health/live", response_model=Live)
+@health_router.get("/health/live", response_model=Live)
 async def live() -> Response:
     """Answers as long as the process does."""
     return json_response({"alive": True, "version": __version__})
 
 
-@router.get("/health/ready", response_model=Ready, responses=responses(503))
+@health_router.get("/health/ready", response_model=Ready, responses=responses(503))
 async def ready(here: Here) -> Response:
-    """200 when the model is warm, the store can be written and, if streaming, alerts can flow; else 503 and why not."""
-    checks, failures = await in_thread(check_readiness, here)
+    """200 when the model is warm, the store can be written and, if streaming, alerts can flow; else 503 and why not.
+
+    Whoever asks needs no key, so hosts and paths are left out; `/v1/pulse` and the log name them.
+    """
+    checks, found = await in_thread(check_readiness, here)
+    failures = [FieldError(field=each.field, message=without_places(each.message)) for each in found]
     metrics.READY.set(not failures)
     if failures:
         detail = "; ".join(f"{failure.field}: {failure.message}" for failure in failures)
@@ -112,6 +132,11 @@ def check_readiness(here: Context) -> tuple[list[Check], list[FieldError]]:
     return checks, failures
 
 
+def without_places(message: str) -> str:
+    """The message with ... for URLs, hosts with their ports, addresses, paths, and what a store is called."""
+    return _PLACE.sub("...", message)
+
+
 @metrics_router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def prometheus() -> Response:
     """Everything that is measured, for Prometheus."""
@@ -128,12 +153,15 @@ def accounting(here: Here) -> Response:
 
 @router.get("/schemas", response_model=Schemas)
 async def schemas() -> Response:
-    """The Avro schemas of the messages that the service publishes, and of the photometry that it reads."""
+    """The Avro schemas of the messages that the service publishes, in every version, and of the photometry that it
+    reads. By its first ten bytes a message is told which schema it was written with.
+    """
     listed = [
         {
             "name": name,
             "url": f"/schemas/{name}.avsc",
             "header": PUBLISHED[name].header.hex() if name in PUBLISHED else None,
+            "version": PUBLISHED[name].number if name in PUBLISHED else None,
         }
         for name in SCHEMAS
     ]

@@ -13,7 +13,7 @@ from service.api.problems import FieldError, ProblemError
 
 
 def refuse_unknown_parameters(request: Request) -> None:
-    """A dependency of every route. Raises ProblemError 422 that names the first unknown parameter."""
+    """A dependency of all routes but health and metrics. Raises ProblemError 422 that names an unknown parameter."""
     route = request.scope["route"]
     assert isinstance(route, APIRoute)
     known = list(_parameters(route.dependant))

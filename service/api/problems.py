@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -14,8 +15,11 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service.store.interface import StoreUnavailableError
+from service.secrets import masked
+from service.store.interface import StoreDamagedError, StoredDataError, StoreUnavailableError
 from service.validation import said
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:alert-classifier:problem:"
@@ -104,7 +108,7 @@ def problem_response(request_id: str, path: str, error: ProblemError) -> Respons
     content = problem.model_dump()
     if path.startswith("/v2"):
         content["error"] = error.detail  # where clients of the Open Inference Protocol look
-    return Response(orjson.dumps(content), error.status, dict(error.headers), MEDIA_TYPE)
+    return Response(masked(orjson.dumps(content).decode()), error.status, dict(error.headers), MEDIA_TYPE)
 
 
 def _title(status: int) -> str:
@@ -136,12 +140,26 @@ def install(app: FastAPI) -> None:
         return answer(request, _from_http(request, error))
 
     async def on_store(request: Request, error: Exception) -> Response:
-        detail = f"the store does not answer: {error}"
+        damaged = isinstance(error, StoreDamagedError)
+        detail = str(error) if damaged else f"the store does not answer: {error}"
         return answer(
             request, ProblemError(503, "store-unavailable", detail, headers={"Retry-After": f"{RETRY_AFTER_S}"})
         )
 
+    async def on_damage(request: Request, error: Exception) -> Response:
+        log.error("%s %s: %s", request.method, request.url.path, error)
+        return answer(
+            request, ProblemError(503, "stored-data-damaged", f"{error}; the other objects are not concerned")
+        )
+
+    async def on_depth(request: Request, error: Exception) -> Response:
+        if request.method != "POST":  # without a body it is a defect of ours
+            raise error
+        return answer(request, ProblemError(400, "too-deeply-nested", "the body is nested too deeply to be read"))
+
     app.add_exception_handler(ProblemError, on_problem)
+    app.add_exception_handler(StoredDataError, on_damage)
+    app.add_exception_handler(RecursionError, on_depth)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(StoreUnavailableError, on_store)

@@ -21,6 +21,7 @@ from service import metrics
 from service.api.context import Context, in_thread
 from service.api.operations import check_readiness
 from service.errors import AlertClassifierError
+from service.secrets import masked
 from service.store.interface import StoredClassification, StoreUnavailableError
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ class Pulse:
         return {
             "time": time(),
             "ready": not failures,
-            "reasons": [f"{failure.field}: {failure.message}" for failure in failures],
+            "reasons": [masked(f"{failure.field}: {failure.message}") for failure in failures],
             "streaming": health is not None,
             "model": {"name": active.name, "version": active.version, "provider": active.provider},
             "alerts_per_s": round(_rate(samples, RATE_S), 2),
@@ -166,7 +167,7 @@ class Pulse:
                 "top_probability": each.top_probability,
                 "published": each.published_at,
                 "mjd": each.mjd,
-                "n_detections": sum(each.document["n_detections"].values()),
+                "n_detections": each.document["n_detections"],
             }
             for each in found[:NEWEST]
         ]

@@ -7,15 +7,18 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from service.alerts.alert import LONGEST_NAME
+from service.api import old_names
 from service.api.light_curves import MICROJANSKY, Unit, check_count, too_many_points
 from service.api.problems import ProblemError, invalid
 from service.config import ApiSettings
 from service.photometry import LightCurve
 from service.photometry.columns import ColumnError, known
 from service.photometry.flux import from_flux
+from service.photometry.parquet import Bounds, TooLargeError, TooManyRowsError, read_parquet
 from service.photometry.table import (
+    KNOWN,
     TableError,
     conform_points_table,
     light_curves,
@@ -29,45 +32,65 @@ CSV: Final = "text/csv"
 PARQUET: Final = ("application/vnd.apache.parquet", "application/x-parquet")
 TABLE_TYPES: Final = (CSV, *PARQUET)
 
+# A point has some ten numbers of 8 bytes, and names of up to 200 characters.
+_BYTES_PER_POINT: Final = 320
+_MOST_COLUMNS: Final = 1_000
+_LONGEST_HEADER: Final = 1 << 20
+
 _NAME: Final = "the table"  # in messages: an upload has none
 
 
-def parse_table(body: bytes, media_type: str, unit: Unit, settings: ApiSettings) -> list[tuple[str, LightCurve]]:
-    """(object_id, light curve) of every object of an uploaded points table, ordered by object_id.
+def parse_table(
+    body: bytes, media_type: str, unit: Unit, settings: ApiSettings
+) -> tuple[list[tuple[str, LightCurve]], dict[str, str] | None]:
+    """(object_id, light curve) of every object of an uploaded points table, ordered by object_id; and deprecation
+    headers if it has columns by old names.
 
     Columns as in `service.photometry.table.read_points_table`; if `unit` is a unit of flux, `flux` and `fluxerr`
     replace `mag` and `magerr`. A table without object_id is one light curve, named "". Raises ProblemError 413 above
     the limits of the settings, 422 naming the column.
     """
     try:
-        table = _read(body, media_type, settings.max_points)
+        table, names = _read(body, media_type, settings.max_points)
+        headers = old_names.DEPRECATION if limit_column(table, _NAME) in old_names.NEW_NAMES else None
         # before columns are added, because the message lists the sender's columns
-        refuse_missing(("mjd", "band", "mag") if unit == "mag" else ("mjd", "band"), table, _NAME)
+        refuse_missing(("mjd", "band", "mag") if unit == "mag" else ("mjd", "band"), names, _NAME)
         if "object_id" not in table.column_names:
             table = table.append_column("object_id", pa.array([""] * len(table)))
         if unit != "mag":
             table = _magnitudes(table, unit)
         table = conform_points_table(table, _NAME)
+        if len(table) and (longest := pc.max(pc.utf8_length(table["object_id"])).as_py()) > LONGEST_NAME:
+            raise TableError(f"column object_id has a value of {longest:,} characters; at most {LONGEST_NAME} are read")
         check_count(pc.count_distinct(table["object_id"]).as_py(), settings)
-        return list(light_curves(table, _NAME))
+        return list(light_curves(table, _NAME)), headers
     except TableError as error:
         raise invalid("body", str(error)) from error
 
 
-def _read(body: bytes, media_type: str, max_points: int) -> pa.Table:
+def _read(body: bytes, media_type: str, max_points: int) -> tuple[pa.Table, list[str]]:
+    """The table, of a Parquet file only the known columns; and the names of all columns."""
     try:
         if media_type == CSV:
+            if body[:_LONGEST_HEADER].partition(b"\n")[0].count(b",") >= _MOST_COLUMNS:
+                raise TableError(f"{_NAME} has more than {_MOST_COLUMNS} columns")
             table = read_csv(io.BytesIO(body))
+            names = table.column_names
         else:
-            file = pq.ParquetFile(io.BytesIO(body))
-            if file.metadata.num_rows > max_points:  # from the footer, because a small file can unpack to a huge table
-                raise too_many_points(max_points)
-            table = file.read()
+            table, names = read_parquet(
+                body, (*KNOWN, "flux", "fluxerr"), Bounds(max_points, max_points * _BYTES_PER_POINT)
+            )
+    except TooManyRowsError:
+        raise too_many_points(max_points) from None
+    except TooLargeError as error:
+        raise TableError(f"{_NAME}: {error}") from error
+    except TableError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ProblemError(400, "bad-table", f"the body is not a readable {media_type} table: {error}") from error
     if len(table) > max_points:
         raise too_many_points(max_points)
-    return table
+    return table, names
 
 
 def _magnitudes(table: pa.Table, unit: Unit) -> pa.Table:

@@ -11,6 +11,7 @@ import click
 
 from service import __version__
 from service.errors import AlertClassifierError
+from service.secrets import mask_tracebacks, masked
 
 # Exit codes: 0 done, 1 could not (the message says what), 2 wrong usage (click's own), 130 interrupted.
 # Name -> module and help text, to list the commands without importing them.
@@ -61,18 +62,23 @@ def cli(ctx: click.Context, config: Path | None) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Errors that users can fix are printed as one clear sentence; a traceback is a defect of ours."""
+    if arguments is None:  # the whole process is ours
+        mask_tracebacks()
     try:
         cli.main(args=arguments, prog_name="alert-classifier", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except click.ClickException as error:
+    except click.UsageError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.ClickException(masked(error.message)).show()
         sys.exit(error.exit_code)
     except BrokenPipeError:  # e.g. `| head` has ended
         sys.stderr.close()
         sys.exit(0)
     except (AlertClassifierError, OSError) as error:
-        click.ClickException(str(error)).show()
+        click.ClickException(masked(str(error))).show()
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt, ImportError) as error:
         # Ctrl-C while a compiled module is being imported becomes its ImportError

@@ -33,30 +33,44 @@ CHUNK: Final = 1024
     metavar="K",
     help="Classify each light curve as it was known at its K-th detection.",
 )
+@click.option("--strict", is_flag=True, help="Refuse a table that has a row which can't be read, instead of the row.")
 @click.option(
     "--bundle", type=click.Path(file_okay=False, path_type=Path), help="Model bundle, instead of the configured."
 )
 @click.pass_obj
 def classify(
-    config: Path | None, paths: tuple[Path, ...], form: str, max_detections: int | None, bundle: Path | None
+    config: Path | None,
+    paths: tuple[Path, ...],
+    form: str,
+    max_detections: int | None,
+    strict: bool,
+    bundle: Path | None,
 ) -> None:
     """Classify alert packets (.avro, also packed), folders and tar archives of them, points tables (.parquet, .csv),
-    and tables of the ATLAS forced photometry server (.txt).
+    and light curves as ALeRCE, Fink, Lasair, ANTARES, Babamul and the forced photometry servers of ZTF and ATLAS export
+    them (CSV, JSON, Parquet, text, ECSV, FITS, VOTable).
 
     Packets and points of one object are merged first, ATLAS photometry by position (with an object that only a points
     table brings: by name, that of the file); each object gets one line. What can't be read is reported on
-    standard error as a JSON line with source, code and message, and a summary ends it. The exit status is 1 where
-    nothing could be read, and where a file or an archive was damaged or missing; packets refused one by one leave it 0.
+    standard error as a JSON line with source, code and message (100 for a file, then how many more), and a summary ends
+    it. The exit status is 0 only if everything was read: 1 where a packet, table, file or archive was refused or
+    damaged, and where there was nothing to read.
     """
     settings = load_settings(config)
     classifier = Classifier(
-        load_bundle(bundle or settings.model.bundle or default_bundle_folder()),
+        load_bundle(bundle or settings.model.bundle or default_bundle_folder(), settings.model.trusted_keys),
         settings.model.device,
         settings.model.threads,
     )
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         decoder = Decoder(schema_source(settings.kafka))
-        intake = Intake(settings.quality, settings.store.join_radius_arcsec, decoder)
+        intake = Intake(
+            settings.quality,
+            settings.store.join_radius_arcsec,
+            decoder,
+            strict=strict,
+            largest=settings.pipeline.max_message_bytes,
+        )
         for _ in progress.track(intake.read(paths), total=len(paths), description="reading"):
             pass
         curves = intake.light_curves(max_detections)
@@ -68,7 +82,7 @@ def classify(
             progress.advance(task)
     report.end()
     click.echo(intake.summary(), err=True)
-    if not curves or intake.damaged:
+    if not curves or intake.unreadable or intake.skipped_rows:
         sys.exit(1)
 
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 # Readiness and the store's size take a query or two; this is often enough for a scrape interval of 15 s.
 GAUGES_S: Final = 10.0
-# Time for open requests at SIGTERM; the stream drains after them, within Kubernetes' 30 s.
+# Time for open requests at SIGTERM; the stream drains after them.
 HTTP_DRAIN_S: Final = 5
 # Threshold of the garbage collector (containers allocated minus freed); Python's default of 700 is a tenth of a batch.
 GARBAGE: Final = 50_000
@@ -37,7 +37,10 @@ LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 def open_models(settings: ModelSettings) -> ModelRegistry:
     """The configured bundles, loaded and warm. Raises BundleError, DeviceError."""
     registry = ModelRegistry(
-        load_bundle(settings.bundle or default_bundle_folder()), device=settings.device, threads=settings.threads
+        load_bundle(settings.bundle or default_bundle_folder(), settings.trusted_keys),
+        device=settings.device,
+        threads=settings.threads,
+        trusted_keys=settings.trusted_keys,
     )
     for folder in settings.shadow_bundles:
         registry.add_shadow(folder)
@@ -88,7 +91,7 @@ class HttpServer(Server):
     """The application on a listening socket, until SIGTERM, SIGINT or `stop`."""
 
     def __init__(self, app: FastAPI, settings: ApiSettings, listening: socket.socket) -> None:
-        super().__init__(app, HTTP_DRAIN_S)
+        super().__init__(app, settings, HTTP_DRAIN_S)
         self._socket = listening
         if settings.host not in LOOPBACK and not settings.api_keys:
             log.warning("the API is open to whoever reaches %s: set api.api_keys to close it", settings.host)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import orjson
@@ -14,13 +15,18 @@ from service.alerts import Alert, AlertError, Decoder
 from service.alerts.atlas_table import is_atlas_table, read_atlas_table
 from service.alerts.quality import failed_cuts, quality_flags
 from service.config import QualitySettings
+from service.exports import read_export
 from service.photometry import SURVEYS_BY_POSITION, LightCurve
 from service.photometry.table import TableError, light_curves, read_points_table
 from service.store import JOIN_RADIUS_ARCSEC
 from service.store.sky import NamedPosition, Positions
-from service.stream.files.archives import PACKET_SUFFIXES, TAR_SUFFIXES, Damage, read_archive
+from service.stream.files.archives import LARGEST, MOST_TOLD, PACKET_SUFFIXES, TAR_SUFFIXES, Damage, read_archive
 
-TABLE_SUFFIXES: Final = (".parquet", ".csv")
+POINTS_TABLE_SUFFIXES: Final = (".parquet", ".csv")
+TABLE_SUFFIXES: Final = (
+    *POINTS_TABLE_SUFFIXES, ".tsv", ".txt", ".dat", ".tbl", ".json", ".jsonl", ".ndjson", ".ecsv", ".fits", ".fit",
+    ".vot", ".xml",
+)  # fmt: skip
 ATLAS_SUFFIXES: Final = (".txt", ".csv", ".dat")
 _WHAT_IS_READ: Final = (
     f" (by their endings are read: packets {', '.join(PACKET_SUFFIXES)}, archives {', '.join(TAR_SUFFIXES)},"
@@ -38,11 +44,14 @@ class Intake:
     packets: int = 0
     tables: int = 0
     unreadable: int = 0
-    damaged: int = 0  # of these, files and archives that could not be read; the others are packets and tables
+    strict: bool = False  # whether a row that can't be read refuses its table
+    skipped_rows: int = 0
+    largest: int = LARGEST  # bytes of a packet
     _curves: dict[str, LightCurve] = field(default_factory=dict)
     _newest: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)  # mjd of the last alert, its flags
     _places: dict[str, tuple[float, float]] = field(default_factory=dict)  # object -> position of its newest alert
     _photometry: list[Alert] = field(default_factory=list)
+    _read_as: Counter[str] = field(default_factory=Counter)  # whose export -> tables
 
     def read(self, paths: Sequence[Path]) -> Iterator[Path]:
         """Read each path, yielding it when done. What can't be read is reported on standard error."""
@@ -79,29 +88,66 @@ class Intake:
         words = (
             f"{objects} objects classified from {packets} packets and {tables} tables; {unreadable} could not be read"
         )
-        counts = {"objects": objects, "packets": packets, "tables": tables, "unreadable": unreadable}
+        counts: dict[str, Any] = {"objects": objects, "packets": packets, "tables": tables, "unreadable": unreadable}
+        if self.skipped_rows:
+            words += f"; {self.skipped_rows} rows of tables left out"
+            counts["skipped_rows"] = self.skipped_rows
+        if self._read_as:
+            words += "; read as " + ", ".join(
+                what if count == 1 else f"{what} ({count})" for what, count in self._read_as.items()
+            )
+            counts["read_as"] = dict(self._read_as)
         return orjson.dumps({"summary": words, **counts}).decode()
 
     def _read_packets(self, path: Path) -> None:
         advice = "" if _holds_packets(path) else _WHAT_IS_READ
-        for one in read_archive(path):
+        told, untold, file = 0, Counter[str](), ""
+        for one in read_archive(path, self.largest):
             if isinstance(one, Damage):
-                self.damaged += 1
-                self._refuse(one.source, one.code, one.message + advice)
+                self._refuse(one.source, one.code, one.message + advice, one.count)
                 continue
+            if one.file != file:
+                self._refuse_more(file, untold)
+                told, untold, file = 0, Counter(), one.file
             for alert in self.decoder.decode_all(one.value):
-                if isinstance(alert, AlertError):
+                if not isinstance(alert, AlertError):
+                    self._add_alert(alert)
+                elif told < MOST_TOLD:
+                    told += 1
                     self._refuse(one.source, alert.code, str(alert) + advice)
                 else:
-                    self._add_alert(alert)
+                    untold[alert.code] += 1
+        self._refuse_more(file, untold)
 
     def _read_table(self, path: Path) -> None:
+        if path.suffix.lower() in POINTS_TABLE_SUFFIXES and self._read_points_table(path):
+            return
         try:
-            for object_id, light_curve in light_curves(read_points_table(path), path.name):
-                self._add(object_id, light_curve)
-            self.tables += 1
-        except TableError as error:
+            export = read_export(path.read_bytes(), path.name, strict=self.strict)
+        except (TableError, OSError) as error:
             self._refuse(str(path), "unreadable_table", str(error))
+            return
+        for object_id, light_curve in export.light_curves.items():
+            self._add(object_id, light_curve)
+        for row in export.skipped[:MOST_TOLD]:
+            _tell(str(path), "skipped_row", str(row))
+        more = len(export.skipped) - MOST_TOLD
+        if more > 0:
+            _tell(str(path), "skipped_row", f"and {more:,} more rows of this file", more)
+        self.skipped_rows += len(export.skipped)
+        self._read_as[export.read_as] += 1
+        self.tables += 1
+
+    def _read_points_table(self, path: Path) -> bool:
+        """Read a table that is as our documentation says, fast; False if it is not, or has a bad row."""
+        try:
+            curves = list(light_curves(read_points_table(path), path.name))
+        except TableError:
+            return False
+        for object_id, light_curve in curves:
+            self._add(object_id, light_curve)
+        self.tables += 1
+        return True
 
     def _read_atlas_table(self, path: Path) -> None:
         try:
@@ -127,11 +173,20 @@ class Intake:
         known = self._curves.get(object_id)
         self._curves[object_id] = light_curve if known is None else known.merge(light_curve)
 
-    def _refuse(self, source: str, code: str, message: str) -> None:
-        self.unreadable += 1
-        click.echo(orjson.dumps({"source": source, "code": code, "message": message}), err=True)
+    def _refuse(self, source: str, code: str, message: str, count: int = 1) -> None:
+        self.unreadable += count
+        _tell(source, code, message, count)
+
+    def _refuse_more(self, file: str, codes: Counter[str]) -> None:
+        for code, count in codes.items():
+            self._refuse(file, code, f"and {count:,} more in this file", count)
 
 
 def _holds_packets(path: Path) -> bool:
     """Judged by the ending; any other file is tried as a packet too."""
     return path.is_dir() or path.name.lower().endswith(PACKET_SUFFIXES + TAR_SUFFIXES)
+
+
+def _tell(source: str, code: str, message: str, count: int = 1) -> None:
+    more = {"count": count} if count > 1 else {}
+    click.echo(orjson.dumps({"source": source, "code": code, "message": message, **more}), err=True)

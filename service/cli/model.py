@@ -10,9 +10,10 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from service.config import Device, load_settings
+from service.inference.bundle import Bundle, load_bundle, seal_bundle
 from service.inference.bundle import default_bundle_folder as shipped
-from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier
+from service.inference.integrity import SUMS
 
 Folder = click.Path(file_okay=False, path_type=Path)
 
@@ -28,7 +29,7 @@ def model() -> None:
 @click.pass_obj
 def show(config: Path | None, folder: Path | None, card: bool) -> None:
     """Name, version, classes and calibration of a bundle."""
-    bundle = load_bundle(_folder(config, folder))
+    bundle = _load(config, folder)
     manifest = bundle.manifest
     facts = Table(show_header=False, box=None)
     for name, value in (
@@ -41,6 +42,7 @@ def show(config: Path | None, folder: Path | None, card: bool) -> None:
         ("conformal coverage", f"{manifest.calibration.conformal_coverage:.0%}"),
         ("detection bins", " ".join(map(str, manifest.calibration.edges))),
         ("sha256", manifest.sha256),
+        ("sha256 of all files", bundle.digest or f"unknown: there is no {SUMS}"),
         ("data digest", manifest.data_digest),
     ):
         facts.add_row(name, str(value))
@@ -55,12 +57,26 @@ def show(config: Path | None, folder: Path | None, card: bool) -> None:
 @click.option("--device", type=click.Choice([*Device]), default=Device.AUTO, show_default=True)
 @click.pass_obj
 def verify(config: Path | None, folder: Path | None, device: str) -> None:
-    """Check a bundle's hash, manifest and graph by loading it and classifying sample light curves."""
-    bundle = load_bundle(_folder(config, folder))
+    """Check a bundle's hashes, signature, manifest and graph by loading it and classifying sample light curves."""
+    bundle = _load(config, folder)
     classifier = Classifier(bundle, Device(device), threads=1)
     classifier.warm_up()
-    click.echo(f"{bundle.label} is sound and runs on {classifier.provider}")
+    known = "" if bundle.digest else f"; without {SUMS} nothing says that its manifest is the one it was made with"
+    click.echo(f"{bundle.label} is sound and runs on {classifier.provider}{known}")
 
 
-def _folder(config: Path | None, folder: Path | None) -> Path:
-    return folder or load_settings(config).model.bundle or shipped()
+@model.command()
+@click.argument("folder", type=Folder)
+def seal(folder: Path) -> None:
+    """Write a bundle's SHA256SUMS over all its files; do so again when one has changed on purpose.
+
+    To sign it: minisign -Sm FOLDER/SHA256SUMS
+    """
+    digest = seal_bundle(folder)
+    bundle = load_bundle(folder)
+    click.echo(f"{bundle.label} is sealed: sha256 of all files {digest}")
+
+
+def _load(config: Path | None, folder: Path | None) -> Bundle:
+    settings = load_settings(config).model
+    return load_bundle(folder or settings.bundle or shipped(), settings.trusted_keys)

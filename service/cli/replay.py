@@ -41,14 +41,15 @@ def replay(
     """Send packets, folders or a night's .tar.gz through the pipeline: into the store, and a file if --out names one.
 
     Each alert is classified as it was known when it came, as on the stream. Doing it again changes nothing. What can't
-    be read of an archive is named, the rest is read; the exit status is then 1, as where there was nothing to read.
+    be read of an archive is named, the rest is read. The exit status is 0 only if everything was read: 1 where an
+    archive was damaged or an alert is a dead letter, and where there was nothing to read.
     """
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
         raise click.UsageError(f"--out {out}: the ending must be .jsonl or .parquet")
     settings = load_settings(config, store={"url": store_url} if store_url else {})
     configure_logging(settings.log)
     models = open_models(settings.model)
-    store = open_store(settings.store.url, settings.store.join_radius_arcsec)
+    store = open_store(settings.store.url.get_secret_value(), settings.store.join_radius_arcsec)
     writer: Writer | None = None
     if out is not None:
         writer = Parquet(out) if out.suffix == ".parquet" else JsonLines.to(out)
@@ -70,7 +71,7 @@ def replay(
     for damage in done.damaged:
         click.echo(f"not read: {damage}", err=True)
     click.echo(summary(done.account), err=True)
-    if done.damaged or not done.account.consumed:
+    if done.damaged or done.account.dead_lettered or not done.account.consumed:
         sys.exit(1)
 
 

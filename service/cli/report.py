@@ -12,6 +12,7 @@ from rich.table import Table
 
 from service.cli.tables import class_cells, print_table
 from service.inference.prediction import Prediction
+from service.output.classification import without_alert
 from service.photometry import Kind, LightCurve
 
 FORMATS: Final = ("table", "jsonl", "csv")
@@ -47,15 +48,15 @@ class Report:
         elif self._form == "csv":
             self._csv.writerow(
                 [object_id, record["top_class"], record["top_probability"], *record["probabilities"].values(),
-                 record["n_detections"], " ".join(record["conformal_set"]), record["ood_score"],
-                 *([record.get("mutual_information")] * 2 if self._stochastic else []), " ".join(record["flags"]),
+                 sum(prediction.n_detections.values()), " ".join(record["conformal_set"]), record["ood_score"],
+                 *([record["mutual_information"]] * 2 if self._stochastic else []), " ".join(record["flags"]),
                  record["classifier"], record["version"]]
             )  # fmt: skip
         else:
             self._table.add_row(
                 object_id,
                 sparkline(light_curve),
-                str(record["n_detections"]),
+                str(sum(prediction.n_detections.values())),
                 *class_cells(record),
                 " ".join(record["conformal_set"]),
                 " ".join(record["flags"]),
@@ -68,17 +69,9 @@ class Report:
 
 
 def classification(object_id: str, prediction: Prediction, flags: tuple[str, ...]) -> dict[str, Any]:
-    """The fields of a published classification that don't come from the stream."""
-    fields = prediction.fields()
-    return {
-        "object_id": object_id,
-        **fields,
-        "n_detections": sum(prediction.n_detections.values()),
-        "n_detections_per_band": prediction.n_detections,
-        "n_upper_limits": sum(prediction.n_upper_limits.values()),
-        "n_upper_limits_per_band": prediction.n_upper_limits,
-        "flags": [*fields["flags"], *flags],
-    }
+    """The document of a published classification, null where it belongs to the stream, with old names of two fields."""
+    counts = {"n_detections_per_band": prediction.n_detections, "n_upper_limits_per_band": prediction.n_upper_limits}
+    return without_alert(object_id, prediction, flags) | counts
 
 
 def sparkline(light_curve: LightCurve) -> str:

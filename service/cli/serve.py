@@ -20,6 +20,7 @@ from service.cli.hosting import (
     slow_gauges,
     spare_collector,
 )
+from service.cli.watchdog import Watchdog, end_now
 from service.config import ConfigError, load_settings
 from service.log import configure_logging
 from service.store import open_store
@@ -87,7 +88,8 @@ def serve(
     listening = listen(settings.api)
     models = open_models(settings.model)
     reload_on_hangup(models, settings.model)
-    store = open_store(settings.store.url, settings.store.join_radius_arcsec)
+    store = open_store(settings.store.url.get_secret_value(), settings.store.join_radius_arcsec)
+    watchdog = None
     try:
         stream = None
         if settings.kafka.bootstrap_servers:
@@ -100,6 +102,8 @@ def serve(
         spare_collector()
         with slow_gauges(app, models, store):
             if stream is not None:
+                watchdog = Watchdog(stream.longest_stage, settings.pipeline.give_up_s, lambda: server.should_exit)
+                watchdog.start()
                 stream.start()
                 threading.Thread(target=_end_with, args=(stream, server), daemon=True).start()
             address = listening.getsockname()[:2]
@@ -110,10 +114,14 @@ def serve(
             finally:
                 if stream is not None:
                     stream.stop()
+                    if stream.stuck:
+                        end_now(f"these threads did not end: {', '.join(stream.stuck)}")
         if stream is not None and stream.failure is not None:
             raise click.ClickException(f"the stream has failed: {stream.failure}")
     finally:
         store.close()
+        if watchdog is not None:
+            watchdog.release()
 
 
 def _end_with(stream: StreamService, server: HttpServer) -> None:

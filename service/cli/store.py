@@ -1,4 +1,4 @@
-"""`alert-classifier store`: look at the store of light curves and keep its size in bounds."""
+"""`alert-classifier store`: look at the store of light curves, keep its size in bounds, repair it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ from typing import Final
 import click
 
 from service.alerts.atlas_table import read_atlas_table
-from service.config import load_settings
+from service.config import ConfigError, load_settings
 from service.photometry.table import TableError
 from service.photometry.time import mjd_from_unix
-from service.store import Increment, Store, open_store
+from service.store import Increment, Store, open_store, sqlite_path
+from service.store.sqlite import damage
+from service.store.sqlite.repair import exchange
+from service.store.sqlite.repair import repair as rebuild
 
 # Tables joined per transaction, which blocks new objects of the stream for some 50 ms.
 IMPORT_CHUNK: Final = 100
 
 _url = click.option("--url", help="The store, instead of the configured one (store.url).")
+# Lost objects that are named one by one.
+MOST_LISTED: Final = 1000
 
 
 @click.group()
 def store() -> None:
-    """Show, fill or prune the store of light curves and classifications."""
+    """Show, fill, prune, check or repair the store of light curves and classifications."""
 
 
 @store.command()
@@ -52,10 +57,10 @@ def import_atlas(config: Path | None, paths: tuple[Path, ...], url: str | None) 
 
     Where no object is within store.join_radius_arcsec, the photometry waits for one. What joins an object is
     classified with its next alert; to have it classified at once, send it by a topic of kafka.photometry_topics. Doing
-    it again changes nothing. The exit status is 0 unless nothing could be read.
+    it again changes nothing. The exit status is 1 where a table could not be read.
     """
     opened = _open(config, url, create=True)
-    measured = kept = joined = waiting = 0
+    measured = kept = joined = waiting = refused = 0
     try:
         for start in range(0, len(paths), IMPORT_CHUNK):
             alerts = []
@@ -64,6 +69,7 @@ def import_atlas(config: Path | None, paths: tuple[Path, ...], url: str | None) 
                     table = read_atlas_table(path)
                 except TableError as error:
                     click.echo(f"not imported: {error}", err=True)
+                    refused += 1
                     continue
                 alerts.append(table.alert())
                 measured += len(table.exposures.mjd)
@@ -82,7 +88,7 @@ def import_atlas(config: Path | None, paths: tuple[Path, ...], url: str | None) 
         f"{joined + waiting:,} tables, {kept:,} of {measured:,} exposures kept: {joined:,} have joined an object,"
         f" {waiting:,} wait for one"
     )
-    if not measured:
+    if refused:
         sys.exit(1)
 
 
@@ -107,6 +113,70 @@ def prune(config: Path | None, days: float, yes: bool, url: str | None) -> None:
     click.echo(f"{gone:,} objects forgotten")
 
 
+@store.command()
+@_url
+@click.pass_obj
+def check(config: Path | None, url: str | None) -> None:
+    """Read everything in an SQLite store and say what is damaged; the service may go on meanwhile.
+
+    The exit status is 1 if anything is. A server of PostgreSQL has tools of its own: pg_amcheck, pg_checksums.
+    """
+    path = _sqlite_file(config, url)
+    found = damage.check(path)
+    for problem in found.problems:
+        click.echo(problem, err=True)
+    _tell_lost(found)
+    click.echo(f"{_content(found)} can be read")
+    if found.damaged:
+        click.echo(f"{path} is damaged: stop the service, then run `alert-classifier store repair`", err=True)
+        sys.exit(1)
+    click.echo("no damage was found")
+
+
+@store.command()
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The new file. Default: it takes the place of the old one, which stays beside it as FILE.damaged.",
+)
+@_url
+@click.pass_obj
+def repair(config: Path | None, out: Path | None, url: str | None) -> None:
+    """Make a new SQLite store of everything that can be read of a damaged one; the service must be stopped.
+
+    Objects whose light curves are gone are listed. Each starts anew with the 30 days of history in its next alert; play
+    the nights again (`serve --from`, `replay`) to have them whole.
+    """
+    path = _sqlite_file(config, url)
+    new = out or path.with_name(f"{path.name}.repaired")
+    found = rebuild(path, new)
+    _tell_lost(found)
+    for problem in found.problems:
+        click.echo(f"the new file: {problem}", err=True)
+    click.echo(f"{_content(found)} are in {new if out else path}")
+    if out is None:
+        click.echo(f"the damaged file is now {exchange(path, new)}")
+
+
+def _sqlite_file(config: Path | None, url: str | None) -> Path:
+    path = sqlite_path(url or load_settings(config).store.url.get_secret_value())
+    if path is None:
+        raise ConfigError("store.url: only an SQLite file can be looked into; PostgreSQL has pg_amcheck and backups")
+    return path
+
+
+def _tell_lost(found: damage.Findings) -> None:
+    for name in found.lost[:MOST_LISTED]:
+        click.echo(f"light curve lost: {name}", err=True)
+    if len(found.lost) > MOST_LISTED:
+        click.echo(f"... and {len(found.lost) - MOST_LISTED:,} more", err=True)
+
+
+def _content(found: damage.Findings) -> str:
+    sources = f", {found.sources:,} sources of photometry" if found.sources else ""
+    return f"{found.objects:,} objects{sources}, {found.classifications:,} classifications"
+
+
 def _open(config: Path | None, url: str | None, create: bool = False) -> Store:
     settings = load_settings(config).store
-    return open_store(url or settings.url, settings.join_radius_arcsec, create=create)
+    return open_store(url or settings.url.get_secret_value(), settings.join_radius_arcsec, create=create)

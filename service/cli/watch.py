@@ -18,11 +18,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from service import secrets
 from service.cli.tables import class_cells
-from service.config import ConfigError, KafkaSettings, load_settings
+from service.config import ConfigError, KafkaSettings, load_settings, revealed
 from service.inference.prediction import names_a_class
 from service.output.avro import decode_classification
-from service.stream.kafka.client_settings import client_config
+from service.stream.kafka.client_settings import client_config, made
 
 POLL_S: Final = 1.0
 ROWS: Final = 20
@@ -48,6 +49,7 @@ def watch(
     """Show classifications as they are published, newest first, until Ctrl-C."""
     kafka = load_settings(config).kafka
     if url is not None:
+        secrets.remember(filter(None, (*secrets.in_url(url), api_key)))
         news = _named(url, _from_api(url, api_key))
     elif kafka.bootstrap_servers:
         news = _named(kafka.bootstrap_servers, _from_topic(kafka))
@@ -99,15 +101,15 @@ def _from_api(url: str, api_key: str | None) -> Iterator[dict[str, Any]]:
 
 def _from_topic(kafka: KafkaSettings) -> Iterator[dict[str, Any]]:
     """Classifications published from now on to the output topic, and {} whenever there is none. Joins no group."""
-    consumer = Consumer(
+    consumer = made(
+        Consumer,
         {
             **client_config(kafka),
             "group.id": f"{kafka.group_id}-watch",
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
-            **kafka.librdkafka,
-            **kafka.librdkafka_consumer,
-        }
+            **revealed(kafka.librdkafka | kafka.librdkafka_consumer),
+        },
     )
     try:
         topic = consumer.list_topics(kafka.output_topic, timeout=10.0).topics[kafka.output_topic]

@@ -1,8 +1,11 @@
-"""A model bundle on disk: `model.onnx`, `manifest.json`, `MODEL_CARD.md`, `metrics.json` in one folder."""
+"""A model bundle on disk: `model.onnx`, `manifest.json`, `MODEL_CARD.md`, `metrics.json` in one folder, and
+`SHA256SUMS`, which holds them together.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -14,8 +17,19 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from service.errors import AlertClassifierError
 from service.inference.batching import fill_up, lay_end_to_end
+from service.inference.integrity import (
+    GRAPH_BYTES,
+    MANIFEST_BYTES,
+    SUMS,
+    TEXT_BYTES,
+    check_seal,
+    read_bounded,
+    seal,
+)
+from service.inference.integrity import (
+    BundleError as BundleError,
+)
 from service.inference.manifest import Manifest
 from service.inference.preprocessing.registry import PREPROCESSINGS
 from service.photometry import LightCurve
@@ -25,23 +39,25 @@ MODEL: Final = "model.onnx"
 MANIFEST: Final = "manifest.json"
 CARD: Final = "MODEL_CARD.md"
 METRICS: Final = "metrics.json"
+FILES: Final = (MODEL, MANIFEST, CARD, METRICS)
+
+log = logging.getLogger(__name__)
 
 SHIPPED: Final = "alert-clr"  # the default bundle, a folder in service/bundles
 
 
-class BundleError(AlertClassifierError, ValueError):
-    """A bundle that can't be served; the message names the folder, the file and the field."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """A bundle whose files exist and agree with each other. `graph` is the ONNX model that the hash was checked on."""
+    """A bundle whose files exist and agree with each other. `graph` is the ONNX model that the hash was checked on;
+    `digest` the sha256 of `SHA256SUMS` and so of all files together, None for a bundle without it.
+    """
 
     folder: Path
     manifest: Manifest
     graph: bytes
     card: str
     metrics: dict[str, Any]
+    digest: str | None = None
 
     @property
     def label(self) -> str:
@@ -70,37 +86,55 @@ class Bundle:
         return known
 
 
-def load_bundle(folder: Path | str | None = None) -> Bundle:
-    """Read a bundle, the shipped one unless `folder` says another, and check its hash; opening it as a `Classifier`
-    checks the graph too.
+def load_bundle(folder: Path | str | None = None, trusted_keys: Sequence[str] = ()) -> Bundle:
+    """Read a bundle, the shipped one unless `folder` says another, and check its hashes; opening it as a `Classifier`
+    checks the graph too. With `trusted_keys` (minisign public keys) one of them must have signed it.
 
-    Raises BundleError if a file is missing, the manifest has a wrong field, the preprocessing is unknown, or the model
-    is not the one that the manifest was written for.
+    Raises BundleError if a file is missing, too large or not the one that the bundle was sealed with, the manifest has
+    a wrong field, the preprocessing is unknown, or the model is not the one that the manifest was written for. A bundle
+    without `SHA256SUMS`, as earlier versions made them, is loaded with a warning.
     """
     folder = Path(folder or default_bundle_folder())
     if not folder.is_dir():
         raise BundleError(f"the model bundle {folder} is not a folder")
-    manifest = _manifest(folder)
+    contents = {
+        name: read_bounded(folder, name, most)
+        for name, most in zip(FILES, (GRAPH_BYTES, MANIFEST_BYTES, TEXT_BYTES, TEXT_BYTES), strict=True)
+    }
+    digest = check_seal(folder, contents, trusted_keys)
+    manifest = _manifest(folder, contents[MANIFEST])
     if manifest.preprocessing.id not in PREPROCESSINGS:
         raise BundleError(
             f"{MANIFEST} of {folder}: preprocessing.id {manifest.preprocessing.id!r} is unknown;"
             f" known are {', '.join(PREPROCESSINGS)}"
         )
-    graph = _read(folder, MODEL)
-    digest = hashlib.sha256(graph).hexdigest()
-    if digest != manifest.sha256:
+    graph = contents[MODEL]
+    actual = hashlib.sha256(graph).hexdigest()
+    if actual != manifest.sha256:
         raise BundleError(
-            f"{MODEL} of {folder} has sha256 {digest}, but its manifest says {manifest.sha256}:"
+            f"{MODEL} of {folder} has sha256 {actual}, but its manifest says {manifest.sha256}:"
             " the file is damaged or belongs to another bundle"
         )
     try:
-        card = _read(folder, CARD).decode()
+        card = contents[CARD].decode()
     except UnicodeDecodeError as error:
         raise BundleError(f"{CARD} of {folder} is not UTF-8 text: {error}") from error
-    metrics = _json(folder, METRICS)
+    metrics = _json(folder, METRICS, contents[METRICS])
     if not isinstance(metrics, dict):
         raise BundleError(f"{METRICS} of {folder} must hold a JSON object")
-    return Bundle(folder, manifest, graph, card, metrics)
+    if digest is None:
+        log.warning(
+            "the model bundle %s has no %s: its graph is checked, its manifest is not;"
+            " `alert-classifier model seal` writes one",
+            folder,
+            SUMS,
+        )
+    return Bundle(folder, manifest, graph, card, metrics, digest)
+
+
+def seal_bundle(folder: Path) -> str:
+    """Write `SHA256SUMS` over the bundle's files that are there, anew after each change of one. Returns the digest."""
+    return seal(folder, FILES)
 
 
 def default_bundle_folder() -> Path:
@@ -108,8 +142,8 @@ def default_bundle_folder() -> Path:
     return Path(str(resources.files("service"))) / "bundles" / SHIPPED
 
 
-def _manifest(folder: Path) -> Manifest:
-    values = _json(folder, MANIFEST)
+def _manifest(folder: Path, content: bytes) -> Manifest:
+    values = _json(folder, MANIFEST, content)
     try:
         return Manifest.model_validate(values)
     except ValidationError as error:
@@ -117,15 +151,8 @@ def _manifest(folder: Path) -> Manifest:
         raise BundleError(f"{MANIFEST} of {folder}: {'; '.join(clauses)}") from error
 
 
-def _json(folder: Path, name: str) -> Any:
+def _json(folder: Path, name: str, content: bytes) -> Any:
     try:
-        return orjson.loads(_read(folder, name))
+        return orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise BundleError(f"{name} of {folder} is not JSON: {error}") from error
-
-
-def _read(folder: Path, name: str) -> bytes:
-    try:
-        return (folder / name).read_bytes()
-    except OSError as error:
-        raise BundleError(f"the model bundle {folder} has no readable {name} ({error.strerror})") from error

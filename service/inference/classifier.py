@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.config import Device
+from service.errors import AlertClassifierError
 from service.inference.batching import (
     CPU_BATCH,
     CPU_TOKENS,
@@ -44,6 +45,10 @@ CHUNK: Final = 1024
 CHUNK_BYTES: Final = 32 * 2**20
 # Lengths run before the first alert arrives; ONNX Runtime allocates and numpy imports at first use.
 WARM_UP_DETECTIONS: Final = (1, 2, 5, 10, 25, 50, 100)
+
+
+class NotAListError(AlertClassifierError, TypeError):
+    """A light curve where a list of them belongs."""
 
 
 class Classifier:
@@ -99,8 +104,11 @@ class Classifier:
     def classify(self, light_curves: Sequence[LightCurve]) -> list[Prediction]:
         """One prediction per light curve, in their order.
 
-        What a light curve is classified with does not change its answer by more than rounding (1e-6).
+        What a light curve is classified with does not change its answer by more than rounding (1e-6). Raises
+        NotAListError for a light curve alone.
         """
+        if isinstance(light_curves, LightCurve):
+            raise NotAListError("classify takes a list of light curves: classify([light_curve])")
         predictions: list[Prediction] = []
         for start in range(0, len(light_curves), self._chunk):
             predictions += self._classify(light_curves[start : start + self._chunk])

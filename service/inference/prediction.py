@@ -69,11 +69,13 @@ class Prediction:
     def fields(self) -> dict[str, Any]:
         """The fields of a classification that don't depend on an alert, JSON-able, named as in the output schema.
 
-        `variance` and `mutual_information` are only present with stochastic passes.
+        `variance` and `mutual_information` (and `bald`, its old name) are None without stochastic passes.
         """
+        variance = None if self.variance is None or math.isnan(self.bald) else self.variance.tolist()
+        bald = None if variance is None else self.bald
         probabilities = self.probabilities.tolist()
         top = max(range(len(probabilities)), key=probabilities.__getitem__)
-        fields: dict[str, Any] = {
+        return {
             "classifier": self.classifier,
             "version": self.version,
             "top_class": self.classes[top] if names_a_class(self.flags) else None,
@@ -82,11 +84,10 @@ class Prediction:
             "superclass_probabilities": self.superclass_probabilities,
             "conformal_set": list(self.conformal_set),
             "ood_score": None if math.isnan(self.ood_score) else float(self.ood_score),
+            "variance": None if variance is None else dict(zip(self.classes, variance, strict=True)),
+            "mutual_information": bald,
+            "bald": bald,
             "n_detections": self.n_detections,
             "n_upper_limits": self.n_upper_limits,
             "flags": list(self.flags),
         }
-        if self.variance is not None and not math.isnan(self.bald):
-            fields |= {"variance": dict(zip(self.classes, self.variance.tolist(), strict=True))}
-            fields |= {"mutual_information": self.bald, "bald": self.bald}  # and by its old name
-        return fields

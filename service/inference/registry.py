@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -36,7 +37,11 @@ class ModelRegistry:
     raises BundleError or DeviceError and changes nothing.
     """
 
-    def __init__(self, active: Bundle, device: Device = Device.AUTO, threads: int = 0) -> None:
+    def __init__(
+        self, active: Bundle, device: Device = Device.AUTO, threads: int = 0, trusted_keys: Sequence[str] = ()
+    ) -> None:
+        """`trusted_keys`: one of these minisign keys must have signed each bundle that is read from now on."""
+        self._trusted_keys = tuple(trusted_keys)
         self._device = device
         self._threads = threads
         self._changing = threading.Lock()
@@ -108,7 +113,7 @@ class ModelRegistry:
 
     def _resident_or_opened(self, folder: Path) -> Classifier:
         """A name and version mean one model: if it is resident it is used, and its hash must be equal."""
-        bundle = load_bundle(folder)
+        bundle = load_bundle(folder, self._trusted_keys)
         for classifier in self._everyone():
             if (classifier.name, classifier.version) == (bundle.manifest.name, bundle.manifest.version):
                 if classifier.bundle.manifest != bundle.manifest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import time
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from service.alerts.alert import Alert
 from service.alerts.quality import quality_flags
@@ -15,6 +15,15 @@ from service.photometry.time import unix_from_mjd
 from service.store.interface import StoredClassification, StoredObject
 
 MICROSECONDS: Final = 1_000_000
+
+# Every document of a classification has all of these, in files and over HTTP; what is not known or does not apply is
+# null. The fields of the published message, in its order, and `mutual_information`, which it calls `bald`.
+FIELDS: Final = (
+    "object_id", "candid", "survey", "mjd", "ra", "dec", "classifier", "version", "top_class", "top_probability",
+    "probabilities", "superclass_probabilities", "conformal_set", "ood_score", "variance", "mutual_information", "bald",
+    "n_detections", "n_upper_limits", "flags", "observed", "broker_timestamp", "received", "published",
+)  # fmt: skip
+_NOTHING: Final[dict[str, Any]] = dict.fromkeys(FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,19 @@ class Subject:
         return cls(alert.object_id, alert.candid, alert.survey, alert.mjd, alert.ra, alert.dec, alert.flags)
 
 
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """With null for every field that it lacks: one of an earlier version, or of a light curve without an alert."""
+    return _NOTHING | document
+
+
+def without_alert(object_id: str, prediction: Prediction, flags: Sequence[str] = ()) -> dict[str, Any]:
+    """The document of a light curve that came without an alert, so without its epoch, position and clocks. `flags` are
+    added to those of the prediction.
+    """
+    fields = prediction.fields()
+    return complete({"object_id": object_id, **fields, "flags": [*fields["flags"], *flags]})
+
+
 def classification(
     subject: Subject,
     prediction: Prediction,
@@ -59,7 +81,7 @@ def classification(
     Its `document` holds the schema's fields, JSON-able, times in microseconds since 1970. `active` is False for the
     answer of a shadow bundle.
     """
-    published = round(time() * MICROSECONDS)
+    published = round(max(time(), received) * MICROSECONDS)  # the clock may have been set back meanwhile
     fields = prediction.fields()
     document = {
         "object_id": subject.object_id,

@@ -17,7 +17,7 @@ from service.errors import AlertClassifierError
 from service.output.avro import SingleObject
 from service.output.classification import MICROSECONDS
 
-DEAD_LETTER: Final = SingleObject("dead_letter", former=("dead_letter_1",))
+DEAD_LETTER: Final = SingleObject("dead_letter", ("timestamp", "refused"))
 
 
 class DeadLetterError(AlertClassifierError, ValueError):

@@ -8,10 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from service.errors import AlertClassifierError
+from service.photometry.bands import BAND_CODES, SURVEY_CODES
+
+
+class LightCurveError(AlertClassifierError, ValueError):
+    """A column that can't be one of a light curve; the message names it."""
 
 
 class Kind(IntEnum):
@@ -50,6 +57,10 @@ POINT: Final = np.dtype([*_UNSTAMPED, ("brought_by", "<i8")])
 # that of light curves in which it is 0 throughout.
 _LAYOUTS: Final = {b"\x01": np.dtype(_UNSTAMPED), b"\x02": POINT}
 
+_CODES: Final[dict[str, dict[str, int]]] = {
+    "band": BAND_CODES, "survey": SURVEY_CODES, "kind": {kind.name.lower(): int(kind) for kind in Kind},
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LightCurve:
@@ -81,21 +92,29 @@ class LightCurve:
         survey: ArrayLike = 0,
         brought_by: ArrayLike = 0,
     ) -> LightCurve:
-        """Columns of equal length (or scalars) in any order; units as in `POINT`, `band`/`survey` as codes.
+        """Columns of the length of `mjd` (or scalars for all points) in any order; units as in `POINT`; `band`,
+        `survey` and `kind` as names or codes.
 
-        The sign of an upper limit is ignored.
+        The sign of an upper limit is ignored. Raises LightCurveError naming the column.
         """
-        mjd = np.asarray(mjd, dtype=np.float64)
+        mjd = _numbers("mjd", mjd)
+        if mjd.ndim != 1:
+            raise LightCurveError(f"mjd must be a list of times, one per point, not of shape {mjd.shape}")
         points = np.empty(mjd.shape, dtype=POINT)
         columns: dict[str, ArrayLike] = {
             "mjd": mjd, "candid": candid, "mag": mag, "magerr": magerr, "limit": limit, "magnr": magnr,
             "band": band, "kind": kind, "sign": sign, "survey": survey, "brought_by": brought_by,
         }  # fmt: skip
         for name, values in columns.items():
-            points[name] = values
+            column = _codes(name, values) if name in _CODES else _numbers(name, values)
+            if column.ndim and column.shape != mjd.shape:
+                raise LightCurveError(
+                    f"{name} has shape {column.shape}, mjd {mjd.shape}: one value per point is needed, or one for all"
+                )
+            points[name] = column
         points["sign"][points["kind"] == Kind.UPPER_LIMIT] = 0
         if not np.isfinite(mjd).all():
-            raise ValueError(f"mjd of point {int(np.flatnonzero(~np.isfinite(mjd))[0])} is not a finite number")
+            raise LightCurveError(f"mjd of point {int(np.flatnonzero(~np.isfinite(mjd))[0])} is not a finite number")
         return cls.from_points(points)
 
     @classmethod
@@ -231,3 +250,35 @@ def _words(points: NDArray[np.void], layout: np.dtype[np.void]) -> NDArray[np.vo
 def _frozen(points: NDArray[np.void]) -> NDArray[np.void]:
     points.setflags(write=False)
     return points
+
+
+def _numbers(name: str, values: ArrayLike) -> NDArray[Any]:
+    """As numbers; None is unknown. A candid keeps its 64 bits."""
+    column = np.asarray(values)
+    if column.dtype.kind in "biuf":
+        return column.astype(np.float64) if name == "mjd" else column
+    try:
+        return column.astype(np.int64 if name in ("candid", "sign") else np.float64)
+    except (TypeError, ValueError):
+        raise LightCurveError(f"{name} must be numbers: {str(values)[:60]} are none") from None
+
+
+def _codes(name: str, values: ArrayLike) -> NDArray[Any]:
+    """Names or codes of bands, surveys or kinds as codes."""
+    known = _CODES[name]
+    column = np.asarray(values)
+    if column.dtype.kind in "UO":
+        given = set(column.ravel().tolist())
+        if all(isinstance(each, str) for each in given):
+            unknown = sorted(given - known.keys())
+            if unknown:
+                raise LightCurveError(f"{name} has unknown values {', '.join(unknown)}; known are {', '.join(known)}")
+            return np.array([known[each] for each in column.ravel().tolist()], dtype=np.int8).reshape(column.shape)
+    if not column.size:  # an empty list has no type
+        return column.astype(np.int8)
+    if column.dtype.kind not in "iu":
+        raise LightCurveError(f"{name} must be names ({', '.join(known)}) or their codes from 0")
+    if column.min() < 0 or column.max() >= len(known):
+        codes = ", ".join(f"{code} {each}" for each, code in known.items())
+        raise LightCurveError(f"{name} has a code that is none; there are {codes}")
+    return column

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from service.errors import AlertClassifierError
 from service.photometry.bands import SURVEYS
 from service.photometry.columns import ColumnError, codes, points_from_columns
 from service.photometry.lightcurve import LightCurve
+from service.photometry.parquet import read_parquet
 
 REQUIRED: Final = {"object_id": pa.string(), "mjd": pa.float64(), "band": pa.string(), "mag": pa.float64()}
 OPTIONAL: Final = {
@@ -28,6 +28,8 @@ OPTIONAL: Final = {
     "candid": pa.int64(),
     "survey": pa.string(),
 }
+KNOWN: Final = (*REQUIRED, *OPTIONAL, "diffmaglim")
+_LONGEST_MESSAGE: Final = 2_000  # a table may have thousands of columns
 
 
 class TableError(AlertClassifierError, ValueError):
@@ -42,9 +44,14 @@ def read_points_table(path: Path) -> pa.Table:
     (default ztf). Others are not read. Raises TableError naming the column, and the row of an impossible value.
     """
     try:
-        table = pq.read_table(path) if path.suffix.lower() == ".parquet" else read_csv(path)
-    except (pa.ArrowException, OSError) as error:
+        if path.suffix.lower() == ".parquet":
+            table, names = read_parquet(path, KNOWN)
+        else:
+            table = read_csv(path)
+            names = table.column_names
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise TableError(f"{path.name} is not a readable {path.suffix[1:].lower()} table: {error}") from error
+    refuse_missing(REQUIRED, names, path.name)
     table = conform_points_table(table, path.name)
     nameless = pc.sum(pc.equal(table["object_id"], "")).as_py()
     if nameless:
@@ -68,10 +75,11 @@ def refuse_twice(columns: Iterable[str], table: pa.Table, name: str) -> None:
             raise TableError(f"{name} has the column {column} twice")
 
 
-def refuse_missing(columns: Iterable[str], table: pa.Table, name: str) -> None:
-    missing = [column for column in columns if column not in table.column_names]
+def refuse_missing(columns: Iterable[str], names: Sequence[str], name: str) -> None:
+    """Raise TableError if one of `columns` is not among `names`, the columns of a table."""
+    missing = [column for column in columns if column not in names]
     if missing:
-        raise TableError(f"{name} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
+        raise TableError(f"{name} has no column {', '.join(missing)}; it has {', '.join(names)}"[:_LONGEST_MESSAGE])
 
 
 def limit_column(table: pa.Table, name: str) -> str:
@@ -84,14 +92,16 @@ def limit_column(table: pa.Table, name: str) -> str:
 def conform_points_table(table: pa.Table, name: str) -> pa.Table:
     """`table` with only the known columns, in their types. Raises TableError naming `name` and the column."""
     called = {"limit": limit_column(table, name)}
-    refuse_twice([*REQUIRED, *OPTIONAL, "diffmaglim"], table, name)
-    refuse_missing(REQUIRED, table, name)
+    refuse_twice(KNOWN, table, name)
+    refuse_missing(REQUIRED, table.column_names, name)
     columns = {}
     for column, kind in (REQUIRED | OPTIONAL).items():
         sent = called.get(column, column)
         if sent in table.column_names:
             try:
                 columns[column] = table[sent].cast(kind)
+                if kind == pa.string():  # a file may say that any bytes are text
+                    columns[column] = columns[column].cast(pa.binary()).cast(kind)
             except pa.ArrowException as error:
                 raise TableError(f"column {sent} of {name} is not {kind}: {error}") from error
     for column in ("object_id", "mjd", "band"):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Final
 
 from service.errors import AlertClassifierError
 from service.store.interface import (
     Increment,
+    LightCurveDamagedError,
     Sort,
     Store,
+    StoreDamagedError,
     StoredClassification,
+    StoredDataError,
     StoredObject,
     StoreStatistics,
     StoreUnavailableError,
@@ -23,20 +28,33 @@ __all__ = [
     "JOIN_RADIUS_ARCSEC",
     "Cone",
     "Increment",
+    "LightCurveDamagedError",
     "Sort",
     "SqliteStore",
     "Store",
+    "StoreDamagedError",
     "StoreStatistics",
     "StoreUnavailableError",
     "StoreVersionError",
     "StoredClassification",
+    "StoredDataError",
     "StoredObject",
     "open_store",
+    "sqlite_path",
 ]
+
+# What follows sqlite:// where the store goes with the process.
+TEMPORARY: Final = ("", "/", "/:memory:")
 
 
 class StoreUrlError(AlertClassifierError, ValueError):
     """An invalid store.url."""
+
+
+_NOT_POSTGRESQL = (
+    "the store url is not one that PostgreSQL takes, like postgresql://user:password@host/database"
+    " (in user and password, % is written %25, @ %40 and / %2F)"
+)
 
 
 def open_store(url: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True) -> Store:
@@ -49,17 +67,27 @@ def open_store(url: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, crea
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite":
-        if rest in ("", "/", "/:memory:"):
+        if rest in TEMPORARY:
             return SqliteStore(None, join_radius_arcsec)
-        if rest.startswith("/"):
-            return SqliteStore(Path(rest[1:]), join_radius_arcsec, create=create)
+        if (path := sqlite_path(url)) is not None:
+            return SqliteStore(path, join_radius_arcsec, create=create)
     if separator and scheme in ("postgresql", "postgres"):
+        # libpq takes what follows a bare @ or / in a password for host, port or database, and would name it in errors
+        authority, _, database = rest.partition("?")[0].partition("/")
+        if authority.count("@") > 1 or "@" in database:
+            raise StoreUrlError(_NOT_POSTGRESQL)
         from service.store.postgres.store import PostgresStore  # an optional extra
 
-        return PostgresStore(url, join_radius_arcsec, create=create)
-    raise StoreUrlError(f"store url {_without_password(url)!r} is neither sqlite:///PATH nor postgresql://...")
+        try:
+            return PostgresStore(url, join_radius_arcsec, create=create)
+        except ValueError:
+            raise StoreUrlError(_NOT_POSTGRESQL) from None
+    # not quoted: whatever is wrong with it, there may be a password in it
+    named = f"begins with {scheme}://" if separator and re.fullmatch(r"[a-z0-9+.-]{1,20}", scheme) else "has no scheme"
+    raise StoreUrlError(f"the store url {named}: it must be sqlite:///PATH or postgresql://...")
 
 
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}...@{rest.rpartition('@')[2]}" if "@" in rest else url
+def sqlite_path(url: str) -> Path | None:
+    """The file of an SQLite store; None for a temporary one, or another engine."""
+    scheme, _, rest = url.partition("://")
+    return Path(rest[1:]) if scheme == "sqlite" and rest.startswith("/") and rest not in TEMPORARY else None

@@ -14,11 +14,12 @@ import orjson
 from numpy.typing import NDArray
 
 from service.photometry import LightCurve
-from service.store.interface import StoredClassification, StoredObject
+from service.store.interface import LightCurveDamagedError, StoredClassification, StoredDataError, StoredObject
 
 _COLUMNS: Final = (
     "object_id", "candid", "classifier", "version", "mjd", "published_at", "top_class", "top_probability",
 )  # fmt: skip
+LZ4_MOST: Final = 255  # times the packed bytes: what LZ4 unpacks to at most, so that damage can't claim gigabytes
 NO_CLASS: Final = ""  # in the column `top_class`, of an answer that names none
 
 
@@ -36,23 +37,54 @@ def encode_light_curve(light_curve: LightCurve, continues: bool = False) -> byte
     return bytes(cramjam.lz4.compress_block(packed))
 
 
-def decode_light_curve(stored: bytes) -> LightCurve:
-    return LightCurve.unpack(bytes(cramjam.lz4.decompress_block(stored)))
+def decode_light_curve(stored: bytes, name: str) -> LightCurve:
+    """The light curve of the object or source `name`. Raises LightCurveDamagedError."""
+    try:
+        return LightCurve.unpack(_decompressed(stored))
+    except _DAMAGE as error:
+        raise _damaged(name, error) from error
 
 
-def decode_newest(stored: bytes) -> tuple[LightCurve, bool]:
-    """The points of an object's row, and whether older ones are in blocks."""
-    packed = bytes(cramjam.lz4.decompress_block(stored))
-    if packed[0] < _CONTINUES:
-        return LightCurve.unpack(packed), False
-    return LightCurve.unpack(bytes([packed[0] & ~_CONTINUES]) + packed[1:]), True
+def decode_newest(stored: bytes, name: str) -> tuple[LightCurve, bool]:
+    """The points of an object's row, and whether older ones are in blocks. Raises LightCurveDamagedError."""
+    try:
+        packed = _decompressed(stored)
+        if packed[0] < _CONTINUES:
+            return LightCurve.unpack(packed), False
+        return LightCurve.unpack(bytes([packed[0] & ~_CONTINUES]) + packed[1:]), True
+    except _DAMAGE as error:
+        raise _damaged(name, error) from error
 
 
-def with_blocks(stored: StoredObject, blocks: Sequence[bytes]) -> StoredObject:
-    """An object with the points of its blocks, in the order of their numbers, before those of its row."""
-    parts = [bytes(cramjam.lz4.decompress_block(block)) for block in blocks]
-    closed = tuple([LightCurve.packed_length(part) for part in parts])
-    return replace(stored, light_curve=LightCurve.unpack_before(parts, stored.light_curve), closed=closed)
+def with_blocks(stored: StoredObject, blocks: Sequence[tuple[int, bytes]]) -> StoredObject:
+    """An object with the points of its blocks, (number, light curve) in their order, before those of its row.
+
+    Raises LightCurveDamagedError, also where a block is missing.
+    """
+    try:
+        if [number for number, _ in blocks] != list(range(len(blocks))):
+            raise ValueError("a block of it is missing")
+        parts = [_decompressed(block) for _, block in blocks]
+        light_curve = LightCurve.unpack_before(parts, stored.light_curve)
+        closed = tuple([LightCurve.packed_length(part) for part in parts])
+        return replace(stored, light_curve=light_curve, closed=closed)
+    except _DAMAGE as error:
+        raise _damaged(stored.object_id, error) from error
+
+
+_DAMAGE: Final = (cramjam.DecompressionError, ValueError, OverflowError, MemoryError, LookupError)
+
+
+def _decompressed(stored: bytes) -> bytes:
+    if int.from_bytes(stored[:4], "little") > LZ4_MOST * len(stored):
+        raise ValueError("it unpacks to more than LZ4 can hold")
+    return bytes(cramjam.lz4.decompress_block(stored))
+
+
+def _damaged(name: str, error: BaseException) -> LightCurveDamagedError:
+    return LightCurveDamagedError(
+        f"the stored light curve of {name} is damaged ({error}): `alert-classifier store repair` forgets it"
+    )
 
 
 def encode_document(document: dict[str, Any], sample: bytes) -> bytes:
@@ -62,7 +94,12 @@ def encode_document(document: dict[str, Any], sample: bytes) -> bytes:
 
 
 def decode_document(stored: bytes, sample: bytes) -> dict[str, Any]:
-    document: dict[str, Any] = orjson.loads(zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=sample).decompress(stored))
+    """Raises StoredDataError."""
+    try:
+        inflated = zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=sample).decompress(stored)
+        document: dict[str, Any] = orjson.loads(inflated)
+    except (zlib.error, ValueError) as error:
+        raise StoredDataError(f"a stored classification is damaged: {error}") from error
     return document
 
 

@@ -23,6 +23,18 @@ class StoreUnavailableError(AlertClassifierError, RuntimeError):
     """The store can't be reached or written (server down, disk full). Nothing was written; try again later."""
 
 
+class StoreDamagedError(StoreUnavailableError):
+    """The store's file is damaged: waiting does not help. The message says what to do and names objects where known."""
+
+
+class StoredDataError(AlertClassifierError, ValueError):
+    """What is stored of an object can't be read: it was damaged at rest. Others are not concerned."""
+
+
+class LightCurveDamagedError(StoredDataError):
+    """The stored light curve of one object can't be read; the message names it. Everything else can."""
+
+
 class StoreVersionError(AlertClassifierError, RuntimeError):
     """The store was made by a newer version of the service than this one."""
 

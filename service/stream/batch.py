@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from service.alerts.alert import Alert
+from service.alerts.container import Piece
 from service.inference.prediction import Prediction
 from service.output.classification import Subject
 from service.output.dead_letter import DeadLetter
@@ -24,7 +25,7 @@ class Message:
     `timestamp` is the broker's (None if it has none), `received` ours, both in seconds since 1970. `offset` counts
     within (topic, partition). `epoch` numbers the successive assignments of a partition to this replica: a message of
     an earlier assignment must not be committed under a later one. Where a message holds several records, each becomes
-    a Message: `record` is its number, from 1, and `value` a container file of this record only.
+    a Message: `record` is its number, from 1, and `piece` what it is of the message, with `value` its bytes.
     """
 
     topic: str
@@ -36,6 +37,15 @@ class Message:
     received: float = 0.0
     epoch: int = 0
     record: int = 1
+    piece: Piece | None = None
+
+    @property
+    def packet(self) -> bytes:
+        """What to decode: the message, or a container file of this record alone.
+
+        Made anew each time, because the header of every record would take more memory than the message.
+        """
+        return self.value if self.piece is None else self.piece.alone()
 
     @property
     def topic_partition(self) -> Partition:
@@ -97,9 +107,13 @@ class Item:
 
 @dataclass(slots=True)
 class Batch:
-    """Messages that go through the pipeline together, in the order of arrival."""
+    """Messages that go through the pipeline together, in the order of arrival.
+
+    `places` are those of its messages as the journal notes them; made when they are first asked for.
+    """
 
     items: list[Item]
+    places: bytes = b""
 
     @classmethod
     def of(cls, messages: Iterable[Message]) -> Batch:
@@ -139,6 +153,7 @@ class Batch:
 
 def dead_letter(message: Message, why: DeadLettered) -> DeadLetter:
     """The dead letter of a refused message."""
+    packet = message.packet
     return DeadLetter(
         topic=message.topic,
         partition=message.partition,
@@ -148,6 +163,6 @@ def dead_letter(message: Message, why: DeadLettered) -> DeadLetter:
         code=why.code,
         message=why.message,
         key=message.key,
-        size=len(message.value),
-        value=message.value,
+        size=len(packet),
+        value=packet,
     )

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
 from service.alerts.alert import Alert, AlertError
+from service.alerts.container import Piece
 from service.alerts.decode import Decoder as AlertDecoder
 from service.alerts.quality import NO_USABLE_PHOTOMETRY, failed_cuts
 from service.alerts.schemas import SchemaSourceUnavailableError, schema_source
@@ -38,11 +39,11 @@ R = TypeVar("R")
 class Decoder(Protocol):
     """The part of `service.alerts.Decoder` that the pipeline uses."""
 
-    def decode_many(self, raws: Sequence[bytes]) -> list[Alert | AlertError]: ...
+    def decode_many(self, raws: Iterable[bytes]) -> list[Alert | AlertError]: ...
 
     def holds_many(self, raw: bytes) -> bool: ...
 
-    def split(self, raw: bytes) -> Iterable[bytes]: ...
+    def split(self, raw: bytes) -> list[Piece]: ...
 
 
 class Models(Protocol):
@@ -69,25 +70,39 @@ class Pipeline:
         self._max_message_bytes = max_message_bytes
 
     def take(self, messages: Iterable[Message]) -> Batch:
-        """Messages -> a batch with an item for each alert: a message may hold several."""
+        """Messages -> a batch with an item for each alert: a message may hold several.
+
+        One that is too large, or whose records are too many, is refused as a whole before it is taken apart.
+        """
         items = []
         for message in messages:
-            if self._decoder.holds_many(message.value):
-                records = enumerate(self._decoder.split(message.value), 1)
-                items += [Item(replace(message, value=value, record=number)) for number, value in records]
+            if len(message.value) > self._max_message_bytes:
+                items.append(self._too_large(message))
+            elif self._decoder.holds_many(message.value):
+                items += self._records(message)
             else:
                 items.append(Item(message))
         return Batch(items)
 
+    def _records(self, message: Message) -> list[Item]:
+        try:
+            pieces = self._decoder.split(message.value)
+        except AlertError as error:
+            return [Item(message, outcome=_dead_letter(error, "decode_failed"))]
+        records = [
+            replace(message, value=piece.data, record=record, piece=piece) for record, piece in enumerate(pieces, 1)
+        ]
+        return [self._too_large(r) if len(r.value) > self._max_message_bytes else Item(r) for r in records]
+
+    def _too_large(self, message: Message) -> Item:
+        said = f"{len(message.value):,} bytes, above pipeline.max_message_bytes ({self._max_message_bytes:,})"
+        return Item(message, outcome=DeadLettered("too_large", said))
+
     def decode(self, batch: Batch) -> None:
         """Bytes -> alerts."""
         with stage("decode"):
-            for item in batch.items:
-                if len(item.message.value) > self._max_message_bytes:
-                    size = len(item.message.value)
-                    item.outcome = DeadLettered("too_large", f"{size} bytes, above {self._max_message_bytes}")
             items = batch.open()
-            alerts = isolate(lambda part: self._decoder.decode_many([item.message.value for item in part]), items)
+            alerts = isolate(lambda part: self._decoder.decode_many(item.message.packet for item in part), items)
             for item, alert in zip(items, alerts, strict=True):
                 if isinstance(alert, Alert):
                     item.alert = alert

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from queue import Empty, Full, Queue, SimpleQueue
 from time import monotonic, perf_counter, time
 from typing import Final
@@ -24,16 +24,17 @@ from service import metrics
 from service.config import PipelineSettings
 from service.inference.prediction import OUT_OF_DISTRIBUTION
 from service.photometry.time import unix_from_mjd
+from service.store.interface import StoreDamagedError
 from service.stream.accounting import Accounting
-from service.stream.batch import Batch, Message
+from service.stream.batch import Batch
+from service.stream.intake import Intake
 from service.stream.interfaces import Sink, Source, StreamError
+from service.stream.journal import Journal
 from service.stream.pipeline import TEMPORARY, Pipeline
+from service.stream.progress import Progress
 
 log = logging.getLogger(__name__)
 
-# During a drain the first queue is full most of the time, each time for milliseconds. Pausing partitions discards what
-# the client has prefetched, so pause only after this long; but poll again well before the group's 5 minutes are over.
-PATIENCE_S: Final = 0.25
 # How often an idle thread checks whether it should end. Delays no alert.
 TICK_S: Final = 0.2
 # While acknowledgements are pending, the sink is polled for them, and the queue for new batches, this often.
@@ -41,9 +42,7 @@ ACKNOWLEDGEMENT_TICK_S: Final = 0.005
 # At most this many alerts of several batches are classified together: four full batches, 80 MB of packets.
 ENOUGH_TOGETHER: Final = 1024
 # A thread that has not ended this long after the deadline is stuck in a client library; the process must end anyway.
-STUCK_S: Final = 15.0
-# The accounts are checked this often; a check walks all batches in flight.
-AUDIT_S: Final = 10.0
+STUCK_S: Final = 10.0
 
 
 class _GivenUpError(Exception):
@@ -61,10 +60,11 @@ class StreamRunner:
         settings: PipelineSettings,
         accounting: Accounting | None = None,
         on_settled: Callable[[Batch], None] | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.accounting = accounting or Accounting()
         self.failure: BaseException | None = None
-        self.last_progress = time()
+        self._last_progress = monotonic()
         self._source = source
         self._pipeline = pipeline
         self._sink = sink
@@ -72,28 +72,28 @@ class StreamRunner:
         self._on_settled = on_settled
         self._stopping = threading.Event()
         self._given_up = threading.Event()
-        self._room = threading.Event()
         self._waiting_for: str | None = None
-        # unbounded, because the poll thread must never block: it checks the length and pauses the source
-        self._taken: SimpleQueue[Batch | None] = SimpleQueue()
         self._prepared: Queue[Batch | None] = Queue(settings.queue_depth)
         self._classified: Queue[Batch | None] = Queue(settings.queue_depth)
         self._sent: deque[float] = deque()  # when each batch was sent that is not acknowledged yet
         self._deadline = float("inf")
+        self._threads: list[threading.Thread] = []
+        self._progress = Progress(journal)
+        self._intake = Intake(source, pipeline, settings, self.accounting, self._progress, journal, self._stopping)
 
     def run(self) -> None:
         """Startup, main loop, shutdown; returns when every batch is settled. Raises the error that stopped a thread."""
-        stages = [
+        self._threads = [
             threading.Thread(target=self._guard, args=(stage,), name=name, daemon=True)
             for name, stage in (("prepare", self._prepare), ("classify", self._classify), ("publish", self._publish))
         ]
         try:
-            for thread in stages:
+            for thread in self._threads:
                 thread.start()
-            self._guard(self._main_loop)
+            self._guard(self._intake.run)
         finally:
-            self._taken.put(None)
-            self._shut_down(stages)
+            self._intake.taken.put(None)
+            self._shut_down()
         if self.failure is not None:
             raise self.failure
 
@@ -103,56 +103,44 @@ class StreamRunner:
         self._stopping.set()
 
     @property
+    def idle_s(self) -> float:
+        """Time since a batch was settled, or since the beginning."""
+        return monotonic() - self._last_progress
+
+    @property
     def trouble(self) -> str | None:
         """Why alerts don't flow, as text, or None."""
-        return self._waiting_for or self._sink.trouble
+        return self._waiting_for or self._standstill() or self._sink.trouble
 
-    def _main_loop(self) -> None:
-        audit = monotonic() + AUDIT_S
-        while not self._stopping.is_set() and not self._source.exhausted:
-            self._take(self._source.poll(self._settings.max_batch, self._settings.linger_s))
-            if self._is_full():
-                self._wait_for_room()
-            if monotonic() > audit:
-                self.accounting.closes()
-                audit = monotonic() + AUDIT_S
+    def longest_stage(self, stage: str | None = None) -> tuple[str, float] | None:
+        """The stage (or this one) that has been working on the same batch for longest, and for how long [s]."""
+        return self._progress.longest(stage)
 
-    def _take(self, messages: Sequence[Message]) -> None:
-        if messages:
-            batch = self._pipeline.take(messages)
-            self.accounting.take(batch)
-            self._taken.put(batch)
+    @property
+    def stuck(self) -> list[str]:
+        """The stages, or threads, that `run` had to leave behind."""
+        return [thread.name for thread in self._threads if thread.is_alive()]
 
-    def _wait_for_room(self) -> None:
-        """Backpressure: wait a moment, then pause the source but keep polling it."""
-        paused = False
-        patience = monotonic() + PATIENCE_S
-        while self._is_full() and not self._stopping.is_set():
-            if not paused and monotonic() > patience:
-                self._source.pause()
-                paused = True
-            if paused:
-                self._take(self._source.poll(self._settings.max_batch, 0.0))
-            self._room.wait(0.02)
-            self._room.clear()
-        if paused:
-            self._source.resume()
-
-    def _is_full(self) -> bool:
-        return self._taken.qsize() >= self._settings.queue_depth
+    def _standstill(self) -> str | None:
+        longest = self._progress.longest()
+        if longest is None or longest[1] < self._settings.standstill_s:
+            return None
+        return f"the stage {longest[0]} has been working on the same batch for {longest[1]:.0f} s"
 
     def _prepare(self) -> None:
-        for batch in self._arriving(self._taken):
-            self._room.set()
-            self._patiently(self._pipeline.decode, batch)
-            self._pipeline.cut(batch)
-            self._patiently(self._pipeline.merge, batch)
+        for batch in self._arriving(self._intake.taken):
+            self._intake.room.set()
+            self._patiently("decode", self._pipeline.decode, batch)
+            with self._progress.stage("cut", [batch]):
+                self._pipeline.cut(batch)
+            self._patiently("merge", self._pipeline.merge, batch)
             self._hand_on(self._prepared, batch)
         self._hand_on(self._prepared, None)
 
     def _classify(self) -> None:
         for batches in self._together(self._arriving(self._prepared)):
-            self._pipeline.classify(*batches)
+            with self._progress.stage("inference", batches):
+                self._pipeline.classify(*batches)
             for batch in batches:
                 self._hand_on(self._classified, batch)
         self._hand_on(self._classified, None)
@@ -193,8 +181,9 @@ class StreamRunner:
                 self._settle(arrived)
 
     def _send(self, batch: Batch) -> None:
-        self._pipeline.encode(batch)
-        self._patiently(self._pipeline.record, batch)
+        with self._progress.stage("encode", [batch]):
+            self._pipeline.encode(batch)
+        self._patiently("record", self._pipeline.record, batch)
         self._sent.append(perf_counter())
         self._sink.send(batch)
 
@@ -203,28 +192,34 @@ class StreamRunner:
         self.accounting.settle(batch)
         self._source.acknowledge(batch)
         _observe(batch)
-        self.last_progress = time()
+        self._last_progress = monotonic()
         if self._on_settled is not None:
             self._on_settled(batch)
+        self._intake.room.set()
 
-    def _patiently(self, step: Callable[[Batch], None], batch: Batch) -> None:
+    def _patiently(self, stage: str, step: Callable[[Batch], None], batch: Batch) -> None:
         """Run a stage on a batch; retry while its store or schema registry is unavailable."""
-        while True:
+        while (error := self._attempt(stage, step, batch)) is not None:
+            if isinstance(error, StoreDamagedError):  # waiting does not help
+                raise StreamError(str(error)) from error
+            if self._waiting_for is None:
+                log.warning("waiting: %s", error)
+            self._waiting_for = str(error)
+            metrics.STORE_RETRIES.inc()
+            # wakes at once when the runner gives up, so an outage can't extend the deadline by a retry
+            if self._given_up.wait(self._settings.retry_s):
+                raise _GivenUpError from error
+        if self._waiting_for is not None:
+            log.warning("going on after: %s", self._waiting_for)
+            self._waiting_for = None
+
+    def _attempt(self, stage: str, step: Callable[[Batch], None], batch: Batch) -> Exception | None:
+        with self._progress.stage(stage, [batch]):
             try:
                 step(batch)
             except TEMPORARY as error:
-                if self._waiting_for is None:
-                    log.warning("waiting: %s", error)
-                self._waiting_for = str(error)
-                metrics.STORE_RETRIES.inc()
-                # wakes at once when the runner gives up, so an outage can't extend the deadline by a retry
-                if self._given_up.wait(self._settings.retry_s):
-                    raise _GivenUpError from error
-            else:
-                if self._waiting_for is not None:
-                    log.warning("going on after: %s", self._waiting_for)
-                    self._waiting_for = None
-                return
+                return error
+        return None
 
     def _arriving(self, queue: Queue[Batch | None] | SimpleQueue[Batch | None]) -> Iterable[Batch]:
         while True:
@@ -263,8 +258,8 @@ class StreamRunner:
             self._given_up.set()
             self._stopping.set()
 
-    def _shut_down(self, stages: Sequence[threading.Thread]) -> None:
-        for thread in stages:
+    def _shut_down(self) -> None:
+        for thread in self._threads:
             while thread.is_alive() and monotonic() < self._deadline + STUCK_S:
                 thread.join(0.05)
                 if not self.accounting.in_flight:
@@ -280,13 +275,16 @@ class StreamRunner:
 
 
 def _observe(batch: Batch) -> None:
+    """Count what was published. Latencies are at least 0: a clock that was set back would make them negative, and the
+    sums fall.
+    """
     now = time()
     for item, outcome in batch.published():
         answer = outcome.classification
         metrics.CLASSIFIED.labels(answer.top_class or metrics.NO_CLASS).inc()
         if item.message.timestamp is not None:
-            metrics.END_TO_END_SECONDS.observe(now - item.message.timestamp)
-        metrics.OBSERVATION_SECONDS.observe(now - unix_from_mjd(answer.mjd))
+            metrics.END_TO_END_SECONDS.observe(max(0.0, now - item.message.timestamp))
+        metrics.OBSERVATION_SECONDS.observe(max(0.0, now - unix_from_mjd(answer.mjd)))
         if item.failed_cuts:
             metrics.LOW_QUALITY.inc()
         if OUT_OF_DISTRIBUTION in answer.document["flags"]:

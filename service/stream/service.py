@@ -6,32 +6,39 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from confluent_kafka import KafkaException
 
-from service.config import Delivery, Settings
+from service import metrics
+from service.config import Delivery, PipelineSettings, Settings
+from service.secrets import masked
 from service.store.interface import Store
 from service.stream.accounting import Accounting
 from service.stream.batch import Batch
 from service.stream.interfaces import Sink, StreamError
+from service.stream.journal import open_journal
 from service.stream.kafka.sink import KafkaSink
 from service.stream.kafka.source import KafkaSource
 from service.stream.kafka.topics import Span
 from service.stream.kafka.transactional_sink import TransactionalSink
 from service.stream.pipeline import Models, build_pipeline
-from service.stream.runner import StreamRunner
+from service.stream.progress import SLOTS
+from service.stream.runner import STUCK_S, StreamRunner
 
 log = logging.getLogger(__name__)
 
-# Below Kubernetes' default of 30 s between SIGTERM and SIGKILL; a drain takes well under a second unless the store or
+# Of the 60 s that our chart grants (see service.cli.watchdog); a drain takes well under a second unless the store or
 # the output broker is unavailable.
 DRAIN_S: Final = 20.0
+# The group may wait 10 s for us while the source leaves it (REVOKE_DRAIN_S).
+CLOSE_S: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class StreamHealth:
-    """Whether alerts flow; `reasons` are the obstacles, as text. Times in seconds since 1970."""
+    """Whether alerts flow; `reasons` are the obstacles, as text; `idle_s` is the time since a batch was settled."""
 
     ready: bool
     reasons: tuple[str, ...]
@@ -39,7 +46,7 @@ class StreamHealth:
     in_flight: int
     lag_messages: int
     lag_seconds: float
-    last_progress: float
+    idle_s: float
 
 
 class StreamService:
@@ -71,8 +78,13 @@ class StreamService:
             self._source = KafkaSource(kafka, span, exit_at_end, on_skipped=self.accounting.skip)
             self._sink = _sink(settings, self._source)
         except KafkaException as error:
-            raise StreamError(f"kafka.librdkafka: {error.args[0].str()}") from error
-        self._runner = StreamRunner(self._source, pipeline, self._sink, settings.pipeline, self.accounting, on_settled)
+            raise StreamError(f"kafka.librdkafka: {masked(error.args[0].str())}") from None
+        self._journal = open_journal(settings)
+        self._runner = StreamRunner(
+            self._source, pipeline, self._sink, settings.pipeline, self.accounting, on_settled, self._journal
+        )
+        for stage in SLOTS:
+            metrics.STANDSTILL.labels(stage).set_function(partial(_standstill, self._runner, stage, settings.pipeline))
         self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
         self._ended = threading.Event()
 
@@ -82,11 +94,12 @@ class StreamService:
     def stop(self, drain: bool = True, drain_s: float = DRAIN_S) -> None:
         """Poll no more, and return when every batch is settled, or after `drain_s`.
 
-        Without `drain`, batches in flight are read again after a restart. No alert is lost either way.
+        Without `drain`, batches in flight are read again after a restart. No alert is lost either way. What does not
+        return in time is left behind: see `stuck`.
         """
         self._runner.stop(drain_s if drain else 0.0)
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join((drain_s if drain else 0.0) + STUCK_S + CLOSE_S)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the stream ends: by `stop`, at the end of a bounded read, or by failure. False after the timeout.
@@ -97,6 +110,15 @@ class StreamService:
         if self._runner.failure is not None:
             raise self._runner.failure
         return ended
+
+    @property
+    def stuck(self) -> list[str]:
+        """Threads that `stop` had to leave behind because they did not return; then the process should end."""
+        return [*self._runner.stuck, *(["poll"] if self._thread.is_alive() else [])]
+
+    def longest_stage(self) -> tuple[str, float] | None:
+        """The stage that has been working on the same batch for longest, and for how long [s]."""
+        return self._runner.longest_stage()
 
     @property
     def failure(self) -> BaseException | None:
@@ -119,7 +141,7 @@ class StreamService:
             in_flight=self.accounting.in_flight,
             lag_messages=sum(lag.values()),
             lag_seconds=self._source.lag_seconds(lag),
-            last_progress=self._runner.last_progress,
+            idle_s=self._runner.idle_s,
         )
 
     def _run(self) -> None:
@@ -130,6 +152,8 @@ class StreamService:
                 self._runner.failure = error
         finally:
             self._ended.set()
+            if self._journal is not None and not self._runner.stuck:
+                self._journal.close()
             total = self.accounting.total()
             log.info(
                 "the stream has ended: %d consumed, %d published, %d filtered, %d dead-lettered, %d returned",
@@ -139,6 +163,11 @@ class StreamService:
                 total.dead_lettered.total(),
                 total.returned,
             )
+
+
+def _standstill(runner: StreamRunner, stage: str, settings: PipelineSettings) -> float:
+    longest = runner.longest_stage(stage)
+    return longest[1] if longest is not None and longest[1] >= settings.standstill_s else 0.0
 
 
 def _sink(settings: Settings, source: KafkaSource) -> Sink:

@@ -76,5 +76,5 @@ class SimulatedStream:
             in_flight=self.accounting.in_flight,
             lag_messages=0,  # a simulated alert is made when it is due
             lag_seconds=0.0,
-            last_progress=self._runner.last_progress,
+            idle_s=self._runner.idle_s,
         )

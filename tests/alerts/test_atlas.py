@@ -112,7 +112,7 @@ def test_a_position_without_a_name_gets_one(ra: float, dec: float, name: str) ->
         ({"dec": -90.5}, "bad_value", "dec is -90.5"),
         ({"source": "two\nlines"}, "bad_value", r"source is 'two\\nlines'"),
         ({"source": "é"}, "bad_value", "source is"),
-        ({"source": "x" * 201}, "bad_value", "source is"),
+        ({"source": "x" * 201}, "long_name", "source has 201 characters; at most 200"),
     ],
 )
 def test_a_message_that_cannot_be_used_is_refused_by_its_field(changes: dict[str, Any], code: str, words: str) -> None:

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from service.alerts import AlertError, Decoder, fallback, interpreter
-from service.alerts.compiler import NotCompilableError, compile_schema
+from service.alerts import AlertError, Decoder, interpreter, oddities
+from service.alerts.compiler import compile_schema
 from service.alerts.projection import MISSING_NUMBER, NO_INTEGER, Cells, Field, Projection, Type
 from service.alerts.schema import load, resolve
+from tests.alerts import oracle
 from tests.alerts.ztf_packets import an_alert, assert_same, packet, schema
 
 # Wanted fields that the generated records may have or lack; everything else in them is to be skipped.
@@ -38,10 +39,11 @@ _PLAIN: dict[str, st.SearchStrategy[Any]] = {
     "double": st.floats(), "string": st.text(max_size=8), "bytes": st.binary(max_size=8),
 }  # fmt: skip
 _WANTED = {
-    "number": ["int", "long", "float", "double"],
-    "integer": ["int", "long"],
-    "text": ["string"],
+    "number": ["int", "long", "float", "double", "boolean"],
+    "integer": ["int", "long", "boolean"],
+    "text": ["string", "int", "long", "float", "double", "boolean", "letter"],
 }
+_LETTER = {"type": "enum", "name": "letter", "symbols": ["t", "f"]}
 
 
 class Generator:
@@ -90,7 +92,11 @@ class Generator:
         for name, kinds in wanted.items():
             if self._draw(st.booleans()):
                 plain = self._draw(st.sampled_from(kinds))
-                member = (plain, _PLAIN[plain])
+                member: tuple[Any, st.SearchStrategy[Any]]
+                if plain == "letter":
+                    member = (_LETTER | {"name": self._name()}, st.sampled_from(["t", "f"]))
+                else:
+                    member = (plain, _PLAIN[plain])
                 members.append((name, self.union([member]) if self._draw(st.booleans()) else member))
         members += [(f"skip{number}", self.any_type(depth)) for number in range(self._draw(st.integers(0, 4)))]
         order = self._draw(st.permutations(members))
@@ -146,11 +152,16 @@ def plain(cells: Cells) -> list[Any]:
 def test_the_compiled_program_reads_what_fastavro_reads(case: tuple[Any, bytes], before: bytes, after: bytes) -> None:
     kind, record = case
     loaded = load(json.dumps(kind).encode())
-    program = compile_schema(resolve(loaded), PROJECTION)
+    try:
+        program = compile_schema(resolve(loaded), PROJECTION)
+    except AlertError as error:
+        if "has several types" not in str(error):  # a column of its two tables may have one odd type, not two
+            raise
+        return
     data = before + record + after
     start, end = len(before), len(before) + len(record)
-    fast, fast_end = interpreter.read(data, start, end, program)
-    slow, slow_end = fallback.read(data, start, end, fallback.parse(loaded), PROJECTION)
+    fast, fast_end = (oddities if program.odd else interpreter).read(data, start, end, program)
+    slow, slow_end = oracle.read(data, start, end, oracle.parse(loaded), PROJECTION)
     assert fast_end == slow_end == end
     assert plain(fast) == plain(slow)
     for cut in range(len(record)):  # shorter by any number of bytes it is refused, never read beyond
@@ -225,7 +236,7 @@ def with_field(name: str, kind: Any) -> dict[str, Any]:
     return changed
 
 
-def test_a_schema_that_the_compiler_does_not_understand_is_read_by_fastavro_and_counted() -> None:
+def test_a_schema_with_types_that_no_survey_uses_is_read_slowly_and_counted() -> None:
     decoder = Decoder()
     before = REGISTRY.get_sample_value("alert_classifier_decoder_fallbacks_total") or 0
     raw = packet(an_alert(nbad=False), with_field("nbad", ["null", "boolean"]))
@@ -237,8 +248,8 @@ def test_a_schema_that_the_compiler_does_not_understand_is_read_by_fastavro_and_
     assert REGISTRY.get_sample_value("alert_classifier_decoder_fallbacks_total") == before + 3
 
 
-def test_the_fallback_refuses_what_is_no_number_by_its_name() -> None:
-    with pytest.raises(AlertError, match=r"candidate\.magpsf is not a number but str") as refused:
+def test_what_is_no_number_is_refused_by_its_name() -> None:
+    with pytest.raises(AlertError, match=r"candidate\.magpsf is not a number but of type string") as refused:
         Decoder().decode(packet(an_alert(magpsf="18.5"), with_field("magpsf", "string")))
     assert refused.value.code == "bad_value"
     damaged = packet(an_alert(nbad=False), with_field("nbad", ["null", "boolean"])).replace(
@@ -246,7 +257,7 @@ def test_the_fallback_refuses_what_is_no_number_by_its_name() -> None:
     )
     with pytest.raises(AlertError) as refused:
         Decoder().decode(damaged)
-    assert refused.value.code == "bad_record"
+    assert refused.value.code == "bad_text"
 
 
 def test_numbers_of_any_width_are_understood() -> None:
@@ -296,7 +307,7 @@ def test_schemas_made_to_exhaust_the_compiler_are_refused() -> None:
     deep: Any = "int"
     for _ in range(100):
         deep = {"type": "map", "values": deep}
-    with pytest.raises(AlertError, match="nests deeper"):
+    with pytest.raises(AlertError, match="64 levels"):
         resolve(deep)
     with pytest.raises(AlertError, match="not JSON"):
         load(b"[" * 100_000)
@@ -304,5 +315,5 @@ def test_schemas_made_to_exhaust_the_compiler_are_refused() -> None:
     for level in range(1, 25):  # each holds the one before twice: 2**24 strings in a short schema
         fields = [{"name": "a", "type": wide}, {"name": "b", "type": f"r{level - 1}"}]
         wide = {"type": "record", "name": f"r{level}", "fields": fields}
-    with pytest.raises(NotCompilableError, match="operations"):
-        compile_schema(resolve(wide), PROJECTION)
+    with pytest.raises(AlertError, match="more than 10,000 types"):
+        resolve(wide)

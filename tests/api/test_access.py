@@ -15,7 +15,8 @@ from service.api import ApiKeyError, create_app
 from service.api.access import MOST_CLIENTS, RateLimit
 from service.api.middleware import Admission
 from service.api.problems import ProblemError
-from service.config import Settings
+from service.api.uploads import CHARGE, Uploads
+from service.config import ApiSettings, Settings
 from tests.api.examples import KEYS, READ, WRITE, MakeClient
 
 BODY = {"points": [{"mjd": 60310.0, "band": "r", "mag": 19.0}]}
@@ -136,6 +137,47 @@ def test_an_oversized_body_is_not_read_to_its_end(make_client: MakeClient) -> No
     asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
     assert sent[0]["status"] == 413
     assert taken == 6
+
+
+def test_json_of_more_values_than_points_need_is_refused_before_it_is_parsed(make_client: MakeClient) -> None:
+    """A body of empty lists takes twenty times its size in memory."""
+    client = make_client(api={"max_points": 1000, "max_light_curves": 10})
+    json = {"content-type": "application/json"}
+    is_problem(
+        client.post("/v1/classify", content=b"[" + b"[]," * 11_000 + b"[]]", headers=json), 413, "too-many-values"
+    )
+    full = {"mjd": 60000.0, "band": "r", "mag": 19.0, "magerr": 0.1, "diffmaglim": 20.0, "sign": 1, "magnr": 18.0,
+            "kind": "detection", "candid": 7, "survey": "ztf", "unit": "mag"}  # fmt: skip
+    points = [full | {"mjd": 60000.0 + number, "candid": number} for number in range(1000)]
+    assert client.post("/v1/classify", json={"points": points}).status_code == 200
+    is_problem(client.post("/v1/classify", json={"points": [*points, full]}), 413, "too-many-points")
+
+
+def test_a_body_counts_as_it_is_unpacked_until_its_request_is_answered() -> None:
+    async def story() -> None:
+        charged: list[int] = []
+
+        async def unpacks(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            for size in (900, 900, 900):
+                scope[CHARGE](size)
+                charged.append(size)
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b" " * 100, "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            raise AssertionError(message)
+
+        uploads = Uploads(unpacks, ApiSettings(max_body_bytes=1000, max_bodies_bytes=1000))
+        for _ in range(3):  # what one request held is free for the next
+            charged.clear()
+            scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+            with pytest.raises(ProblemError, match="too many large bodies"):
+                await uploads(scope, receive, send)  # type: ignore[arg-type]
+            assert charged == [900, 900]
+
+    asyncio.run(story())
 
 
 def test_what_would_only_wait_is_refused_and_told_to_come_back() -> None:

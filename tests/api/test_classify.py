@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import re
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitu
 from service.simulate import SimulatedAlert
 from tests.alerts.atlas_tables import exposures
 from tests.api.examples import COLUMNS, POINTS, MakeClient
+from tests.exports.samples import NAME, SAMPLES
 
 
 def probabilities(client: TestClient, body: Any, **more: Any) -> dict[str, float]:
@@ -418,3 +420,71 @@ def test_a_damaged_packet_is_named(client: TestClient, night: list[SimulatedAler
         assert response.json()["errors"][0]["field"] == "body"
     response = client.post("/v1/classify/alert", content=packet, headers={"content-type": "application/json"})
     assert response.status_code == 415
+
+
+def test_a_gzip_body_of_several_members_is_read_whole(make_client: MakeClient) -> None:
+    """As `cat a.gz b.gz` makes it; what is behind the last member is refused, not dropped."""
+    client = make_client(api={"max_body_bytes": 30_000})
+    headers = {"content-type": "text/csv", "content-encoding": "gzip"}
+    lines = b"object_id,mjd,band,mag\n", b"a,60000,g,19\n", b"b,60001,g,19\n"
+    body = b"".join(map(gzip.compress, lines))
+    answers = client.post("/v1/classify", content=body, headers=headers).json()["classifications"]
+    assert [answer["object_id"] for answer in answers] == ["a", "b"]
+    for wrong in (body + b"text", body[:-9], body + gzip.compress(b"")[:5]):
+        assert client.post("/v1/classify", content=wrong, headers=headers).status_code == 400
+    padding = b"c,60001,g,19\n" * 100
+    assert client.post("/v1/classify", content=body + gzip.compress(padding), headers=headers).status_code == 200
+    too_large = client.post("/v1/classify", content=body + gzip.compress(padding) * 24, headers=headers)
+    assert too_large.status_code == 413
+    members = gzip.compress(b"") * 1_001 + body
+    assert client.post("/v1/classify", content=members, headers=headers).status_code == 400
+    headers["content-encoding"] = "deflate"
+    packed = zlib.compress(b"".join(lines))
+    assert client.post("/v1/classify", content=packed, headers=headers).status_code == 200
+    assert client.post("/v1/classify", content=packed + b"x", headers=headers).status_code == 400
+
+
+def test_an_uploaded_table_is_bounded_before_it_is_unpacked(make_client: MakeClient) -> None:
+    client = make_client(api={"max_points": 1_000})
+    headers = {"content-type": "application/x-parquet"}
+
+    def answer(rows: int, name: str, **options: Any) -> Any:
+        table = io.BytesIO()
+        columns = {"object_id": [name] * rows, "mjd": [60000.0] * rows, "band": ["g"] * rows, "mag": [19.0] * rows}
+        pq.write_table(pa.table(columns | {"other": [list(range(100))] * rows}), table, **options)
+        return client.post("/v1/classify", content=table.getvalue(), headers=headers)
+
+    assert answer(1_000, "x" * 200).status_code == 200
+    assert answer(1_001, "x").json()["type"].endswith("too-many-points")
+    for name in ("x" * 201, "x" * 400):
+        assert answer(1_000, name).status_code == 422
+    assert answer(1_000, "x", row_group_size=1, use_dictionary=False).status_code == 200
+    assert "200 are read" in answer(10, "x" * 201).json()["detail"]
+    many = ",".join(f"c{number}" for number in range(1_001)).encode() + b"\n"
+    response = client.post("/v1/classify", content=many, headers={"content-type": "text/csv"})
+    assert (response.status_code, "more than 1000 columns" in response.json()["detail"]) == (422, True)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_an_export_of_another_broker_is_read_as_it_is(client: TestClient, name: str) -> None:
+    data, read_as = SAMPLES[name]
+    answer = client.post("/v1/classify/table", params={"name": name}, content=data).json()
+    assert answer["read_as"] == read_as
+    [classified] = answer["classifications"]
+    assert classified["object_id"] == NAME
+    assert sum(classified["n_detections"].values()) == 3
+
+
+def test_a_bad_row_of_an_export_is_told_and_with_strict_refuses_it(client: TestClient) -> None:
+    data = b"oid,mjd,fid,magpsf,sigmapsf\na,61000,1,19,0.1\na,61001,1,bright,0.1\n"
+    answer = client.post("/v1/classify/table", content=data).json()
+    assert answer["first_skipped"] == [{"row": 2, "column": "magpsf", "value": "bright", "reason": "not a number"}]
+    refused = client.post("/v1/classify/table?strict=true", content=data)
+    assert refused.status_code == 422
+    assert "row 2: magpsf is bright, not a number" in refused.json()["detail"]
+
+
+def test_another_kind_of_file_gets_a_sentence(client: TestClient) -> None:
+    refused = client.post("/v1/classify/table?name=m31.fits", content=b"SIMPLE  =                    T".ljust(2880))
+    assert refused.status_code == 422
+    assert "m31.fits is a FITS image" in refused.json()["detail"]

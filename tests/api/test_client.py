@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import fastavro
 import httpx
 import numpy as np
 import pyarrow as pa
@@ -19,6 +22,7 @@ from service.simulate import SimulatedAlert
 from service.store import Increment, Store
 from tests.alerts.atlas_tables import exposures
 from tests.api.examples import COLUMNS, KEYS, POINTS, READ, MakeClient
+from tests.exports.samples import NAME, SAMPLES
 
 PLAIN = {name: COLUMNS[name] for name in ("mjd", "band", "mag", "magerr", "diffmaglim", "sign")}
 
@@ -110,6 +114,32 @@ def test_a_packet_is_classified_from_bytes_or_file(
     mine = connect()
     assert mine.classify_alert(path).probabilities == mine.classify_alert(night[0].packet).probabilities
     assert mine.classify_alert(path).candid == night[0].candid
+
+
+def test_a_file_of_several_alerts_comes_back_as_a_list(
+    connect: Callable[..., Client], client: TestClient, night: list[SimulatedAlert]
+) -> None:
+    readers = [fastavro.reader(io.BytesIO(alert.packet)) for alert in night[:3]]
+    several = io.BytesIO()
+    fastavro.writer(several, readers[0].writer_schema, [next(reader) for reader in readers])
+    expected = [alert.candid for alert in night[:3]]
+    found = connect().classify_alert(several.getvalue())
+    assert isinstance(found, list)
+    assert [each.candid for each in found] == expected
+
+    async def same() -> Any:
+        async with AsyncClient("http://testserver", transport=httpx.ASGITransport(client.app)) as mine:  # type: ignore[arg-type]
+            return await mine.classify_alert(several.getvalue())
+
+    assert asyncio.run(same()) == found
+
+
+def test_one_survey_may_be_that_of_all_points(connect: Callable[..., Client]) -> None:
+    atlas = {"mjd": [60315.4, 60316.4], "band": ["o", "c"], "mag": [18.0, 18.2], "magerr": [0.1, 0.1]}
+    mine = connect()
+    assert mine.classify(**atlas, survey="atlas") == mine.classify(**atlas, survey=["atlas", "atlas"])
+    with pytest.raises(ServiceError, match="band"):
+        mine.classify(**atlas | {"band": "o"})
 
 
 def test_tables_come_back_as_they_went(connect: Callable[..., Client]) -> None:
@@ -257,3 +287,18 @@ def test_the_asynchronous_client_answers_alike(client: TestClient, documents: li
             assert await mine.models()
 
     asyncio.run(everything())
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_file_of_another_broker_is_classified_as_it_is(
+    connect: Callable[..., Client], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(SAMPLES[name][0])
+    [answer] = connect().classify_file(tmp_path / name)
+    assert answer.object_id == NAME
+
+
+def test_rows_left_out_of_a_file_are_warned_of(connect: Callable[..., Client], tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("oid,mjd,fid,magpsf\na,61000,1,19\na,61001,1,bright\n")
+    with pytest.warns(UserWarning, match="row 2: magpsf is bright"):
+        connect().classify_file(tmp_path / "a.csv")

@@ -33,7 +33,7 @@ MODEL = "alert-clr"
 def address(models: ModelRegistry) -> Iterator[str]:
     listening = socket.create_server(("127.0.0.1", 0))
     store = open_store("sqlite://")
-    server = Server(create_app(Settings(), models, store), drain_s=5)
+    server = Server(create_app(Settings(), models, store), Settings().api, drain_s=5)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
     thread.start()
     yield f"127.0.0.1:{listening.getsockname()[1]}"
@@ -78,7 +78,12 @@ def test_a_stock_client_finds_the_server_and_its_model(stock: Any) -> None:
     assert stock.is_server_ready()
     assert stock.is_model_ready(MODEL)
     assert not stock.is_model_ready("none")
-    assert stock.get_server_metadata()["extensions"] == ["binary_tensor_data", "classification"]
+    assert stock.get_server_metadata()["extensions"] == [
+        "binary_tensor_data",
+        "classification",
+        "model_configuration",
+        "statistics",
+    ]
     metadata = stock.get_model_metadata(MODEL)
     assert metadata["platform"] == "onnxruntime_onnx"
     assert {each["name"] for each in metadata["inputs"]} >= {"mjd", "band", "mag"}
@@ -135,6 +140,61 @@ def test_the_best_classes_can_be_asked_for_as_texts(stock: Any) -> None:
     assert [len(parts) for parts in best] == [3, 3, 3]
     values = [float(value) for value, _, _ in best]
     assert values == sorted(values, reverse=True)
+
+
+def test_a_stock_client_reads_configuration_index_and_statistics(stock: Any) -> None:
+    """What Triton's performance tools ask for before and after a run."""
+    metadata, config = stock.get_model_metadata(MODEL), stock.get_model_config(MODEL)
+    assert config["max_batch_size"] == 0
+    for each, declared in zip(config["input"], metadata["inputs"], strict=True):
+        assert (each["name"], each["dims"]) == (declared["name"], declared["shape"])
+    assert {each["name"]: each["optional"] for each in config["input"]}["magerr"] is True
+    assert {each["name"]: each["data_type"] for each in config["input"]}["band"] == "TYPE_STRING"
+    assert [(each["name"], each["dims"]) for each in config["output"]] == [
+        (each["name"], each["shape"]) for each in metadata["outputs"]
+    ]
+    [version] = metadata["versions"]
+    assert stock.get_model_config(MODEL, version) == config
+    assert stock.get_model_repository_index() == [{"name": MODEL, "version": version, "state": "READY", "reason": ""}]
+
+    def statistics() -> dict[str, Any]:
+        [found] = stock.get_inference_statistics(MODEL, version)["model_stats"]
+        assert stock.get_inference_statistics()["model_stats"] == [found]
+        assert stock.get_inference_statistics(MODEL)["model_stats"] == [found]
+        return dict(found)
+
+    before = statistics()
+    stock.infer(MODEL, columns(copies=3))
+    with pytest.raises(triton.InferenceServerException):
+        stock.infer(MODEL, columns()[:2])
+    after = statistics()
+    assert after["inference_count"] - before["inference_count"] == 3
+    assert after["execution_count"] - before["execution_count"] == 1
+    counts = [each["inference_stats"]["fail"]["count"] for each in (before, after)]
+    assert counts[1] - counts[0] == 1
+    spent = {
+        name: each["ns"] - before["inference_stats"][name]["ns"] for name, each in after["inference_stats"].items()
+    }
+    assert 0 < spent["compute_input"] + spent["compute_infer"] + spent["compute_output"] <= spent["success"]
+    assert after["last_inference"] > before["last_inference"]
+    for ask in (stock.get_model_config, stock.get_inference_statistics):
+        with pytest.raises(triton.InferenceServerException, match="no model none is resident"):
+            ask("none")
+
+
+def test_columns_as_mlserver_writes_them_are_the_same(client: TestClient) -> None:
+    """Its codecs give a column of N values the shape [N, 1]."""
+    kinds = {"mjd": "FP64", "band": "BYTES", "mag": "FP32", "light_curve": "INT32"}
+    values = COLUMNS | {"light_curve": [0] * len(POINTS)}
+
+    def ask(shape: list[int]) -> Any:
+        inputs = [{"name": n, "datatype": kind, "shape": shape, "data": values[n]} for n, kind in kinds.items()]
+        return client.post(f"/v2/models/{MODEL}/infer", json={"inputs": inputs})
+
+    flat, tall, wide = (ask(shape) for shape in ([len(POINTS)], [len(POINTS), 1], [1, len(POINTS)]))
+    assert flat.status_code == 200
+    assert tall.json() == flat.json()
+    assert wide.status_code == 422
 
 
 def test_what_is_wrong_reaches_the_stock_client(stock: Any) -> None:

@@ -80,6 +80,8 @@ def test_tables_take_both_names_but_not_at_once(client: TestClient) -> None:
     rows = "\n60310.2,r,,20.4\n60313.3,r,19.8,\n"
     new, old = (post_csv(client, f"mjd,band,mag,{name}{rows}", "?light_curve=true") for name in ("diffmaglim", "limit"))
     assert new.json() == old.json()
+    assert "deprecation" in old.headers
+    assert "deprecation" not in new.headers
     assert new.json()["classifications"][0]["light_curve"]["diffmaglim"][0] == pytest.approx(20.4)
     both = post_csv(client, "mjd,band,mag,limit,diffmaglim\n60310.2,r,,20.4,20.4\n")
     assert both.status_code == 422

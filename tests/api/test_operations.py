@@ -22,7 +22,7 @@ from service.api import create_app
 from service.api.pulse import Pulse
 from service.api.server import Server
 from service.config import Settings
-from service.inference.bundle import default_bundle_folder, load_bundle
+from service.inference.bundle import default_bundle_folder, load_bundle, seal_bundle
 from service.inference.registry import ModelRegistry
 from service.output.avro import CLASSIFICATION
 from service.store import Store, StoreUnavailableError
@@ -91,7 +91,8 @@ def test_accounting_is_the_streams_own(make_client: MakeClient) -> None:
 
 
 def test_the_served_schema_reads_what_the_stream_publishes(client: TestClient, documents: list[dict[str, Any]]) -> None:
-    [listed, _, photometry] = client.get("/schemas").json()["schemas"]
+    by_name = {each["name"]: each for each in client.get("/schemas").json()["schemas"]}
+    listed, photometry = by_name["classification"], by_name["atlas_photometry"]
     schema = client.get(listed["url"]).json()
     message = CLASSIFICATION.encode(documents[0])
     assert message[:10].hex() == listed["header"]
@@ -100,8 +101,27 @@ def test_the_served_schema_reads_what_the_stream_publishes(client: TestClient, d
     assert read["object_id"] == documents[0]["object_id"]
     assert read["candid"] == documents[0]["candid"]
     assert client.get("/schemas/none.avsc").status_code == 404
-    assert photometry == {"name": "atlas_photometry", "url": "/schemas/atlas_photometry.avsc", "header": None}
+    assert photometry == {
+        "name": "atlas_photometry", "url": "/schemas/atlas_photometry.avsc", "header": None, "version": None,
+    }  # fmt: skip
     assert client.get(photometry["url"]).json()["name"] == "AtlasPhotometry"
+
+
+def listed_by_version(listing: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [each for each in listing if each["name"] == f"{name}_{each['version']}"]
+
+
+def test_every_published_version_of_a_schema_is_served(client: TestClient, documents: list[dict[str, Any]]) -> None:
+    """A reader of another language finds the schema of any message by its first ten bytes."""
+    listing = client.get("/schemas").json()["schemas"]
+    by_header = {each["header"]: each for each in listed_by_version(listing, CLASSIFICATION.name)}
+    assert [each["version"] for each in listed_by_version(listing, CLASSIFICATION.name)] == [1, 2, 3]
+    for version in CLASSIFICATION.versions.values():
+        message = version.encode(documents[0])
+        listed = by_header[message[:10].hex()]
+        read = fastavro.schemaless_reader(io.BytesIO(message[10:]), client.get(listed["url"]).json(), None)
+        assert isinstance(read, dict)
+        assert read["candid"] == documents[0]["candid"]
 
 
 def test_models_are_described_without_where_they_lie(client: TestClient) -> None:
@@ -152,7 +172,7 @@ def test_events_flow_over_a_socket_and_end_with_the_server(models: Any, store: S
     import socket
 
     listening = socket.create_server(("127.0.0.1", 0))
-    server = Server(create_app(Settings(), models, store), drain_s=30)
+    server = Server(create_app(Settings(), models, store), Settings().api, drain_s=30)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
     thread.start()
     base = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -193,6 +213,7 @@ def test_the_way_back_is_there_after_a_bundle_was_replaced_in_its_folder(
     manifest = json.loads((folder / "manifest.json").read_text())
     registry = ModelRegistry(load_bundle(folder), threads=1)
     (folder / "manifest.json").write_text(json.dumps(manifest | {"version": "99.0.0"}))
+    seal_bundle(folder)
     registry.activate(folder)
     client = make_client(registry=registry, api={"api_keys": KEYS})
     client.headers["x-api-key"] = WRITE
@@ -202,3 +223,26 @@ def test_the_way_back_is_there_after_a_bundle_was_replaced_in_its_folder(
     assert registry.active.version == manifest["version"]
     roles = [(model["version"], model["role"]) for model in client.get("/v1/models").json()["models"]]
     assert roles == [(manifest["version"], "active"), ("99.0.0", "previous")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (
+            'store db.internal/alerts: connection to server at "db.internal" (10.0.0.7), port 5432 failed',
+            "store ...: connection to server at ... (...), port ... failed",
+        ),
+        ("store /var/lib/x/alerts.db: the disk is full (3 MB left)", "store ...: the disk is full (3 MB left)"),
+        (
+            "the brokers kafka-0:9093,kafka-1:9093 do not answer: ssl://[fd00::7]:9093/bootstrap failed",
+            "the brokers ...,... do not answer: ... failed",
+        ),
+        ("topic ztf_20260101_programid1 is gone", "topic ztf_20260101_programid1 is gone"),
+        ("2/3 partitions wait, 7:30 is late", "2/3 partitions wait, 7:30 is late"),
+    ],
+)
+def test_readiness_names_no_hosts_and_paths_to_whoever_asks(make_client: MakeClient, reason: str, told: str) -> None:
+    waiting = StillStream(ready=False, reasons=(reason,), partitions=())
+    client = make_client(waiting)
+    assert client.get("/health/ready").json()["errors"] == [{"field": "stream", "message": told}]
+    assert client.get("/v1/pulse").json()["reasons"] == [f"stream: {reason}"]

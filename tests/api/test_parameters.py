@@ -21,7 +21,6 @@ def test_a_misspelt_filter_is_refused_and_the_right_one_named(client: TestClient
         ("get", "/v1/objects/ZTF21abcdefg/history"),
         ("get", "/v1/models"),
         ("get", "/v1/accounting"),
-        ("get", "/health/ready"),
         ("get", "/v2"),
         ("post", "/v1/classify"),
         ("post", "/v1/classify/alert"),
@@ -37,3 +36,9 @@ def test_every_route_refuses_what_it_does_not_know(client: TestClient, method: s
 def test_known_parameters_still_work(client: TestClient) -> None:
     assert client.get("/v1/objects?class=SNIa&limit=3").status_code == 200
     assert client.post("/v1/classify?embedding=true", json={"points": POINTS}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+def test_health_takes_what_a_probe_adds(client: TestClient, path: str) -> None:
+    assert client.get(f"{path}?x=1&cache=no").json() == client.get(path).json()
+    assert client.get(f"{path}?x=1").status_code == 200

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -12,6 +14,7 @@ from service.cli.report import SPARKLINE_WIDTH, sparkline
 from service.inference.bundle import default_bundle_folder
 from service.photometry import LightCurve
 from tests.alerts.atlas_tables import exposures, write_table
+from tests.store.sqlite.test_damage import overwrite, page_of
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -24,10 +27,10 @@ def test_a_replay_fills_the_store_and_doing_it_again_changes_nothing(run, night,
     (night / "poison.avro").write_bytes(b"Obj\x01 and then nothing")
     try:
         letters = tmp_path / "letters.jsonl"
-        first = run("replay", night, "--out", tmp_path / "out.jsonl", "--dead-letters", letters)
+        first = run("replay", night, "--out", tmp_path / "out.jsonl", "--dead-letters", letters, status=1)
         assert "41 alerts = 40 classified + 0 filtered + 1 dead-lettered" in first.stderr
         before = run("store", "stats").stdout
-        run("replay", night, "--out", tmp_path / "again.parquet")
+        run("replay", night, "--out", tmp_path / "again.parquet", status=1)
         assert run("store", "stats").stdout.split(",")[:2] == before.split(",")[:2]
     finally:
         (night / "poison.avro").unlink()
@@ -52,7 +55,7 @@ def test_atlas_tables_are_imported_and_again_changes_nothing(run, night, tmp_pat
     broken.write_text("no table\n")
     before = run("store", "stats").stdout
     for _ in range(2):
-        done = run("store", "import-atlas", here, alone, broken)
+        done = run("store", "import-atlas", here, alone, broken, status=1)
         assert "2 tables, 4 of 6 exposures kept: 1 have joined an object, 1 wait for one" in done.stdout
         assert "broken.txt has no column MJD" in done.stderr
         assert "2 sources of photometry" in run("store", "stats").stdout
@@ -70,6 +73,25 @@ def test_old_objects_are_pruned_on_request(run, night):
     run("replay", night)
     assert run("store", "prune", "--older-than", "1000", "--yes").stdout.startswith("0 objects")
     assert "0 objects, 0 classifications" not in run("store", "stats").stdout
+
+
+def test_a_damaged_store_is_found_and_repaired(run, night, tmp_path):
+    """Given a page of the store that was overwritten, `check` fails and `repair` puts a sound file in its place."""
+    run("replay", night)
+    assert "no damage was found" in run("store", "check").stdout
+    path = tmp_path / "store.db"
+    with closing(sqlite3.connect(path)) as store:
+        (name,) = store.execute("SELECT object_id FROM objects LIMIT 1").fetchone()
+    overwrite(path, page_of(path, name))
+    found = run("store", "check", status=1)
+    assert f"light curve lost: {name}" in found.stderr
+    assert "is damaged: stop the service" in found.stderr
+    repaired = run("store", "repair")
+    assert f"light curve lost: {name}" in repaired.stderr
+    assert f"the damaged file is now {path}.damaged" in repaired.stdout
+    assert "no damage was found" in run("store", "check").stdout
+    with pytest.raises(AssertionError, match="only an SQLite file"):
+        run("store", "check", "--url", "postgresql://localhost/alerts")
 
 
 def test_the_shipped_bundle_is_sound_and_a_changed_one_is_refused(run, tmp_path):

@@ -3,12 +3,15 @@
 import gzip
 import io
 import json
+import random
 import tarfile
 
 import fastavro
 import pytest
 
 from service.simulate import simulate
+from service.stream.files.archives import MOST_TOLD
+from tests.stream.files.damaged_archives import PACK
 
 PACKETS = [alert.packet for alert in simulate(12, seed=5)]
 
@@ -100,3 +103,75 @@ def test_framed_and_bare_records_are_read_where_a_schema_folder_is_configured(bo
         (folder / f"{number}.avro").write_bytes(buffer.getvalue())
     assert both(folder, config=("--config", config)) == (3, [])
     assert "kafka.schema_folder" in run("classify", folder, status=1).stderr
+
+
+@pytest.mark.parametrize("ending", [".tar.zst", ".tar.xz"])
+def test_archives_are_read_in_newer_packings_too(both, tmp_path, ending):
+    (tmp_path / f"night{ending}").write_bytes(PACK[ending](tar(PACKETS)))
+    assert both(tmp_path / f"night{ending}") == (12, [])
+
+
+def test_containers_put_one_behind_the_other_are_read_whole(both, tmp_path):
+    """As `cat a.avro b.avro` makes them, and with a block without records between two with one."""
+    begin = PACKETS[0].index(PACKETS[0][-16:]) + 16
+    hollow = PACKETS[0] + b"\0\0" + PACKETS[0][-16:] + PACKETS[0][begin:]
+    (tmp_path / "night.avro").write_bytes(b"".join([*PACKETS[:3], hollow]))
+    assert both(tmp_path / "night.avro") == (5, [])
+
+
+def test_an_alert_that_cannot_be_decoded_is_told_by_the_exit_status(both, tmp_path):
+    """Given a plain tar, in which nothing but the packet itself tells of a flipped bit, then both end with 1."""
+    archive = bytearray(tar(PACKETS))
+    begin = archive.index(b"Obj\x01", archive.index(b"3.avro"))
+    archive[archive.index(b"ZTF", begin + 30_000) - 1] ^= 0x80  # the length of objectId
+    (tmp_path / "night.tar").write_bytes(archive)
+    assert both(tmp_path / "night.tar", status=1)[0] == 11
+
+
+def test_a_packet_larger_than_a_message_may_be_is_refused_by_both(both, tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text("[pipeline]\nmax_message_bytes = 90000\n")
+    small, large = sorted((packet for packet in PACKETS if len(packet) < 90_000), key=len)[:2], PACKETS[0] * 2
+    assert len(large) > 90_000
+    (tmp_path / "night.tar").write_bytes(tar([small[0], large, small[1]]))
+    packets, (damage,) = both(tmp_path / "night.tar", status=1, config=("--config", config))
+    assert packets == 2
+    assert "pipeline.max_message_bytes" in damage
+
+
+def test_many_bad_records_of_a_file_are_counted(both, run, tmp_path):
+    count = MOST_TOLD + 9
+    (tmp_path / "night.tar").write_bytes(tar([b"rubbish"] * count + PACKETS[:1]))
+    done = run("classify", tmp_path / "night.tar", status=1)
+    *lines, last, summary = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert len(lines) == MOST_TOLD
+    assert {line["code"] for line in (*lines, last)} == {"bad_magic"}
+    assert (last["count"], last["message"]) == (9, "and 9 more in this file")
+    assert summary["unreadable"] == count
+
+
+@pytest.mark.parametrize("count", [8, pytest.param(2_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+def test_the_exit_status_is_0_only_if_everything_was_read(run, tmp_path, count):
+    """Given damage anywhere in archives of every packing, then both commands end alike, and with 0 only where each of
+    the alerts was answered.
+    """
+    rng = random.Random(count)
+    halves = [tar(PACKETS[:3]), tar(PACKETS[3:6])]
+    ends = set()
+    for _ in range(count):
+        ending = rng.choice(list(PACK))
+        pack = PACK[ending]
+        whole = bytearray(rng.choice((pack(b"".join(halves)), b"".join(map(pack, halves)))))
+        if rng.random() < 0.3:
+            del whole[rng.randrange(len(whole)) :]
+        for _ in range(rng.choice((1, 1, 3)) if whole else 0):
+            whole[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        path = tmp_path / f"night{ending}"
+        path.write_bytes(whole)
+        classified, replayed = (run(command, path, status=None) for command in ("classify", "replay"))
+        assert classified.returncode == replayed.returncode, classified.stderr + replayed.stderr
+        summary = json.loads(classified.stderr.splitlines()[-1])
+        assert classified.returncode == 1 or summary["packets"] == 6
+        assert f"{summary['packets']} classified" in replayed.stderr
+        ends.add(classified.returncode)
+    assert ends == {0, 1}  # a flipped bit in the images of a plain tar is for nobody to see

@@ -16,7 +16,7 @@ import pytest
 from service.api.app import create_app
 from service.cli.hosting import HttpServer
 from service.config import load_settings
-from service.inference.bundle import default_bundle_folder, load_bundle
+from service.inference.bundle import default_bundle_folder, load_bundle, seal_bundle
 from service.inference.registry import ModelRegistry
 from service.simulate import simulate
 from service.store import open_store
@@ -112,6 +112,7 @@ def test_hangup_swaps_the_model_and_refuses_a_broken_one(command, environment, t
         answer_of(url, process)
         manifest = json.loads((bundle / "manifest.json").read_text())
         (bundle / "manifest.json").write_text(json.dumps(manifest | {"version": "99.0"}))
+        seal_bundle(bundle)
         process.send_signal(signal.SIGHUP)
         answer_of(url, process, lambda _: active() == "99.0")
         (bundle / "model.onnx").write_bytes(b"broken")

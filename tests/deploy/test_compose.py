@@ -123,7 +123,7 @@ def test_the_image_sets_settings_that_exist(dockerfile: DockerfileParser, monkey
     settings = _settings(dockerfile.envs, monkeypatch)
     assert settings.api.host == "0.0.0.0"  # a container's own address is not known beforehand
     volume = next(iter(_steps(dockerfile, "VOLUME")))
-    assert settings.store.url.startswith(f"sqlite:///{volume}/")
+    assert settings.store.url.get_secret_value().startswith(f"sqlite:///{volume}/")
 
 
 def test_the_entrypoint_starts_the_service_in_its_own_place(root: Path) -> None:

@@ -16,7 +16,7 @@ import yaml
 from fastapi.routing import APIRoute, APIRouter
 
 from service.api import operations
-from service.config import Delivery, load_settings
+from service.config import Delivery, load_settings, revealed
 
 CHART = Path("deploy/kubernetes/alert-classifier")
 KUBERNETES = "1.31"
@@ -78,7 +78,7 @@ def test_the_service_understands_the_settings_it_is_given(
     assert settings.kafka.topics == ["ztf_public"]
     assert settings.kafka.group_instance_id == "night-alert-classifier-0"
     assert settings.kafka.transactional_id == "survey-night-alert-classifier-0"
-    assert settings.kafka.librdkafka == {
+    assert revealed(settings.kafka.librdkafka) == {
         "security.protocol": "SASL_SSL",
         "sasl.mechanism": "SCRAM-SHA-256",
         "sasl.username": "secret kafka-login/username",
@@ -87,7 +87,7 @@ def test_the_service_understands_the_settings_it_is_given(
         "ssl.certificate.location": "/etc/kafka-tls/tls.crt",
         "ssl.key.location": "/etc/kafka-tls/tls.key",
     }
-    assert settings.store.url == "secret postgres/url"
+    assert settings.store.url.get_secret_value() == "secret postgres/url"
     assert settings.quality.min_rb == 0.65
 
 
@@ -96,7 +96,7 @@ def test_the_smallest_installation_has_no_security_settings(
 ) -> None:
     settings = _settings_of_first_replica(render("smallest"), monkeypatch, tmp_path)
     assert settings.kafka.bootstrap_servers == "kafka:9092"
-    assert settings.kafka.librdkafka == {}
+    assert revealed(settings.kafka.librdkafka) == {}
 
 
 @pytest.mark.parametrize("case", CASES)

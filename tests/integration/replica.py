@@ -21,7 +21,7 @@ from service.stream.service import StreamService
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(threadName)s %(name)s %(levelname)s %(message)s")
     settings = Settings.model_validate_json(os.environ["REPLICA_SETTINGS"])
-    store = open_store(settings.store.url)
+    store = open_store(settings.store.url.get_secret_value())
     service = StreamService(settings, ModelRegistry(load_bundle(), threads=1), store)
     service.start()
     try:

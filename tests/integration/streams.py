@@ -221,7 +221,7 @@ class Cluster:
 @contextmanager
 def streaming(settings: Settings, models: ModelRegistry, **options: Any) -> Iterator[tuple[StreamService, Store]]:
     """The stream side of the service in this process, drained and stopped at the end."""
-    store = open_store(settings.store.url)
+    store = open_store(settings.store.url.get_secret_value())
     service = StreamService(settings, models, store, **options)
     service.start()
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import fastavro
 import pytest
 
-from service.inference.bundle import BundleError, default_bundle_folder, load_bundle
+from service.inference.bundle import BundleError, default_bundle_folder, load_bundle, seal_bundle
 from service.inference.registry import ModelRegistry
 from service.output.avro import decode_classification
 from service.simulate import simulate
@@ -99,6 +99,7 @@ def bundle_copy(folder: Path, version: str) -> Path:
     shutil.copytree(default_bundle_folder(), folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "version": version}))
+    seal_bundle(folder)
     return folder
 
 

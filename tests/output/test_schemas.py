@@ -10,7 +10,7 @@ from fastavro.schema import to_parsing_canonical_form
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.output.avro import CLASSIFICATION, SchemaMismatchError, SingleObject, decode_classification
+from service.output.avro import CLASSIFICATION, SchemaMismatchError, decode_classification
 from service.output.dead_letter import DEAD_LETTER, DeadLetter
 
 letters = st.builds(
@@ -48,15 +48,11 @@ def test_fingerprints_follow_the_specification() -> None:
         for _ in range(8):
             value = (value >> 1) ^ (empty if value & 1 else 0)
         table.append(value)
-    for message in (CLASSIFICATION, DEAD_LETTER):
+    for message in (*CLASSIFICATION.versions.values(), *DEAD_LETTER.versions.values()):
         value = empty
         for byte in to_parsing_canonical_form(json.loads(message.text)).encode():
             value = (value >> 8) ^ table[(value ^ byte) & 0xFF]
         assert message.header == b"\xc3\x01" + value.to_bytes(8, "little")
-
-
-def test_the_messages_of_this_version_are_read_by_those_who_read_the_last() -> None:
-    assert CLASSIFICATION.header.hex() == "c301e1d4f11bcb2cc65b"
 
 
 def test_every_field_is_explained() -> None:
@@ -75,14 +71,27 @@ def test_strangers_are_refused(stranger: bytes) -> None:
 
 def test_a_cut_message_is_refused() -> None:
     with pytest.raises(SchemaMismatchError, match="damaged"):
-        SingleObject("classification").decode(CLASSIFICATION.header + b"\x18ZTF")
+        decode_classification(CLASSIFICATION.header + b"\x18ZTF")
 
 
-def test_dead_letters_of_earlier_versions_are_still_read() -> None:
+@pytest.mark.parametrize("number", DEAD_LETTER.versions)
+def test_dead_letters_of_every_version_are_read(number: int) -> None:
     letter = DeadLetter("t", 1, 2, 1.5, "bad_magic", "no", b"k", 3, b"abc", "0.1.0", 2.5)
     fields = DEAD_LETTER.decode(letter.encode())
-    assert fields.pop("record") == 1
-    assert DeadLetter.decode(SingleObject("dead_letter_1").encode(fields)) == letter
+    assert fields["record"] == 1
+    assert (
+        DeadLetter.decode(DEAD_LETTER.versions[number].encode(fields | {"timestamp": 1500000, "refused": 2500000}))
+        == letter
+    )
     assert letter.place == "t/1/2"
     assert replace(letter, record=2).place == "t/1/2#2"
     assert DeadLetter.decode(replace(letter, record=2).encode()).record == 2
+
+
+def test_a_time_that_is_none_is_refused() -> None:
+    fields = dict.fromkeys(("partition", "offset", "size", "record"), 0) | {
+        "topic": "", "code": "", "message": "", "service_version": "", "key": None, "value": b"", "timestamp": None,
+    }  # fmt: skip
+    assert DEAD_LETTER.decode(DEAD_LETTER.encode(fields | {"refused": 0}))["refused"].year == 1970
+    with pytest.raises(SchemaMismatchError, match=f"whose refused is {2**62}: no time"):
+        DEAD_LETTER.decode(DEAD_LETTER.encode(fields | {"refused": 2**62}))

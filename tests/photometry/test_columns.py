@@ -42,7 +42,7 @@ def csv(columns: Columns) -> bytes:
 
 
 def as_upload(columns: Columns) -> LightCurve:
-    ((_, curve),) = parse_table(csv(columns), CSV, "mag", ApiSettings())
+    ((_, curve),), _ = parse_table(csv(columns), CSV, "mag", ApiSettings())
     return curve
 
 

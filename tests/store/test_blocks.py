@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 
 from service.photometry import LightCurve, merge
 from service.store import Increment, Store, StoredObject, blocks, open_store
+from service.store.interface import LightCurveDamagedError
+from service.store.sqlite.damage import check
+from service.store.sqlite.repair import repair
 from service.store.sqlite.store import SqliteStore
 
 _fresh = count()
@@ -148,3 +151,35 @@ def test_a_reader_beside_a_writer_sees_one_moment(store: Store, small_blocks: No
     writer.join()
     assert seen == sorted(seen)
     assert store.load([name])[name].light_curve.points.tobytes() == stored[-1]
+
+
+@pytest.mark.parametrize(
+    "damage", ["UPDATE blocks SET light_curve = x'00' WHERE number = 1", "DELETE FROM blocks WHERE number = 1"]
+)
+def test_a_damaged_block_is_told_and_repair_keeps_the_newest_points(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "store.db"
+    store = open_store(f"sqlite:///{path}")
+    whole = merge(years(300))
+    store.merge([Increment("old", 10, 20, whole), Increment("young", 50, 20, alert(59000, 1))])
+    closed = store.load(["old"])["old"].closed
+    assert len(closed) > 3
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(damage)
+    connection.close()
+
+    store = open_store(f"sqlite:///{path}")
+    with pytest.raises(LightCurveDamagedError, match="old"):
+        store.load(["old"])
+    store.close()
+    assert check(path).lost == ("old",)
+    found = repair(path, tmp_path / "new.db")
+    assert (found.objects, found.lost) == (2, ("old",))
+    store = open_store(f"sqlite:///{tmp_path}/new.db")
+    newest = LightCurve(whole.points[sum(closed) :])
+    assert store.load(["old"])["old"].light_curve.is_identical(newest)
+    assert store.load(["young"])["young"].light_curve.is_identical(alert(59000, 1))
+    store.merge([Increment("old", 10, 20, merge(years(100)))])
+    assert store.load(["old"])["old"].light_curve.is_identical(newest.merge(merge(years(100))))
+    store.close()
+    assert not check(tmp_path / "new.db").damaged

@@ -14,7 +14,8 @@ class Source:
 
     def __init__(self, alerts: Sequence[SimulatedAlert], size: int) -> None:
         self._waiting = [
-            Message("alerts", 0, offset, alert.packet, timestamp=time.time()) for offset, alert in enumerate(alerts)
+            Message("alerts", 0, offset, alert.packet, timestamp=time.time(), received=time.time())
+            for offset, alert in enumerate(alerts)
         ]
         self._size = size
         self.acknowledged: list[int] = []

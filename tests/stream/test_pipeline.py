@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from service.alerts import container
 from service.alerts.decode import Decoder
 from service.config import PipelineSettings, QualitySettings, Settings
 from service.inference.classifier import Classifier
@@ -99,10 +100,34 @@ def test_too_large_a_message_is_not_even_read(
     decoder: Decoder, store: SqliteStore, models: ModelRegistry, alerts: list[SimulatedAlert], batch_of: BatchOf
 ) -> None:
     pipeline = Pipeline(decoder, store, models, QualitySettings(), max_message_bytes=20_000)
-    batch = batch_of(alerts[0].packet)
+    batch = pipeline.take([item.message for item in batch_of(alerts[0].packet).items])
     pipeline.run(batch)
     (item,) = batch.items
-    assert item.outcome == DeadLettered("too_large", f"{len(alerts[0].packet)} bytes, above 20000")
+    said = f"{len(alerts[0].packet):,} bytes, above pipeline.max_message_bytes (20,000)"
+    assert item.outcome == DeadLettered("too_large", said)
+
+
+def test_a_message_of_several_records_is_taken_apart_unless_it_costs_too_much(
+    pipeline: Pipeline, alerts: list[SimulatedAlert], batch_of: BatchOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given files one behind the other, and blocks without a record, then each record has an outcome; but a message
+    of more records than are read, or too large, is one dead letter with all its bytes.
+    """
+    packets = [alert.packet for alert in alerts[:3]]
+    begin = packets[0].index(packets[0][-16:]) + 16
+    hollow = packets[0] + b"\0\0" + packets[0][-16:] + packets[0][begin:]  # blocks of 1, 0 and 1 records
+    messages = [item.message for item in batch_of(b"".join(packets), hollow, packets[1]).items]
+    batch = pipeline.take(messages)
+    pipeline.run(batch)
+    assert [item.message.record for item in batch.items] == [1, 2, 3, 1, 2, 1]
+    assert len(list(batch.published())) == 6
+
+    monkeypatch.setattr(container, "MAX_RECORDS", 2)
+    batch = pipeline.take(messages)
+    pipeline.run(batch)
+    [letter] = batch.dead_letters()
+    assert (letter.code, letter.value, letter.record) == ("too_large", b"".join(packets), 1)
+    assert len(list(batch.published())) == 3
 
 
 def test_every_way_into_the_pipeline_keeps_to_the_settings(
@@ -113,8 +138,9 @@ def test_every_way_into_the_pipeline_keeps_to_the_settings(
     settings = Settings(
         pipeline=PipelineSettings(max_message_bytes=len(small)), quality=QualitySettings(action="drop", min_rb=1.0)
     )
-    batch = batch_of(small, large)
-    build_pipeline(settings, models, store).run(batch)
+    pipeline = build_pipeline(settings, models, store)
+    batch = pipeline.take([item.message for item in batch_of(small, large).items])
+    pipeline.run(batch)
     assert [type(item.outcome) for item in batch.items] == [Filtered, DeadLettered]
 
 

@@ -67,3 +67,20 @@ def test_a_stop_waits_for_alerts_under_way(pipeline: Pipeline, alerts: list[Simu
     assert source.acknowledged
     assert runner.accounting.in_flight == 0
     assert runner.accounting.closes()
+
+
+def test_a_stage_that_never_returns_is_left_behind(
+    pipeline: Pipeline, alerts: list[SimulatedAlert], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a stage that hangs, when the stream stops, then it ends all the same and names the thread."""
+    gate = threading.Event()
+    monkeypatch.setattr("service.stream.runner.STUCK_S", 0.2)
+    monkeypatch.setattr(Pipeline, "cut", lambda self, batch: gate.wait(60))
+    runner, _, thread = running(pipeline, Endless(alerts, 8))
+    while not runner.accounting.in_flight:
+        time.sleep(0.01)
+    runner.stop(0.2)
+    thread.join(10)
+    assert not thread.is_alive()
+    assert runner.stuck == ["prepare"]
+    gate.set()

@@ -8,6 +8,7 @@ const SHAPES = { g: "circle", r: "square", i: "diamond", c: "up", o: "pentagon" 
 const SURVEYS = { ztf: "ZTF", lsst: "LSST", atlas: "ATLAS" };
 const FORCED_SNR = 3; // fainter forced photometry has no magnitude worth drawing
 const ERROR_AT_SNR = 1.0857;
+const MOST_ROWS = 1000;
 
 export function lightCurvePlot(columns) {
   const points = rows(columns);
@@ -18,18 +19,18 @@ export function lightCurvePlot(columns) {
   const days = points.map((each) => each.mjd);
 
   const plot = timePlot({
-    whole: [Math.min(...days), Math.max(...days)],
+    whole: extent(days),
     label: summary(points, bands),
     yLabel: "mag",
     range: (from, to) => {
       const inside = shown().filter((each) => each.mjd >= from && each.mjd <= to);
       // an error bar may be long: the points set the range
       const mags = (inside.length ? inside : points).map((each) => each.y);
-      const [bright, faint] = [Math.min(...mags), Math.max(...mags)];
+      const [bright, faint] = extent(mags);
       const pad = Math.max(0.08 * (faint - bright), 0.15);
       return [faint + pad, bright - pad];
     },
-    draw: (x, y, from, to) => shown().filter((each) => each.mjd >= from && each.mjd <= to).map((each) => marker(each, x, y)),
+    draw: (x, y, from, to) => markers(shown().filter((each) => each.mjd >= from && each.mjd <= to), x, y),
     near: (day, x, y, [px, py]) => {
       let best = null;
       for (const each of shown()) {
@@ -68,27 +69,41 @@ function rows(columns) {
   return found.filter((each) => each.y !== null && worthDrawing(each));
 }
 
-function marker(point, x, y) {
-  const [px, py] = [x(point.mjd), y(point.y)];
-  const size = point.kind === "forced" ? 2.2 : 4.2;
-  const group = svg("g", { class: `mark ${colour(point.band)}`, stroke: "currentColor" });
-  if (point.kind === "upper_limit") {
-    group.append(svg("path", { d: `M${px - 4.5} ${py - 3}h9l-4.5 7.5z`, fill: "none", opacity: 0.75 }));
-    return group;
+/** All points as one path per band, kind and sign, and one of error bars per band: ten elements, not ten thousand. */
+function markers(points, x, y) {
+  const groups = new Map();
+  for (const point of points) {
+    const hollow = point.kind === "upper_limit" || point.sign < 0; // fainter than the reference: hollow
+    const key = `${point.band} ${point.kind} ${hollow}`;
+    if (!groups.has(key)) groups.set(key, { point, hollow, outline: [], bars: [], count: 0 });
+    const group = groups.get(key);
+    const [px, py] = [x(point.mjd), y(point.y)];
+    group.count += 1;
+    if (point.kind === "upper_limit") {
+      group.outline.push(`M${round(px - 4.5)} ${round(py - 3)}h9l-4.5 7.5z`);
+      continue;
+    }
+    if (point.magerr) group.bars.push(`M${round(px)} ${round(y(point.y - point.magerr))}V${round(y(point.y + point.magerr))}`);
+    group.outline.push(OUTLINES[SHAPES[point.band] || "circle"](round(px), round(py), point.kind === "forced" ? 2.2 : 4.2));
   }
-  if (point.magerr) group.append(svg("line", { x1: px, x2: px, y1: y(point.y - point.magerr), y2: y(point.y + point.magerr) }));
-  // fainter than the reference: hollow
-  const fill = point.sign < 0 ? "var(--card)" : "currentColor";
-  group.append({
-    square: () => svg("rect", { x: px - size, y: py - size, width: 2 * size, height: 2 * size, fill }),
-    diamond: () => svg("path", { d: `M${px} ${py - 1.4 * size}l${1.4 * size} ${1.4 * size}l${-1.4 * size} ${1.4 * size}l${-1.4 * size} ${-1.4 * size}z`, fill }),
-    up: () => svg("path", { d: `M${px} ${py - 1.3 * size}l${1.2 * size} ${2.2 * size}h${-2.4 * size}z`, fill }),
-    pentagon: () => svg("path", { d: `M${px} ${py - 1.3 * size}l${1.25 * size} ${0.9 * size}l${-0.5 * size} ${1.5 * size}h${-1.5 * size}l${-0.5 * size} ${-1.5 * size}z`, fill }),
-    circle: () => svg("circle", { cx: px, cy: py, r: size + 0.4, fill }),
-  }[SHAPES[point.band] || "circle"]());
-  return group;
+  return [...groups.values()].map(({ point, hollow, outline, bars, count }) => svg("g",
+    { class: `mark ${colour(point.band)}`, stroke: "currentColor", "data-count": count, opacity: point.kind === "upper_limit" ? 0.75 : 1 },
+    svg("path", { d: bars.join("") }),
+    svg("path", { d: outline.join(""), fill: !hollow ? "currentColor" : point.kind === "upper_limit" ? "none" : "var(--card)" })));
 }
 
+const round = (pixel) => Math.round(pixel * 10) / 10;
+
+const OUTLINES = {
+  square: (px, py, size) => `M${px - size} ${py - size}h${2 * size}v${2 * size}h${-2 * size}z`,
+  diamond: (px, py, size) => `M${px} ${py - 1.4 * size}l${1.4 * size} ${1.4 * size}l${-1.4 * size} ${1.4 * size}l${-1.4 * size} ${-1.4 * size}z`,
+  up: (px, py, size) => `M${px} ${py - 1.3 * size}l${1.2 * size} ${2.2 * size}h${-2.4 * size}z`,
+  pentagon: (px, py, size) => `M${px} ${py - 1.3 * size}l${1.25 * size} ${0.9 * size}l${-0.5 * size} ${1.5 * size}h${-1.5 * size}l${-0.5 * size} ${-1.5 * size}z`,
+  circle: (px, py, size) => `M${px - size - 0.4} ${py}a${size + 0.4} ${size + 0.4} 0 1 0 ${2 * size + 0.8} 0a${size + 0.4} ${size + 0.4} 0 1 0 ${-2 * size - 0.8} 0`,
+};
+
+// a loop: spread as arguments, a hundred thousand numbers exceed the stack
+const extent = (numbers) => numbers.reduce(([low, high], each) => [Math.min(low, each), Math.max(high, each)], [Infinity, -Infinity]);
 const surveyOrder = (survey) => Object.keys(SURVEYS).indexOf(survey);
 const colour = (band) => (band in SHAPES ? `band-${band}` : "band-other");
 const glyph = (band) => ({ circle: "●", square: "■", diamond: "◆", up: "▲", pentagon: "⬟" }[SHAPES[band] || "circle"]);
@@ -103,17 +118,21 @@ function text(point) {
 function summary(points, bands) {
   const of = (kind) => points.filter((each) => each.kind === kind);
   const seen = of("detection");
-  const brightest = seen.length ? `, brightest ${Math.min(...seen.map((each) => each.mag)).toFixed(2)} mag` : "";
+  const brightest = seen.length ? `, brightest ${extent(seen.map((each) => each.mag))[0].toFixed(2)} mag` : "";
   return `Light curve: ${seen.length} detections and ${of("upper_limit").length} upper limits in ${bands.join(", ")}${brightest}. `
     + "Plus and minus zoom, the arrow keys move, 0 shows all; the numbers are in the table below.";
 }
 
+/** The rows are made when the table is opened, the first MOST_ROWS of them: the others are in the download. */
 function table(points) {
   const fixed = (value, digits) => (value === null || value === undefined ? "" : value.toFixed(digits));
-  const rows = points.map((each) => html("tr", {}, html("td", { class: "number" }, fixed(each.mjd, 5)), html("td", {}, SURVEYS[each.survey] || each.survey), html("td", {}, each.band),
+  const row = (each) => html("tr", {}, html("td", { class: "number" }, fixed(each.mjd, 5)), html("td", {}, SURVEYS[each.survey] || each.survey), html("td", {}, each.band),
     html("td", { class: "number" }, each.kind === "upper_limit" ? "" : fixed(each.mag, 3)), html("td", { class: "number" }, fixed(each.magerr, 3)),
-    html("td", { class: "number" }, fixed(each.limit, 2)), html("td", {}, each.sign < 0 ? "−" : each.sign > 0 ? "+" : ""), html("td", {}, each.kind.replace("_", " "))));
-  return html("details", {}, html("summary", {}, "The points as a table"),
+    html("td", { class: "number" }, fixed(each.limit, 2)), html("td", {}, each.sign < 0 ? "−" : each.sign > 0 ? "+" : ""), html("td", {}, each.kind.replace("_", " ")));
+  const body = html("tbody", {});
+  const more = points.length > MOST_ROWS ? html("p", { class: "quiet" }, `The newest ${MOST_ROWS} of ${points.length} points.`) : "";
+  const open = (event) => { if (event.target.open && !body.children.length) body.append(...points.slice(-MOST_ROWS).map(row)); };
+  return html("details", { toggle: open }, html("summary", {}, "The points as a table"), more,
   html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Points" }, html("table", {}, html("thead", {}, html("tr", {},
-    ["MJD", "Survey", "Band", "mag", "± mag", "limit", "sign", "kind"].map((name) => html("th", { scope: "col" }, name)))), html("tbody", {}, rows))));
+    ["MJD", "Survey", "Band", "mag", "± mag", "limit", "sign", "kind"].map((name) => html("th", { scope: "col" }, name)))), body)));
 }

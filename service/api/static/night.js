@@ -63,7 +63,7 @@ function showNewest(newest, objects) {
     html("tbody", {}, objects.map((each) => html("tr", {},
       html("td", {}, html("a", { href: `#/object/${encodeURIComponent(each.object_id)}` }, each.object_id)),
       html("td", {}, each.top_class), html("td", { class: "right" }, percent(each.top_probability)),
-      html("td", { class: "right optional" }, each.n_detections), html("td", { class: "right" }, ago(each.published))))))));
+      html("td", { class: "right optional" }, Object.values(each.n_detections).reduce((a, b) => a + b, 0)), html("td", { class: "right" }, ago(each.published))))))));
 }
 
 const sum = (counts) => Object.values(counts).reduce((a, b) => a + b, 0);

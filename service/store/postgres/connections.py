@@ -12,7 +12,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from service.store.interface import StoreUnavailableError, StoreVersionError
+from service.store.interface import StoreDamagedError, StoreUnavailableError, StoreVersionError
 from service.store.migrations import migrations
 from service.store.postgres.rows import Connection
 
@@ -55,12 +55,16 @@ class OvertakenError(Exception):
 class Connections:
     """A pool of connections to `dsn`, a URL or a libpq connection string. Any thread may call any method.
 
-    Without `create`, calls raise StoreUnavailableError if the tables were never made.
+    Without `create`, calls raise StoreUnavailableError if the tables were never made. Raises ValueError where `dsn` is
+    neither.
     """
 
     def __init__(self, dsn: str, create: bool = True) -> None:
         self._create = create
-        settings = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
+        try:
+            settings = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
+        except psycopg.ProgrammingError:  # it quotes what it does not understand, such as a password with a bare %
+            raise ValueError("this is no connection string of PostgreSQL") from None
         self._place = f"{settings.get('host', 'localhost')}/{settings.get('dbname', '')}"
         self._conninfo = make_conninfo(**(CONNECTION_DEFAULTS | settings))
         self._ready = False
@@ -102,6 +106,10 @@ class Connections:
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction) as error:
             raise StoreUnavailableError(f"store {self._place}: {self._reason(error)}") from error
+        except (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted) as error:
+            raise StoreDamagedError(
+                f"store {self._place} is damaged ({self._reason(error)}): see the server's log and its pg_amcheck"
+            ) from error
 
     def close(self) -> None:
         self._pool.close()

@@ -25,20 +25,20 @@ def load_objects(
     names = list(object_ids)
     rows = execute(connection, f"{_ROWS} {locking}", [names]) if locking else execute(connection, _BOTH, [names, names])
     found = {}
-    blocks: dict[str, list[bytes]] = {}
+    blocks: dict[str, list[tuple[int, bytes]]] = {}
     continuing = []
     for object_id, packed, number, ra, dec, last_mjd in rows:
         if number is not None:
-            blocks.setdefault(object_id, []).append(packed)
+            blocks.setdefault(object_id, []).append((number, packed))
             continue
-        light_curve, continues = encoding.decode_newest(packed)
+        light_curve, continues = encoding.decode_newest(packed, object_id)
         found[object_id] = StoredObject(object_id, ra, dec, last_mjd, light_curve)
         continuing += [object_id] if continues else []
     if locking and continuing:  # a statement of its own sees what others committed while this one waited for the lock
-        for object_id, packed, *_ in execute(connection, f"{_BLOCKS} ORDER BY number", [continuing]):
-            blocks.setdefault(object_id, []).append(packed)
+        for object_id, packed, number, *_ in execute(connection, f"{_BLOCKS} ORDER BY number", [continuing]):
+            blocks.setdefault(object_id, []).append((number, packed))
     for object_id in continuing:
-        found[object_id] = encoding.with_blocks(found[object_id], blocks[object_id])
+        found[object_id] = encoding.with_blocks(found[object_id], blocks.get(object_id, []))
     return found
 
 

@@ -135,6 +135,8 @@ _UPDATE_OBJECTS: Final[LiteralString] = """
 
 def _sources(rows: psycopg.Cursor[tuple[Any, ...]]) -> dict[str, PositionSource]:
     return {
-        name: PositionSource(StoredObject(name, ra, dec, last_mjd, encoding.decode_light_curve(light_curve)), host)
+        name: PositionSource(
+            StoredObject(name, ra, dec, last_mjd, encoding.decode_light_curve(light_curve, name)), host
+        )
         for name, ra, dec, last_mjd, light_curve, host in rows
     }

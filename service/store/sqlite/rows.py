@@ -35,7 +35,7 @@ def _load_objects(connection: sqlite3.Connection, object_ids: Sequence[str]) -> 
     found = {}
     continuing = {}
     for object_id, ra, dec, last_mjd, packed in rows:
-        light_curve, continues = encoding.decode_newest(packed)
+        light_curve, continues = encoding.decode_newest(packed, object_id)
         found[object_id] = StoredObject(
             object_id, nan if ra is None else ra, nan if dec is None else dec, last_mjd, light_curve
         )
@@ -52,7 +52,7 @@ def _load_objects(connection: sqlite3.Connection, object_ids: Sequence[str]) -> 
         ):
             blocks.setdefault(object_id, []).append((number, packed))
         for object_id, stored in continuing.items():
-            found[object_id] = encoding.with_blocks(stored, [block for _, block in sorted(blocks[object_id])])
+            found[object_id] = encoding.with_blocks(stored, sorted(blocks.get(object_id, [])))
     return found
 
 

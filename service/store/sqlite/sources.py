@@ -105,7 +105,9 @@ class SqliteSources:
 def _sources(rows: sqlite3.Cursor) -> dict[str, PositionSource]:
     return {
         name: PositionSource(
-            StoredObject(name, nan_for_null(ra), nan_for_null(dec), last_mjd, encoding.decode_light_curve(light_curve)),
+            StoredObject(
+                name, nan_for_null(ra), nan_for_null(dec), last_mjd, encoding.decode_light_curve(light_curve, name)
+            ),
             host,
         )
         for name, ra, dec, last_mjd, light_curve, host in rows

@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from service.store import encoding
 from service.store.blocks import all_changes
 from service.store.interface import (
     Increment,
+    StoreDamagedError,
     StoredClassification,
     StoredObject,
     StoreStatistics,
@@ -35,6 +36,7 @@ from service.store.reading import ReadingStore
 from service.store.sky import cell_of
 from service.store.sqlite import classifications as sqlite_classifications
 from service.store.sqlite.checkpoints import BACKSTOP, Checkpointer
+from service.store.sqlite.damage import damaged_names
 from service.store.sqlite.rows import load_objects, write_blocks
 from service.store.sqlite.sources import SqliteSources
 
@@ -58,12 +60,14 @@ _UNAVAILABLE: Final = {
     sqlite3.SQLITE_NOMEM,
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_NOTADB,
 }
+# Errors that don't: the file's structure is broken.
+_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# Of so many objects at most it is asked which are damaged: 0.1 ms each.
+MOST_ASKED: Final = 1000
 
 
 class SqliteStore(ReadingStore[sqlite3.Connection]):
@@ -90,7 +94,8 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreUnavailableError(f"store {self.path}: {error.strerror or error}") from error
-        with _translated(self.path):
+        self._damage: str | None = None
+        with self._translated():
             self._writer = self._connect()
             self._writer.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
             self._writer.execute(f"PRAGMA wal_autocheckpoint = {BACKSTOP}")
@@ -101,7 +106,7 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
         if not increments:
             return []
         ids = sorted({increment.object_id for increment in increments})
-        with self._transaction(durable=False) as connection:
+        with self._damage_named(ids), self._transaction(durable=False) as connection:
             stored = load_objects(connection, ids)
             known, changed = merge_batch(stored, increments)
             found = all_changes(changed, stored)
@@ -135,13 +140,15 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
     def join(self, increments: Sequence[Increment]) -> list[StoredObject]:
         if not increments:
             return []
-        with self._transaction(durable=False) as connection:
+        names = [increment.object_id for increment in increments]
+        with self._damage_named(names), self._transaction(durable=False) as connection:
             return join_batch(SqliteSources(connection), increments, self._join_radius)
 
     def record(self, classifications: Sequence[StoredClassification]) -> None:
         if not classifications:
             return
-        with self._transaction() as connection:
+        names = [each.object_id for each in classifications]
+        with self._damage_named(names), self._transaction() as connection:
             sqlite_classifications.record(connection, classifications)
 
     def prune(self, older_than_mjd: float) -> int:
@@ -170,6 +177,8 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
         return StoreStatistics(objects, classifications, sum(f.stat().st_size for f in files if f.exists()), sources)
 
     def check(self) -> None:
+        if self._damage is not None:  # found by a call for some object; this one may not come by it
+            raise StoreDamagedError(self._damage)
         with self._transaction() as connection:
             # twice, because SQLite does not write an unchanged page, and this one must reach the disk
             connection.execute("UPDATE totals SET objects = objects + 1")
@@ -196,7 +205,7 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
         merges don't wait, which saves some 4 ms per batch: after a crash of the machine their alerts are delivered
         again, unless their classifications were already recorded (durably) and published.
         """
-        with self._write_lock, _translated(self.path):
+        with self._write_lock, self._translated():
             self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -211,7 +220,7 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
-        with _translated(self.path):
+        with self._translated():
             try:
                 connection = self._idle_readers.pop()
             except IndexError:
@@ -224,6 +233,39 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
                     connection.close()
                 else:
                     self._idle_readers.append(connection)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
+            if code in _DAMAGED:
+                raise self._damaged(str(error)) from error
+            if code in _UNAVAILABLE:
+                raise StoreUnavailableError(f"store {self.path}: {error}") from error
+            raise
+
+    def _damaged(self, why: str) -> StoreDamagedError:
+        """Remembered until the process ends, for `check`."""
+        self._damage = (
+            f"store {self.path} is damaged ({why}): stop the service, then `alert-classifier store repair` makes a new"
+            " file of what can be read"
+        )
+        return StoreDamagedError(self._damage)
+
+    @contextmanager
+    def _damage_named(self, names: Sequence[str]) -> Iterator[None]:
+        """Say which of these objects are damaged, where they are."""
+        try:
+            yield
+        except StoreDamagedError as error:
+            with suppress(sqlite3.Error), closing(self._connect()) as connection:
+                found = damaged_names(connection, list(dict.fromkeys(names))[:MOST_ASKED])
+            if found:
+                some = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+                raise self._damaged(f"{error.__cause__}; among others {some}") from error
+            raise
 
     def _connect(self) -> sqlite3.Connection:
         # isolation_level None: we begin transactions ourselves. check_same_thread: the lock and the pool ensure it.
@@ -253,17 +295,6 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
     def _version(self) -> int:
         version: int = self._writer.execute("PRAGMA user_version").fetchone()[0]
         return version
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is None or code & 0xFF not in _UNAVAILABLE:  # the low byte is the primary code
-            raise
-        raise StoreUnavailableError(f"store {path}: {error}") from error
 
 
 def _prune(connection: sqlite3.Connection, names: Sequence[str], older_than_mjd: float) -> int:

@@ -34,7 +34,8 @@ def replay_archive(
 
     Raises ArchiveError for a path that can't be read, and the error that stopped a thread.
     """
-    source = ArchiveSource(paths)
-    runner = StreamRunner(source, pipeline, sink, settings or PipelineSettings(), on_settled=on_settled)
+    settings = settings or PipelineSettings()
+    source = ArchiveSource(paths, settings.max_message_bytes)
+    runner = StreamRunner(source, pipeline, sink, settings, on_settled=on_settled)
     runner.run()
     return Replayed(runner.accounting.total(), tuple(source.damaged))

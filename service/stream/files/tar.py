@@ -178,7 +178,7 @@ def _extended(kind: bytes, data: bytes) -> dict[str, str]:
     for _, key, value in re.findall(rb"(\d+) ([^=\n]+)=([^\n]*)\n", data):
         if key == b"path":
             names["path"] = value.decode("utf-8", "surrogateescape")
-        elif key == b"size" and value.isdigit():
+        elif key == b"size" and value.isdigit() and len(value) < 20:
             names["size"] = value.decode()
         elif key.startswith(b"GNU.sparse."):
             names["sparse"] = ""

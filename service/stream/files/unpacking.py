@@ -1,4 +1,4 @@
-"""Streams of bytes from files and archive members: plain, or unpacked from gzip, bzip2 and xz, damaged or not."""
+"""Streams of bytes from files and archive members: plain, or unpacked from gzip, bzip2, xz and zstd, damaged or not."""
 
 from __future__ import annotations
 
@@ -9,12 +9,23 @@ import zlib
 from collections.abc import Callable
 from typing import Final, Protocol
 
+import zstandard
+
 _CHUNK: Final = 1 << 16
-# After damage, bzip2 and xz can't give the good data of the same piece again, so their pieces are small, and they
-# unpack one tar block at a time: a checksum is only checked after the data it covers.
-_PIECE: Final = {"gzip": _CHUNK, "bzip2": 256, "xz": 256}
-_TAKEN: Final = {"gzip": _CHUNK, "bzip2": 1 << 12, "xz": 1 << 12}
-_MAGIC: Final = {"gzip": b"\x1f\x8b\x08", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0"}
+# After damage, only gzip can give the good data of the same piece again, so the others' pieces are small, and bzip2 and
+# xz unpack one tar block at a time: a checksum is only checked after the data it covers. Four bytes of zstd may become
+# 128 KB, so a piece of it at most 8 MB.
+_PIECE: Final = {"gzip": _CHUNK, "bzip2": 256, "xz": 256, "zstd": 256}
+_TAKEN: Final = {"gzip": _CHUNK, "bzip2": 1 << 12, "xz": 1 << 12, "zstd": 1 << 12}
+_MAGIC: Final[dict[str, tuple[bytes, ...]]] = {
+    "gzip": (b"\x1f\x8b\x08",),
+    "bzip2": (b"BZh",),
+    "xz": (b"\xfd7zXZ\0",),
+    "zstd": (
+        b"\x28\xb5\x2f\xfd",
+        *(bytes([0x50 + kind]) + b"\x2a\x4d\x18" for kind in range(16)),
+    ),  # a frame, or one to skip
+}
 _TAR_MAGIC: Final = 257  # where a tar archive's first header says "ustar"
 _FED: Final = 1 << 20
 _LONGEST_START: Final = 10
@@ -22,10 +33,12 @@ _START: Final = {  # of a member, searched for after damage: as long as possible
     "gzip": re.compile(rb"\x1f\x8b\x08[\x00-\x1f].{5}[\x00-\x0d\xff]", re.DOTALL),
     "bzip2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
     "xz": re.compile(rb"\xfd7zXZ\x00"),
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
 }
-_ENDINGS: Final = {".gz": "gzip", ".tgz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
-_UNPACKED_AT_ONCE: Final = {"gzip": 1 << 18, "bzip2": 512, "xz": 512}
+_ENDINGS: Final = {".gz": "gzip", ".tgz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
+_UNPACKED_AT_ONCE: Final = {"gzip": 1 << 18, "bzip2": 512, "xz": 512, "zstd": 0}
 _XZ_MEMORY: Final = 1 << 28  # xz -9 takes 65 MB
+_ZSTD_WINDOW: Final = 1 << 27  # what `zstd --ultra -22` and `--long` take
 
 
 class Stream(Protocol):
@@ -82,7 +95,7 @@ def unpacked(raw: Raw, name: str) -> Stream:
     first = raw.peek(_TAR_MAGIC + 5)
     if first[_TAR_MAGIC:] == b"ustar" or first.startswith(b"Obj\x01"):
         return raw  # whatever its name says: downloads may arrive unpacked under their packed name
-    kinds = [kind for kind, magic in _MAGIC.items() if first.startswith(magic)]
+    kinds = [kind for kind, magics in _MAGIC.items() if first.startswith(magics)]
     kinds += [kind for ending, kind in _ENDINGS.items() if name.lower().endswith(ending)]
     return Unpacked(raw, kinds[0]) if kinds else raw
 
@@ -100,7 +113,7 @@ class Unpacked:
         self._packed = b""  # read from `raw`, not yet unpacked
         self._at = 0  # position of `_packed` in `raw`
         self._fed = bytearray()  # the last bytes given to the unpacker: if this member is cut, the next may begin there
-        self._unpacker: _Gzip | bz2.BZ2Decompressor | lzma.LZMADecompressor | None = None
+        self._unpacker: _Unpacker | None = None
         self._data = bytearray()
         self._ended = False
         self._empty = True
@@ -128,13 +141,13 @@ class Unpacked:
                 return False
 
     def _begin_member(self) -> None:
-        magic = _MAGIC[self._kind]
+        magics = _MAGIC[self._kind]
         while True:
             if not self._empty:
                 self._skip(len(self._packed) - len(self._packed.lstrip(b"\0")))  # members may be padded
-            if len(self._packed) >= len(magic) or not self._take():
+            if len(self._packed) >= max(map(len, magics)) or not self._take():
                 break
-        if self._packed.startswith(magic):
+        if self._packed.startswith(magics):
             self._unpacker = _new(self._kind)
             self._fed.clear()
             self._empty = False
@@ -143,7 +156,7 @@ class Unpacked:
         if self._packed or self._empty:
             self.faults.append(f"no {self._kind} data at byte {self._at}")
 
-    def _unpack(self, unpacker: _Gzip | bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
+    def _unpack(self, unpacker: _Unpacker) -> None:
         piece = b""
         if unpacker.needs_input:
             if not self._packed and not self._take():
@@ -153,7 +166,7 @@ class Unpacked:
         before = unpacker.copy() if isinstance(unpacker, _Gzip) else None
         try:
             self._data += unpacker.decompress(piece, _UNPACKED_AT_ONCE[self._kind])
-        except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
+        except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError) as error:
             if before is not None:
                 self._data += before.rescue(piece)
             self._fail(f"{self._kind} data are damaged before byte {self._at + len(piece)}: {error}")
@@ -221,7 +234,31 @@ class _Gzip:
         return bytes(rescued)
 
 
-def _new(kind: str) -> _Gzip | bz2.BZ2Decompressor | lzma.LZMADecompressor:
+class _Zstd:
+    """zstandard's unpacker with the interface of bz2's and lzma's."""
+
+    def __init__(self) -> None:
+        self._unpack = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        return self._unpack.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._unpack.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._unpack.decompress(data)
+
+
+_Unpacker = _Gzip | _Zstd | bz2.BZ2Decompressor | lzma.LZMADecompressor
+
+
+def _new(kind: str) -> _Unpacker:
     if kind == "gzip":
         return _Gzip()
+    if kind == "zstd":
+        return _Zstd()
     return bz2.BZ2Decompressor() if kind == "bzip2" else lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)

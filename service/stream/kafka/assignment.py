@@ -9,7 +9,7 @@ that were already answered are skipped.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from time import monotonic, time
+from time import monotonic
 
 
 @dataclass(slots=True)
@@ -68,8 +68,7 @@ class Assignment:
     until: int | None = None  # a bounded reading ends before this offset
     newest_done: float | None = None  # broker timestamp up to which messages are settled
     start: int | None = None
-    since: float = field(default_factory=time)
-    since_monotonic: float = field(default_factory=monotonic)
+    since: float = field(default_factory=monotonic)
     finished: bool = False  # a bounded reading has passed its end here
     displaced: bool = False  # its position is no longer in the log: a new one is chosen once drained
     former: FormerLog | None = None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import socket
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
-from service.config import Delivery, KafkaSettings
+from service.config import ConfigError, Delivery, KafkaSettings, revealed
+from service.secrets import masked
 
 # librdkafka logs every attempt to connect, up to twenty a second; the same message passes once in this time.
 REPEAT_S: Final = 30.0
@@ -51,6 +53,14 @@ KAFKA_LOG.addFilter(_OnceInAWhile())
 LOGGED_BY_LIBRDKAFKA: Final = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
 
 
+def made(client: Callable[..., Any], config: dict[str, Any], **options: Any) -> Any:
+    """`client(config)`. Raises ConfigError where librdkafka refuses a property."""
+    try:
+        return client(config, **options)
+    except KafkaException as error:
+        raise ConfigError(f"kafka.librdkafka: {masked(error.args[0].str())}") from None
+
+
 def is_fatal(error: KafkaError) -> bool:
     """Whether a client is unusable from now on. Errors given to a callback have codes of their own for it."""
     return error.fatal() or error.code() in (KafkaError._FATAL, KafkaError._FENCED, KafkaError.FENCED_INSTANCE_ID)
@@ -65,12 +75,12 @@ def client_config(settings: KafkaSettings) -> dict[str, Any]:
         "reconnect.backoff.max.ms": 1000,
         # asking for tomorrow's topic must not create an empty one
         "allow.auto.create.topics": False,
-        **settings.librdkafka,
+        **revealed(settings.librdkafka),
     }
 
 
 def consumer_config(settings: KafkaSettings, group_id: str) -> dict[str, Any]:
-    own = {**settings.librdkafka, **settings.librdkafka_consumer}
+    own = revealed(settings.librdkafka | settings.librdkafka_consumer)
     config: dict[str, Any] = {
         **client_config(settings),
         "group.id": group_id,
@@ -102,7 +112,7 @@ def consumer_config(settings: KafkaSettings, group_id: str) -> dict[str, Any]:
 def starts_at_end(settings: KafkaSettings) -> bool:
     """Whether the operator wants a new group to begin with new messages; by default it reads everything that the topics
     still hold, because it is better to answer an alert twice than never."""
-    own = {**settings.librdkafka, **settings.librdkafka_consumer}
+    own = revealed(settings.librdkafka | settings.librdkafka_consumer)
     return own.get("auto.offset.reset", "earliest").lower() in ("latest", "largest", "end")
 
 
@@ -134,7 +144,7 @@ def producer_config(settings: KafkaSettings) -> dict[str, Any]:
         # The broker refuses a new transaction for some milliseconds while it completes the last one; with the default
         # of 100 ms between retries every batch would take that long.
         config["retry.backoff.ms"] = 10
-    return {**config, **settings.librdkafka, **settings.librdkafka_producer}
+    return {**config, **revealed(settings.librdkafka | settings.librdkafka_producer)}
 
 
 def transactional_id(settings: KafkaSettings) -> str:

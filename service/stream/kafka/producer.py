@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from service.config import KafkaSettings
+from service.config import KafkaSettings, revealed
 from service.errors import AlertClassifierError
-from service.stream.kafka.client_settings import MAX_MESSAGE_BYTES, client_config
+from service.stream.kafka.client_settings import MAX_MESSAGE_BYTES, client_config, made
 
 FLUSH_S: Final = 60.0
 # The client's queue holds at most a hundred alerts; more would only hide a slow broker.
@@ -30,16 +30,16 @@ def publish(
     """Publish (key, value) pairs to `topic`, which must exist, `rate_per_s` of them per second (None: as fast as the
     broker takes them), and return how many were acknowledged. Raises PublishError.
     """
-    producer = Producer(
+    producer = made(
+        Producer,
         {
             **client_config(settings),
             "enable.idempotence": True,
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "queue.buffering.max.kbytes": QUEUE_KB,
             "linger.ms": 5,
-            **settings.librdkafka,
-            **settings.librdkafka_producer,
-        }
+            **revealed(settings.librdkafka | settings.librdkafka_producer),
+        },
     )
     acknowledged = 0
     failed: list[KafkaError] = []

@@ -336,7 +336,7 @@ class KafkaSource:
         self._ids_compared = ids.asked
         for place, part in self._assigned.items():
             topic_id = ids.of.get(place[0])
-            if topic_id is None or part.displaced or ids.asked < part.since_monotonic:
+            if topic_id is None or part.displaced or ids.asked < part.since:
                 continue
             if part.topic_id is None:
                 part.topic_id = topic_id
@@ -516,7 +516,7 @@ class KafkaSource:
         is settled, the time since the partition was assigned."""
         with self._lock:
             ages = [
-                time() - (part.since if part.newest_done is None else part.newest_done)
+                monotonic() - part.since if part.newest_done is None else max(0.0, time() - part.newest_done)
                 for place, part in self._assigned.items()
                 if lag.get(place)
             ]

@@ -18,7 +18,7 @@ from model_export.network.encoder import AlertClassifier
 from model_export.network.predict import ALL, predict
 from model_export.network.stochastic_passes import HEAD, Method, Passes, predict_passes, together, under
 from service.config import Device
-from service.inference.bundle import load_bundle
+from service.inference.bundle import load_bundle, seal_bundle
 from service.inference.classifier import Classifier
 from service.inference.manifest import Calibration, Stochastic
 from service.photometry import LightCurve
@@ -142,6 +142,7 @@ def test_a_stochastic_bundle_is_served(method: Method, supernovae: list[LightCur
     )
     (tmp_path / "MODEL_CARD.md").write_text("# tiny\n")
     (tmp_path / "metrics.json").write_text("{}")
+    seal_bundle(tmp_path)
     bundle = load_bundle(tmp_path)
     predictions = Classifier(bundle, Device.CPU, 1).classify(supernovae)
     for inputs, prediction in zip(bundle.tensors(supernovae), predictions, strict=True):

@@ -10,6 +10,7 @@ pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 from model_export.cli import main
+from service.inference.bundle import load_bundle
 from service.inference.manifest import Manifest
 
 
@@ -32,3 +33,4 @@ def test_the_whole_chain_makes_a_bundle_that_beats_chance(real_data: Path, tmp_p
         main, ["verify", "--bundle", str(tmp_path / "bundle"), "--run", str(tmp_path / "final")]
     )
     assert verified.exit_code == 0, verified.output
+    assert load_bundle(tmp_path / "bundle").digest, "graph, manifest, figures and card were sealed as each was written"

@@ -10,8 +10,11 @@ import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import zstandard
+
 PACK: dict[str, Callable[[bytes], bytes]] = {
     ".tar": bytes, ".tar.gz": gzip.compress, ".tgz": gzip.compress, ".tar.bz2": bz2.compress, ".tar.xz": lzma.compress,
+    ".tar.zst": zstandard.ZstdCompressor(write_checksum=True).compress,  # as the command `zstd` does
 }  # fmt: skip
 
 

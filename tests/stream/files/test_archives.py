@@ -8,6 +8,9 @@ import lzma
 import os
 import random
 import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,7 @@ from service.stream.files.unpacking import Raw
 from tests.alerts.ztf_packets import an_alert, packet, schema
 from tests.stream.files.damaged_archives import PACK, lenient, tar
 
-PACK_ONE = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+PACK_ONE = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": PACK[".tar.zst"]}
 FILES = [(f"night/{number}.avro", bytes([number]) * (700 + 300 * number)) for number in range(10)]
 VALUES = dict(FILES)
 
@@ -198,15 +201,32 @@ def test_a_file_that_vanishes_is_told(tmp_path: Path) -> None:
     assert "No such file" in told.message
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_told(tmp_path: Path) -> None:
-    (tmp_path / "a.avro").write_bytes(b"x")
-    (tmp_path / "a.avro").chmod(0)
-    (tmp_path / "b").mkdir(mode=0)
-    (tmp_path / "c.avro").write_bytes(b"x")
-    packets, damage = read(tmp_path)
-    assert len(packets) == 1
-    assert len(damage) == 2
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may read everything: as root, become somebody who may not."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_may_not_be_read_is_told() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        folder = Path(name)
+        folder.chmod(0o755)
+        for file in ("a.avro", "c.avro"):
+            (folder / file).write_bytes(b"x")
+            (folder / file).chmod(0o644)
+        (folder / "a.avro").chmod(0)
+        (folder / "b").mkdir(mode=0)
+        with as_nobody():
+            packets, damage = read(folder)
+        assert len(packets) == 1
+        assert len(damage) == 2
 
 
 def test_a_device_that_fails_while_it_is_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Records read by fastavro, for writer schemas that the compiler does not understand."""
+"""What fastavro reads of a record, in the form of cells: the oracle for the compiled programs."""
 
 from __future__ import annotations
 

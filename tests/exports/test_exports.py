@@ -1,0 +1,119 @@
+"""Exports of brokers and archives: each holds the same five points, and each is read as those."""
+
+import numpy as np
+import pytest
+
+from service.exports import ExportError, WrongFileError, read_export
+from service.photometry import Kind
+from tests.exports.samples import BAND, ERR, IRSA, LIMIT, MAG, MJD, NAME, SAMPLES, SIGN
+
+BANDS = ("g", "r", "i", "z", "u", "y", "c", "o")
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_export_is_read_as_the_light_curve_that_it_holds(name):
+    data, read_as = SAMPLES[name]
+    export = read_export(data, name)
+    assert export.read_as == read_as
+    assert list(export.light_curves) == [NAME]
+    points = export.light_curves[NAME].points
+    np.testing.assert_allclose(points["mjd"], MJD, atol=2e-7)
+    assert [BANDS[code] for code in points["band"]] == list(BAND)
+    assert points["survey"].tolist() == [0] * 5
+    np.testing.assert_allclose(points["mag"], [np.nan if mag is None else mag for mag in MAG], atol=1e-4)
+    np.testing.assert_allclose(points["magerr"], [np.nan if err is None else err for err in ERR], atol=1e-4)
+    assert points["sign"].tolist() == list(SIGN)
+    limits = [place for place in range(5) if MAG[place] is None]
+    assert (np.flatnonzero(points["kind"] == Kind.UPPER_LIMIT) == limits).all()
+    np.testing.assert_allclose(points["limit"][limits], [LIMIT[place] for place in limits], atol=1e-4)
+
+
+def test_a_row_without_a_measurement_is_left_out_and_told():
+    export = read_export(*_named(f"{NAME}_zfps.txt"))
+    assert [(row.row, row.column) for row in export.skipped] == [(6, "forcediffimflux")]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("x,61007.1,r,19.0,abc", "row 3: magerr is abc, not a number"),
+        ("x,,r,19.0,0.1", "row 3: mjd is empty, and a point needs a time"),
+        ("x,2461007.1,r,19.0,0.1", "row 3: mjd is 2461007.1, not between 0 and 100000"),
+        ("x,61007.1,q,19.0,0.1", "row 3: band is q, not one of "),
+        ("x,61007.1,r,99,0.1", "row 3: mag is 99, not between -5 and 50"),
+    ],
+)
+def test_one_bad_row_is_told_with_its_value_and_the_rest_is_read(line, told):
+    data = f"object_id,mjd,band,mag,magerr\nx,61005.1,r,19.2,0.1\nx,61006.1,g,19.1,0.1\n{line}\n".encode()
+    export = read_export(data, "mine.csv")
+    assert len(export.light_curves["x"]) == 2
+    assert str(export.skipped[0]).startswith(told)
+    with pytest.raises(ExportError, match="row 3"):
+        read_export(data, "mine.csv", strict=True)
+
+
+def test_total_magnitudes_are_refused_with_the_reason():
+    with pytest.raises(ExportError, match=r"all the light of a source.*difference photometry"):
+        read_export(IRSA, "irsa.csv")
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "a PNG image"),
+        (b"%PDF-1.7 ...", "a PDF document"),
+        (b"<!doctype html><html>", "a web page"),
+        (b"\x1f\x8b\x08" + bytes(20), "compressed with gzip"),
+        (b"SIMPLE  =                    T / conforms to FITS standard".ljust(2880), "a FITS image"),
+        (b"\x00\x01\x02\x03" * 20, "a binary file"),
+        (b"", "empty"),
+        (b'{"detections": [}', "not JSON"),
+        (b"PAR1 and no more", "not a readable Parquet file"),
+        (b"# %ECSV 1.0\n# no table\n", "an ECSV table that can't be read"),
+    ],
+)
+def test_another_kind_of_file_gets_a_sentence(data, what):
+    with pytest.raises(WrongFileError, match=what):
+        read_export(data, "it")
+
+
+def test_unknown_columns_are_listed_with_what_is_needed():
+    with pytest.raises(ExportError, match=r"needed are a time .*; it has time, flux"):
+        read_export(b"time,flux\n1,2\n", "it.csv")
+
+
+def test_a_column_that_stands_twice_is_refused():
+    with pytest.raises(ExportError, match="the column mag twice"):
+        read_export(b"mjd,band,mag,MAG\n61000,r,19,19\n", "it.csv")
+
+
+def test_more_rows_than_allowed_are_refused():
+    with pytest.raises(ExportError, match="has 5 rows; at most 4"):
+        read_export(*_named("fink.csv"), max_rows=4)
+    with pytest.raises(ExportError, match="has 5 rows; at most 4"):
+        read_export(*_named("fink.parquet"), max_rows=4)
+
+
+def test_several_objects_stay_apart():
+    data = b"oid,mjd,fid,magpsf,sigmapsf\na,61000,1,19,0.1\nb,61000,1,18,0.1\na,61001,2,19,0.1\n"
+    export = read_export(data, "two.csv")
+    assert {name: len(curve) for name, curve in export.light_curves.items()} == {"a": 2, "b": 1}
+
+
+def _named(name):
+    return SAMPLES[name][0], name
+
+
+def test_points_with_fluxes_are_read_in_their_unit():
+    document = (
+        b'{"object_id": "x", "unit": "nJy", "points": [{"mjd": 61000, "band": "r", "flux": -10000, "fluxerr": 100}]}'
+    )
+    [point] = read_export(document, "x.json").light_curves["x"].points
+    assert (round(float(point["mag"]), 3), int(point["sign"])) == (21.4, -1)
+
+
+def test_upper_limits_alone_are_a_light_curve():
+    [point] = (
+        read_export(b'{"points": [{"mjd": 61000, "band": "r", "diffmaglim": 20.4}]}', "x.json").light_curves["x"].points
+    )
+    assert point["kind"] == Kind.UPPER_LIMIT
