@@ -211,10 +211,10 @@ class LightCurve:
 
 def merge(light_curves: Sequence[LightCurve]) -> LightCurve:
     """Set union of any number of light curves; see `LightCurve.merge`."""
-    filled = [curve for curve in light_curves if len(curve)]
+    filled = [curve for curve in light_curves if len(curve.points)]
     if len(filled) < 2:
         return filled[0] if filled else LightCurve.empty()
-    if sum(map(len, filled)) < LONG:
+    if sum([len(curve.points) for curve in filled]) < LONG:
         return LightCurve.from_points(end_to_end(filled))
     # An alert adds to the end of a long history: what lies before it stays as it is.
     longest = max(filled, key=len)
