@@ -122,6 +122,7 @@ def measure(sky: str, servers: str, options: argparse.Namespace) -> dict[str, An
         aged = _age(url, max(options.alerts, paced)) if sky == MATURE else {}
         child = {
             "settings": Settings(kafka=kafka, store=StoreSettings(url=url)).model_dump_json(),
+            "store_url": url,  # masked in the settings' JSON
             "topics": topics,
             "alerts": options.alerts,
             "paced": paced,
@@ -171,10 +172,10 @@ def _age(url: str, alerts: int) -> dict[str, float]:
     return found
 
 
-def serve(settings: str, topics: dict[str, str], alerts: int, paced: int) -> None:
+def serve(settings: str, store_url: str, topics: dict[str, str], alerts: int, paced: int) -> None:
     """The service's process: warm up, drain, keep pace; figures as JSON on standard output."""
     config = Settings.model_validate_json(settings)
-    store = open_store(config.store.url.get_secret_value())
+    store = open_store(store_url)
     models = ModelRegistry(load_bundle(), config.model.device, config.model.threads)
     for _ in range(2):  # the second finds everything compiled, connected and in the caches
         read_to_end(config, models, store, topics["warm"], WARM_UP)
