@@ -59,22 +59,26 @@ format: $(VENV)/.installed-dev  ## put the code into its style
 # PACKETS: a folder of real packets for the decoder. A result is kept only where its benchmark came to its end; of memory
 # that of bench-million is kept.
 bench: $(VENV)/.installed-dev  ## every benchmark, some 8 minutes; results and docs/performance.md are written anew
-	@set -e; mkdir -p .cache/bench; for name in decode rubin classify store api stream memory; do \
-		echo "== $$name"; python=$(VENV)/bin/python; arguments=; kept=benchmarks/results/$$name.json; \
+	@set -e; mkdir -p .cache/bench; for name in decode rubin classify store api stream skies ages memory; do \
+		echo "== $$name"; python=$(VENV)/bin/python; arguments=; module=$$name; kept=benchmarks/results/$$name.json; \
 		case $$name in \
 			decode) arguments="$(PACKETS)";; \
 			classify) if test -x $(TRAIN)/bin/python; then python=$(TRAIN)/bin/python; fi;; \
 			api) arguments=--pin;; \
+			stream) arguments="--sky young";; \
+			skies) module=stream; arguments="--sky young mature";; \
 			memory) kept=.cache/bench/memory.json;; \
 		esac; \
-		$$python -m benchmarks.$$name $$arguments > .cache/bench/$$name.txt; \
+		$$python -m benchmarks.$$module $$arguments > .cache/bench/$$name.txt; \
 		sed '$$d' .cache/bench/$$name.txt; tail -n 1 .cache/bench/$$name.txt > $$kept; \
 	done
 	@$(VENV)/bin/python -m benchmarks.report
 
-bench-million: $(VENV)/.installed-dev  ## memory and disk up to a million objects, some 15 minutes
+bench-million: $(VENV)/.installed-dev  ## memory, disk and queries at a million objects, some 20 minutes
 	@mkdir -p .cache/bench; $(VENV)/bin/python -m benchmarks.memory --objects 1000000 > .cache/bench/million.txt
 	@tail -n 1 .cache/bench/million.txt > benchmarks/results/million.json
+	@$(VENV)/bin/python -m benchmarks.many --objects 1000000 > .cache/bench/many.txt
+	@tail -n 1 .cache/bench/many.txt > benchmarks/results/many.json
 	@$(VENV)/bin/python -m benchmarks.report
 
 bench-replicas: $(VENV)/.installed-dev  ## one, two and four replicas over one PostgreSQL, some 10 minutes

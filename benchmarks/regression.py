@@ -29,7 +29,7 @@ from benchmarks.store import SHAPES, alert, answer, draw
 from benchmarks.stream import plain_light_curve
 from service.alerts import Alert, Decoder
 from service.config import Device, QualitySettings
-from service.inference.batching import CPU_BATCH, equal_shapes, stack
+from service.inference.batching import CPU_BATCH, CPU_TOKENS, equal_shapes, stack
 from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier
 from service.inference.registry import ModelRegistry
@@ -140,7 +140,7 @@ def _ratio(theirs: Callable[[], object], ours: Callable[[], object], n_theirs: i
 
 def _graph_alone(classifier: Classifier, curves: list[LightCurve], largest: int) -> Callable[[], object]:
     inputs = classifier.bundle.tensors(curves)
-    batches = [stack([inputs[row] for row in batch]) for batch in equal_shapes(inputs, largest)]
+    batches = [stack([inputs[row] for row in batch]) for batch in equal_shapes(inputs, largest, CPU_TOKENS)]
     return lambda: [classifier._session.run(batch) for batch in batches]
 
 

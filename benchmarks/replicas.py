@@ -100,7 +100,8 @@ def drain(broker: Broker, postgres: PostgresServer, count: int, alerts: int, apa
             # a static member is given up after 45 s, not 15: it is halted while the topic is filled
             member = kafka.model_copy(update={"group_instance_id": f"{name}-{number}"})
             settings = Settings(kafka=member, store=StoreSettings(url=url)).model_dump_json()
-            replicas.append(Replica({"settings": settings, "topics": topics}))
+            # masked in the settings' JSON, so it goes by itself
+            replicas.append(Replica({"settings": settings, "store_url": url, "topics": topics}))
         try:
             _wait_for(lambda: all(replica.partitions for replica in replicas), replicas)
             for replica in replicas:
@@ -161,10 +162,10 @@ class Replica:
         self._process.wait(60)
 
 
-def serve(settings: str, topics: dict[str, str]) -> None:
+def serve(settings: str, store_url: str, topics: dict[str, str]) -> None:
     """A replica: warm up, join the group, and tell how far it is, until standard input is closed."""
     config = Settings.model_validate_json(settings)
-    store = open_store(config.store.url.get_secret_value())
+    store = open_store(store_url)
     models = ModelRegistry(load_bundle(), config.model.device, config.model.threads)
     read_to_end(config, models, store, topics["warm"], WARM_UP)
     spare_collector()

@@ -103,6 +103,49 @@ def stages(found: Results) -> str:
     return _table(("stage", "ms per alert, wall clock"), rows)
 
 
+def skies(found: Results) -> str:
+    young, mature = found["skies"]["skies"]["young"], found["skies"]["skies"]["mature"]
+    rows = [
+        ("earlier detections of an object, mean and 90 % within", "none",
+         f"{mature['earlier_detections_mean']:.0f}, {mature['earlier_detections_p90']:.0f}"),
+        *(
+            (what, f"{young[name]:,.{digits}f} {unit}", f"{mature[name]:,.{digits}f} {unit}")
+            for what, name, digits, unit in (
+                ("drain", "alerts_per_second", 0, "alerts/s"),
+                ("processor time per alert, drain", "cpu_ms_per_alert", 2, "ms"),
+                ("latency, p50", "p50_ms", 0, "ms"),
+                ("latency, p99", "p99_ms", 0, "ms"),
+                ("largest resident memory", "rss_mb", 0, "MB"),
+                ("store", "store_mb", 0, "MB"),
+            )
+        ),
+        ("processor time over that of the young sky", "1",
+         f"{mature['cpu_ms_per_alert'] / young['cpu_ms_per_alert']:.2f}"),
+    ]  # fmt: skip
+    return _table(("", "young", "mature"), rows)
+
+
+def ages(found: Results) -> str:
+    measured = found["ages"]["ages"]
+    steps = list(measured[0]["ms"])
+    rows = [
+        (
+            row["earlier_detections"],
+            f"{row['points']:.0f}",
+            *(f"{row['ms'][step] * 1000:.0f}" for step in steps),
+            f"{row['but_graph_ms'] / measured[0]['but_graph_ms']:.2f}",
+        )
+        for row in measured
+    ]
+    return _table(("earlier detections", "points", *steps, "all but the graph, over young"), rows)
+
+
+def many(found: Results) -> str:
+    rows = [(asked, f"{row['p50_ms']:.1f}", f"{row['max_ms']:.1f}") for asked, row in found["many"]["queries"].items()]
+    size = f"{found['many']['objects']:,} objects, {found['many']['bytes'] / 1e9:.1f} GB"
+    return _table((f"SQLite, {size}", "p50, ms", "longest, ms"), rows)
+
+
 def decode(found: Results) -> str:
     d = found["decode"]
     rows = [
@@ -279,6 +322,9 @@ TABLES: Final[dict[str, tuple[Callable[[Results], str], tuple[str, ...]]]] = {
     "goals": (goals, ("stream", "api", "million", "decode")),
     "stream": (stream, ("stream",)),
     "stages": (stages, ("stream",)),
+    "skies": (skies, ("skies",)),
+    "ages": (ages, ("ages",)),
+    "many": (many, ("many",)),
     "decode": (decode, ("decode",)),
     "rubin": (rubin, ("rubin",)),
     "classify": (classify, ("classify",)),

@@ -1,9 +1,12 @@
 """The whole stream on one machine: Kafka in, SQLite beside, acknowledged classifications out.
 
-    python -m benchmarks.stream [PATH] [--alerts N] [--rate 250] [--seconds 20]
+    python -m benchmarks.stream [PATH] [--sky young mature real] [--alerts N] [--rate 250] [--seconds 20]
 
-PATH: packets (a folder, .avro files or .tar.gz; repeated until there are N); default: simulated ones, with `--survey
-lsst` those of Rubin's, framed and of real size (104 to 690 kB: fewer of them will do). Three figures:
+Skies: `young`, simulated alerts and an empty store; `mature`, the same alerts, of objects that the store has known for
+years (`benchmarks.aged`); `real`, the packets under PATH (a folder, .avro files or .tar.gz; repeated until there are
+N) and an empty store. Without PATH the first two are measured, one after the other. With `--survey lsst`
+the simulated packets are Rubin's, framed and of real size (104 to 690 kB: fewer of them will do), of a young sky. Three
+figures of each:
 
 - drain: a topic that holds N alerts is read to its end; alerts per second from the first message taken to the last
   acknowledgement, and processor seconds of the service per alert (the broker's are not in them);
@@ -39,8 +42,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from benchmarks import rubin
+from benchmarks.aged import age
 from benchmarks.machine import machine
 from deploy.kafka.broker import Broker
+from service.alerts import Alert, Decoder
 from service.cli.hosting import spare_collector
 from service.config import KafkaSettings, Settings, StoreSettings
 from service.inference.bundle import load_bundle
@@ -58,6 +63,7 @@ from service.stream.files.archives import PacketFile, read_archive
 from service.stream.kafka.producer import publish
 from service.stream.service import StreamService
 
+YOUNG, MATURE, REAL = "young", "mature", "real"
 WARM_UP = 1000
 PARTITIONS = 4
 BASELINE_ALERTS = 1000
@@ -65,7 +71,8 @@ BASELINE_ALERTS = 1000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", nargs="?", type=Path, help="packets to use instead of simulated ones")
+    parser.add_argument("path", nargs="?", type=Path, help="packets of the real sky")
+    parser.add_argument("--sky", nargs="+", choices=[YOUNG, MATURE, REAL])
     parser.add_argument("--alerts", type=int, default=10_000, help="to be drained")
     parser.add_argument("--rate", type=float, default=250.0, help="alerts per second when paced")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long the paced run takes")
@@ -76,7 +83,28 @@ def main() -> None:
     if options.serve:
         serve(**json.loads(options.serve))
         return
-    with _kafka() as servers, tempfile.TemporaryDirectory() as folder:
+    if options.path and options.sky is None:
+        options.sky = [REAL]
+    skies = options.sky or ([YOUNG, MATURE] if options.survey == "ztf" else [YOUNG])
+    if MATURE in skies and options.survey != "ztf":
+        parser.error("--sky mature: only ZTF's objects are aged here")
+    if (REAL in skies) != bool(options.path):
+        parser.error("--sky real takes the packets under PATH; young and mature skies are simulated")
+    with _kafka() as servers:
+        measured = {sky: measure(sky, servers, options) for sky in skies}
+    for sky, figures in measured.items():
+        show(sky, figures, options.rate)
+    if {YOUNG, MATURE} <= measured.keys():
+        ratio = measured[MATURE]["cpu_ms_per_alert"] / measured[YOUNG]["cpu_ms_per_alert"]
+        print(f"an alert of the mature sky takes {ratio:.2f} times the processor time of one of the young")
+    first = measured[skies[0]]
+    print(json.dumps({"benchmark": "stream", **first, "skies": measured, "machine": machine()}))
+
+
+def measure(sky: str, servers: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one sky: drain, paced, and the plain loop on the same packets with an empty store."""
+    path = options.path if sky == REAL else None
+    with tempfile.TemporaryDirectory() as folder:
         name = f"bench-{uuid.uuid4().hex[:6]}"
         topics = {phase: f"{name}-{phase}" for phase in ("warm", "drain", "paced", "baseline")}
         make_topics(servers, [*topics.values(), f"{name}-out", f"{name}-dead", f"{name}-baseline-out"])
@@ -91,7 +119,7 @@ def main() -> None:
             transactional_id=name,
             schema_folder=schemas if options.survey == "lsst" else None,
         )
-        given = options.path or options.survey
+        given = path or options.survey
         sizes: list[int] = []
         paced = int(options.rate * options.seconds)
         publish(packets(given, WARM_UP, sizes), kafka, topics["warm"])
@@ -99,13 +127,14 @@ def main() -> None:
         publish(packets(given, min(BASELINE_ALERTS, options.alerts), sizes), kafka, topics["baseline"])
         held = list(packets(given, paced, sizes))
         print(
-            f"{options.alerts:,} alerts of {np.mean(sizes) / 1000:.0f} kB wait in {PARTITIONS} partitions", flush=True
+            f"{sky}: {options.alerts:,} alerts of {np.mean(sizes) / 1000:.0f} kB wait in {PARTITIONS} partitions",
+            flush=True,
         )
-
+        url = f"sqlite:///{folder}/bench.db"
+        aged = _age(url, max(options.alerts, paced)) if sky == MATURE else {}
         child = {
-            "settings": Settings(
-                kafka=kafka, store=StoreSettings(url=f"sqlite:///{folder}/bench.db")
-            ).model_dump_json(),
+            "settings": Settings(kafka=kafka, store=StoreSettings(url=url)).model_dump_json(),
+            "store_url": url,  # masked in the settings' JSON
             "topics": topics,
             "alerts": options.alerts,
             "paced": paced,
@@ -114,35 +143,54 @@ def main() -> None:
         plain = rubin.Schemas(schemas) if options.survey == "lsst" else None
         count = min(BASELINE_ALERTS, options.alerts)
         baseline = _baseline(servers, topics["baseline"], f"{name}-baseline-out", count, plain)
-    result = {
-        "benchmark": "stream",
+    return {
         **measured,
+        **aged,
         "baseline_alerts_per_second": baseline,
         "ratio_to_baseline": measured["alerts_per_second"] / baseline,
         "alerts": options.alerts,
         "packet_bytes": float(np.mean(sizes)),
-        "packets": "given" if options.path else "simulated",
+        "packets": "given" if path else "simulated",
         "survey": options.survey,
         "rate": options.rate,
         "delivery": options.delivery,
-        "machine": machine(),
     }
+
+
+def show(sky: str, measured: dict[str, Any], rate: float) -> None:
+    print(f"{sky} sky")
+    if "points_mean" in measured:
+        print(
+            f"{'age':>10} {measured['earlier_detections_mean']:8.0f} earlier detections on average, 90 % within"
+            f" {measured['earlier_detections_p90']:.0f}, {measured['points_mean']:.0f} points"
+        )
     print(
         f"{'drain':>10} {measured['alerts_per_second']:8.0f} alerts/s,"
         f" {measured['cpu_ms_per_alert']:.2f} ms of processor time each"
     )
-    print(f"{'baseline':>10} {baseline:8.0f} alerts/s (x {result['ratio_to_baseline']:.1f})")
-    print(f"{'paced':>10} p50 {measured['p50_ms']:.0f} ms, p99 {measured['p99_ms']:.0f} ms at {options.rate:.0f}/s")
-    print(f"{'memory':>10} {measured['rss_mb']:8.0f} MB at most")
+    print(
+        f"{'baseline':>10} {measured['baseline_alerts_per_second']:8.0f} alerts/s"
+        f" (x {measured['ratio_to_baseline']:.1f})"
+    )
+    print(f"{'paced':>10} p50 {measured['p50_ms']:.0f} ms, p99 {measured['p99_ms']:.0f} ms at {rate:.0f}/s")
+    print(f"{'memory':>10} {measured['rss_mb']:8.0f} MB at most, store {measured['store_mb']:.0f} MB")
     for stage, ms in measured["stage_ms_per_alert"].items():
         print(f"{stage:>10} {ms:8.3f} ms per alert, wall")
-    print(json.dumps(result))
 
 
-def serve(settings: str, topics: dict[str, str], alerts: int, paced: int) -> None:
+def _age(url: str, alerts: int) -> dict[str, float]:
+    """Fill the store with the past of the objects that the simulated packets are of."""
+    store = open_store(url)
+    decoded = Decoder().decode_many([packet for _, packet in packets("ztf", alerts)])
+    found = age(store, [alert for alert in decoded if isinstance(alert, Alert)])
+    store.close()
+    return found
+
+
+def serve(settings: str, store_url: str, topics: dict[str, str], alerts: int, paced: int) -> None:
     """The service's process: warm up, drain, keep pace; figures as JSON on standard output."""
     config = Settings.model_validate_json(settings)
-    store = open_store(config.store.url.get_secret_value())
+    store = open_store(store_url)
     models = ModelRegistry(load_bundle(), config.model.device, config.model.threads)
     for _ in range(2):  # the second finds everything compiled, connected and in the caches
         read_to_end(config, models, store, topics["warm"], WARM_UP)
@@ -182,6 +230,7 @@ def serve(settings: str, topics: dict[str, str], alerts: int, paced: int) -> Non
                 "paced_alerts": len(latencies),
                 "paced_cpu_ms_per_alert": (time.process_time() - cpu_paced) / paced * 1000,
                 "stage_ms_per_alert": drained,
+                "store_mb": store.statistics().bytes / 1e6,
                 "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             }
         )

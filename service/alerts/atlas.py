@@ -145,7 +145,10 @@ def photometry(source: str, ra: float, dec: float, light_curve: LightCurve) -> A
     digest = hashlib.blake2b(light_curve.pack() + name.encode(), digest_size=8).digest()
     low = int.from_bytes(digest, "big") >> (64 - _DIGEST_BITS)
     candid = 1 << (_EPOCH_BITS + _DIGEST_BITS) | round(mjd * TICKS_PER_DAY) << _DIGEST_BITS | low
-    return Alert(SURVEY, name, candid, mjd, ra, dec, light_curve, _NO_QUALITY, "")
+    points = light_curve.points.copy()
+    points["brought_by"] = candid
+    points.setflags(write=False)
+    return Alert(SURVEY, name, candid, mjd, ra, dec, LightCurve(points), _NO_QUALITY, "")
 
 
 def position_name(ra: float, dec: float) -> str:

@@ -220,7 +220,7 @@ def _points(buffer, cells, n_rows, candid, words, context, rules):  # type: igno
     LightCurve's union, and (number of signs not understood) << 32 | (number of rows left out because they are newer
     than the detection).
 
-    buffer uint8 (bytes,), cells int64 (fields and rows), words uint32 ((1 + n_rows) * 9,), context float32 (C,),
+    buffer uint8 (bytes,), cells int64 (fields and rows), words uint32 ((1 + n_rows) * 11,), context float32 (C,),
     rules as `fill_context` has them.
     """
     numbers = cells.view(np.float64)
@@ -234,7 +234,7 @@ def _points(buffer, cells, n_rows, candid, words, context, rules):  # type: igno
     newer = 0
     _write(
         words, 0, mjd_bits[0], candid, numbers[MAGPSF], numbers[SIGMAPSF], _plausible(numbers[DIFFMAGLIM]),
-        _plausible(numbers[MAGNR]), band, _DETECTION, sign,
+        _plausible(numbers[MAGNR]), band, _DETECTION, sign, candid,
     )  # fmt: skip
     detection_jd = numbers[JD]
     detection_tick = np.rint(mjd[0] * TICKS_PER_DAY)
@@ -289,7 +289,7 @@ def _points(buffer, cells, n_rows, candid, words, context, rules):  # type: igno
         if kind == _DETECTION and band == detection_band and np.rint(mjd[0] * TICKS_PER_DAY) == detection_tick:
             continue
         magnr = _plausible(numbers[base + ROW_MAGNR])
-        _write(words, count, mjd_bits[0], row_candid, mag, magerr, limit, magnr, band, kind, sign)
+        _write(words, count, mjd_bits[0], row_candid, mag, magerr, limit, magnr, band, kind, sign, candid)
         count += 1
     if count > LONGEST_INSERTION_SORT:
         return count, False, unknown_signs << 32 | newer
@@ -298,8 +298,12 @@ def _points(buffer, cells, n_rows, candid, words, context, rules):  # type: igno
 
 
 @jit
-def _write(words, point, mjd_bits, candid, mag, magerr, limit, magnr, band, kind, sign):  # type: ignore[no-untyped-def]
-    """Write a point in the layout of POINT: two words for mjd, two for candid, one per float, one for the codes."""
+def _write(  # type: ignore[no-untyped-def]
+    words, point, mjd_bits, candid, mag, magerr, limit, magnr, band, kind, sign, brought_by
+):
+    """Write a point in the layout of POINT: two words for mjd, two for candid, one per float, one for the codes, then
+    two for brought_by.
+    """
     floats = words.view(np.float32)
     base = point * WORDS
     words[base] = mjd_bits & 0xFFFFFFFF
@@ -311,6 +315,8 @@ def _write(words, point, mjd_bits, candid, mag, magerr, limit, magnr, band, kind
     floats[base + 6] = limit
     floats[base + 7] = magnr
     words[base + 8] = (band & 0xFF) | (kind & 0xFF) << 8 | (sign & 0xFF) << 16 | _ZTF << 24
+    words[base + 9] = brought_by & 0xFFFFFFFF
+    words[base + 10] = brought_by >> 32 & 0xFFFFFFFF
 
 
 @jit

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from service.config import Device
 from service.errors import AlertClassifierError
-from service.inference.batching import CPU_BATCH, CUDA_BATCH, CUDA_WINDOW_S, equal_shapes, lay_end_to_end, stack
+from service.inference.batching import (
+    CPU_BATCH,
+    CPU_TOKENS,
+    CUDA_BATCH,
+    CUDA_WINDOW_S,
+    equal_shapes,
+    lay_end_to_end,
+    stack,
+)
 from service.inference.bundle import Bundle, BundleError
 from service.inference.calibration import Calibrator, Judgement
 from service.inference.prediction import (
@@ -77,6 +85,7 @@ class Classifier:
         self._pool = ThreadPoolExecutor(self.threads - 1, "inference") if self.threads > 1 else None
         self.batch_window_s = CUDA_WINDOW_S if on_gpu else 0.0
         self._largest_batch = (CUDA_BATCH if on_gpu else CPU_BATCH) if manifest.batch_invariant else 1
+        self._most_tokens = None if on_gpu else CPU_TOKENS
 
         self._calibrator = Calibrator(manifest)
         self._prior = np.array([manifest.prior], dtype=np.float64) / sum(manifest.prior)  # (1, C)
@@ -167,7 +176,7 @@ class Classifier:
         passes = (stochastic.passes,) if stochastic else ()
         logits = np.empty((len(inputs), *passes, len(self._classes)), dtype=np.float32)
         embedding = np.empty((len(inputs), self._session.embedding_size), dtype=np.float32)
-        waiting = deque(equal_shapes(inputs, self._largest_batch))
+        waiting = deque(equal_shapes(inputs, self._largest_batch, self._most_tokens))
 
         def work() -> None:
             while True:
@@ -284,28 +293,31 @@ class _Census:
 
     def __init__(self, points: NDArray[np.void], counts: NDArray[np.int64], is_read: NDArray[np.bool_]) -> None:
         """`is_read` [survey, band]: whether the model reads such points."""
-        count = len(counts)
-        curve = np.repeat(np.arange(count), counts)
-        band, kind = points["band"].astype(np.int64), points["kind"].astype(np.int64)
-        cells = (curve * len(BANDS) + band) * len(Kind) + kind
-        shape = (count, len(BANDS), len(Kind))
-        self._counts = np.bincount(cells, minlength=count * len(BANDS) * len(Kind)).reshape(shape)
-        self.is_read = is_read.take(points["survey"] * len(BANDS) + band)
-        usable = self.is_read & (kind == Kind.DETECTION) & ~np.isnan(points["mag"])
-        self.n_usable = np.bincount(curve[usable], minlength=count)
-        self.n_left_out = np.zeros(count, dtype=np.int64)
-        self.has_unknown_band, self.has_unknown_survey, self.has_no_model = np.zeros((3, count), dtype=np.bool_)
+        from service.inference.census_kernel import count  # so that importing a classifier does not load numba
+
+        points = np.ascontiguousarray(points).view()
+        points.setflags(write=False)  # the kernel is compiled for read-only arrays
+        self._counts = np.zeros((len(counts), len(BANDS), len(Kind)), dtype=np.int64)
+        self.n_usable = np.zeros(len(counts), dtype=np.int64)
+        self.is_read = np.empty(len(points), dtype=np.bool_)
+        left_out = np.zeros((len(counts), 2), dtype=np.int64)
+        count(points, counts, is_read, self._counts, self.n_usable, left_out, self.is_read)
+        self.n_left_out = left_out.sum(axis=1)
+        self.has_unknown_band, self.has_unknown_survey = left_out.T > 0
+        self.has_no_model = np.zeros(len(counts), dtype=np.bool_)
         if not self.is_read.all():
-            read_of_another = np.asarray(is_read.any(axis=0))  # [band]: in the light curves of some survey
-            # a band that is read of every survey, as ATLAS's c and o may be, does not make it one that the model knows
-            is_known = np.asarray((is_read & ~is_read.all(axis=0)).any(axis=1)).take(points["survey"])
-            detections = [curve[(kind == Kind.DETECTION) & which] for which in (is_known, ~is_known)]
-            of_known, of_unknown = (np.bincount(rows, minlength=count) for rows in detections)
-            self.has_no_model = (self.n_usable == 0) & (of_known == 0) & (of_unknown > 0)
-            curve, of_others = curve[~self.is_read], read_of_another[band[~self.is_read]]
-            self.n_left_out = np.bincount(curve, minlength=count)
-            self.has_unknown_band[curve[~of_others]] = True
-            self.has_unknown_survey[curve[of_others]] = True
+            self.has_no_model = self._of_unknown_surveys_alone(points, counts, is_read)
+
+    def _of_unknown_surveys_alone(
+        self, points: NDArray[np.void], counts: NDArray[np.int64], is_read: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Per light curve: whether all of its detections are of surveys that the model reads nothing of."""
+        # a band that is read of every survey, as ATLAS's c and o may be, does not make it one that the model knows
+        is_known = np.asarray((is_read & ~is_read.all(axis=0)).any(axis=1)).take(points["survey"])
+        curve = np.repeat(np.arange(len(counts)), counts)
+        detections = [curve[(points["kind"] == Kind.DETECTION) & which] for which in (is_known, ~is_known)]
+        of_known, of_unknown = (np.bincount(rows, minlength=len(counts)) for rows in detections)
+        return np.asarray((self.n_usable == 0) & (of_known == 0) & (of_unknown > 0))
 
     def per_band(self, kind: Kind) -> list[dict[str, int]]:
         """Per light curve: points of a kind in each band that has any."""

@@ -48,7 +48,8 @@ def points_from_columns(columns: Mapping[str, Any]) -> NDArray[np.void]:
 
     mjd, band and mag are required; magerr, limit, magnr, sign, candid, survey and kind are optional. NaN or None is an
     unknown number; band and survey are codes (`codes`). A point without mag is an upper limit, any other a detection,
-    unless `kind` says otherwise. Raises ColumnError; an impossible `limit` or `magnr` counts as unknown.
+    unless `kind` says otherwise. No packet brought them: their `brought_by` is 0, so a packet's version of the same
+    measurement stands. Raises ColumnError; an impossible `limit` or `magnr` counts as unknown.
     """
     numbers = {name: known(name, columns[name]) for name in BOUNDS if name in columns}
     kind = np.where(np.isnan(numbers["mag"]), Kind.UPPER_LIMIT, Kind.DETECTION)
@@ -61,7 +62,7 @@ def points_from_columns(columns: Mapping[str, Any]) -> NDArray[np.void]:
             wrong = "an upper limit has no mag" if name == "upper_limit" else f"a point of kind {name} needs a mag"
             raise ColumnError("kind", row, wrong)
         kind[row] = KIND_NAMES[name]
-    unknown = {"magerr": np.nan, "limit": np.nan, "magnr": np.nan, "sign": 0, "candid": 0, "survey": 0}
+    unknown = {"magerr": np.nan, "limit": np.nan, "magnr": np.nan, "sign": 0, "candid": 0, "survey": 0, "brought_by": 0}
     values = unknown | dict(columns) | numbers | {"kind": kind}
     points = np.empty(len(kind), dtype=POINT)
     for field in POINT.names or ():

@@ -29,29 +29,37 @@ class Kind(IntEnum):
     FORCED = 2  # flux measured at the position, with or without a source
 
 
-# One point, 36 bytes. `mag` is the AB magnitude of the absolute difference flux, NaN for an upper limit; `limit` the
+# From this many points on, light curves are merged from where the shorter begin: below, finding the place costs more.
+LONG: Final = 200
+_MARGIN_DAYS: Final = 1e-5  # epochs within 1e-6 days may be the same, and a light curve is ordered no finer than that
+
+_UNSTAMPED: Final = [
+    ("mjd", "<f8"),
+    ("candid", "<i8"),
+    ("mag", "<f4"),
+    ("magerr", "<f4"),
+    ("limit", "<f4"),
+    ("magnr", "<f4"),
+    ("band", "i1"),
+    ("kind", "i1"),
+    ("sign", "i1"),
+    ("survey", "i1"),
+]
+
+# One point, 44 bytes. `mag` is the AB magnitude of the absolute difference flux, NaN for an upper limit; `limit` the
 # 5-sigma limiting magnitude; `magnr` the magnitude of the nearest reference-image source; NaN where unknown.
 # `candid` is the alert's identifier, 0 where unknown. `sign` is +1 or -1, 0 where unknown or for an upper limit.
-POINT: Final = np.dtype(
-    [
-        ("mjd", "<f8"),
-        ("candid", "<i8"),
-        ("mag", "<f4"),
-        ("magerr", "<f4"),
-        ("limit", "<f4"),
-        ("magnr", "<f4"),
-        ("band", "i1"),
-        ("kind", "i1"),
-        ("sign", "i1"),
-        ("survey", "i1"),
-    ]
-)
+# `brought_by` is the candid of the newest packet that held this point, 0 where no packet did: it decides between two
+# versions of a measurement. Candids grow with time.
+POINT: Final = np.dtype([*_UNSTAMPED, ("brought_by", "<i8")])
+
+# First byte of a packed light curve: its points' layout. The first is from before `brought_by`, and still
+# that of light curves in which it is 0 throughout.
+_LAYOUTS: Final = {b"\x01": np.dtype(_UNSTAMPED), b"\x02": POINT}
 
 _CODES: Final[dict[str, dict[str, int]]] = {
     "band": BAND_CODES, "survey": SURVEY_CODES, "kind": {kind.name.lower(): int(kind) for kind in Kind},
 }  # fmt: skip
-
-_FORMAT: Final = b"\x01"  # first byte of a packed light curve: the layout of POINT above
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +90,7 @@ class LightCurve:
         candid: ArrayLike = 0,
         magnr: ArrayLike = np.nan,
         survey: ArrayLike = 0,
+        brought_by: ArrayLike = 0,
     ) -> LightCurve:
         """Columns of the length of `mjd` (or scalars for all points) in any order; units as in `POINT`; `band`,
         `survey` and `kind` as names or codes.
@@ -94,7 +103,7 @@ class LightCurve:
         points = np.empty(mjd.shape, dtype=POINT)
         columns: dict[str, ArrayLike] = {
             "mjd": mjd, "candid": candid, "mag": mag, "magerr": magerr, "limit": limit, "magnr": magnr,
-            "band": band, "kind": kind, "sign": sign, "survey": survey,
+            "band": band, "kind": kind, "sign": sign, "survey": survey, "brought_by": brought_by,
         }  # fmt: skip
         for name, values in columns.items():
             column = _codes(name, values) if name in _CODES else _numbers(name, values)
@@ -115,19 +124,40 @@ class LightCurve:
     @classmethod
     def unpack(cls, packed: bytes) -> LightCurve:
         """Inverse of `pack`. Raises ValueError on bytes that `pack` did not write."""
-        if packed[:1] != _FORMAT or (len(packed) - 1) % POINT.itemsize:
+        layout = _LAYOUTS.get(packed[:1])
+        if layout is None or (len(packed) - 1) % layout.itemsize:
             raise ValueError(f"not a packed light curve: {len(packed)} bytes, format {packed[:1].hex() or 'missing'}")
-        return cls(np.frombuffer(packed, dtype=POINT, offset=1))
+        points = np.frombuffer(packed, dtype=layout, offset=1)
+        return cls(points if layout is POINT else _frozen(_words(points, POINT)))
+
+    @staticmethod
+    def packed_length(packed: bytes) -> int:
+        """How many points are packed in it."""
+        return (len(packed) - 1) // _LAYOUTS[packed[:1]].itemsize
+
+    @classmethod
+    def unpack_before(cls, parts: Sequence[bytes], newest: LightCurve) -> LightCurve:
+        """The light curve whose points are packed in `parts`, one after the other, and then those of `newest`.
+
+        Raises ValueError as `unpack`.
+        """
+        if any(part[:1] != b"\x02" or len(part) % POINT.itemsize != 1 for part in parts):
+            return cls(end_to_end([*[cls.unpack(part) for part in parts], newest]))
+        joined = b"".join([*[memoryview(part)[1:] for part in parts], newest.points.tobytes()])
+        return cls(np.frombuffer(joined, dtype=POINT))
 
     def pack(self) -> bytes:
-        """One format byte, then 36 bytes per point; exact, including NaN payloads."""
-        return _FORMAT + self.points.tobytes()
+        """One format byte, then 44 bytes per point, or 36 if no packet brought any; exact, including NaN payloads."""
+        packed = self.points.tobytes()
+        if any(packed[-8:]) or self.points["brought_by"].any():  # mostly the last one says it
+            return b"\x02" + packed
+        return b"\x01" + _words(self.points, _LAYOUTS[b"\x01"]).tobytes()
 
     def merge(self, *others: LightCurve) -> LightCurve:
         """Set union of all points; commutative, associative, idempotent.
 
-        If two copies of a measurement differ, the one with a candid wins, then the one with fewer unknown values, then
-        the smaller bit pattern: any total order would do.
+        Of two versions of a measurement the one from the later packet (`brought_by`) stands, then the one with fewer
+        unknown values, then the smaller bit pattern. It keeps the greatest `candid` of all of them.
         """
         return merge([self, *others])
 
@@ -166,17 +196,33 @@ class LightCurve:
         return len(self.points)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, LightCurve) and self.points.tobytes() == other.points.tobytes()
+        """Whether both hold the same measurements, whichever packets brought them."""
+        if not isinstance(other, LightCurve) or len(self) != len(other):
+            return False
+        unstamped = _LAYOUTS[b"\x01"]
+        return _words(self.points, unstamped).tobytes() == _words(other.points, unstamped).tobytes()
+
+    def is_identical(self, other: LightCurve) -> bool:
+        """Whether both also came with the same packets: merged with anything, they give the same."""
+        return len(self.points) == len(other.points) and self.points.tobytes() == other.points.tobytes()
 
     __hash__ = None  # type: ignore[assignment]
 
 
 def merge(light_curves: Sequence[LightCurve]) -> LightCurve:
     """Set union of any number of light curves; see `LightCurve.merge`."""
-    filled = [curve for curve in light_curves if len(curve)]
+    filled = [curve for curve in light_curves if len(curve.points)]
     if len(filled) < 2:
         return filled[0] if filled else LightCurve.empty()
-    return LightCurve.from_points(end_to_end(filled))
+    if sum([len(curve.points) for curve in filled]) < LONG:
+        return LightCurve.from_points(end_to_end(filled))
+    # An alert adds to the end of a long history: what lies before it stays as it is.
+    longest = max(filled, key=len)
+    others = [curve for curve in filled if curve is not longest]
+    begin = min((float(curve.mjd[0]) for curve in others), default=np.inf) - _MARGIN_DAYS
+    untouched = int(np.searchsorted(longest.mjd, begin))
+    rest = _union(end_to_end([LightCurve(longest.points[untouched:]), *others]))
+    return LightCurve(end_to_end([LightCurve(longest.points[:untouched]), LightCurve(rest)]))
 
 
 def end_to_end(light_curves: Iterable[LightCurve]) -> NDArray[np.void]:
@@ -190,6 +236,15 @@ def _union(points: NDArray[np.void]) -> NDArray[np.void]:
     from service.photometry.union import union
 
     return _frozen(union(points))
+
+
+def _words(points: NDArray[np.void], layout: np.dtype[np.void]) -> NDArray[np.void]:
+    """The same points in another layout: fields at its end are cut off, or 0."""
+    words = np.zeros((len(points), layout.itemsize // 4), dtype=np.uint32)
+    given = points.view(np.uint32).reshape(len(points), points.dtype.itemsize // 4)
+    shared = min(words.shape[1], given.shape[1])
+    words[:, :shared] = given[:, :shared]
+    return words.reshape(-1).view(layout)
 
 
 def _frozen(points: NDArray[np.void]) -> NDArray[np.void]:

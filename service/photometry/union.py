@@ -1,7 +1,7 @@
 """The set union of points, compiled, because it runs for every alert and every merge into a stored light curve.
 
-Points are handled as their nine 32-bit words in the layout of POINT: two for mjd, two for candid, one each for mag,
-magerr, limit and magnr, one for the four codes (band, kind, sign, survey; lowest byte first).
+Points are handled as their eleven 32-bit words in the layout of POINT: two for mjd, two for candid, one each for mag,
+magerr, limit and magnr, one for the four codes (band, kind, sign, survey; lowest byte first), two for brought_by.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from service.jit import jit, jit_inline
 
-WORDS: Final = 9
+WORDS: Final = 11
+
+CANDID: Final = 2  # first words of the 64-bit numbers
+BROUGHT_BY: Final = 9
 
 # Two points are the same measurement if survey, band and kind agree and their epochs fall on the same tick of 0.09 s.
 # Packets repeat an epoch to the last digit of a 7-decimal JD, but re-publishers round; exposures take 30 s.
@@ -28,14 +31,15 @@ LONGEST_INSERTION_SORT: Final = 1024
 def union(points: NDArray[np.void]) -> NDArray[np.void]:
     """A new array with the preferred copy of each measurement, ordered by time, survey, band and kind.
 
-    Preferred is the copy with a candid, then the one with fewer unknown values, then the one with the smaller bit
-    pattern (from its last word to its first).
+    Preferred is the copy that the latest packet brought, then the one with fewer unknown values, then the one with the
+    smaller bit pattern (from its last word to its first, without candid). It gets the greatest candid of all copies: a
+    later packet may repeat a detection with other values and without its candid.
     """
-    words = np.frombuffer(points.tobytes(), dtype=np.uint32)
+    words = _words(points)
     if len(points) > LONGEST_INSERTION_SORT and not is_two_runs(words):
         tick = np.rint(points["mjd"] * TICKS_PER_DAY).astype(np.int64)
         codes = (points["survey"].astype(np.int64) << 16) | (points["band"].astype(np.int64) << 8) | points["kind"]
-        words = np.frombuffer(points[np.lexsort((codes, tick))].tobytes(), dtype=np.uint32)
+        words = _words(points[np.lexsort((codes, tick))])
     chosen = np.empty(len(words), dtype=np.uint32)
     count = choose(words, chosen)
     if count < len(points):
@@ -43,9 +47,15 @@ def union(points: NDArray[np.void]) -> NDArray[np.void]:
     return chosen.view(points.dtype)
 
 
+def _words(points: NDArray[np.void]) -> NDArray[np.uint32]:
+    words = np.ascontiguousarray(points).view(np.uint32)
+    words.setflags(write=False)  # the kernels are compiled for read-only arrays
+    return words
+
+
 @jit
 def choose(words, chosen):  # type: ignore[no-untyped-def]
-    """Write the union of `words` uint32 (n * 9,) to `chosen`, of equal length; returns how many points it has."""
+    """Write the union of `words` uint32 (n * 11,) to `chosen`, of equal length; returns how many points it has."""
     count = len(words) // WORDS
     tick = np.empty(count, np.int64)
     what = np.empty(count, np.int64)
@@ -86,20 +96,26 @@ def choose(words, chosen):  # type: ignore[no-untyped-def]
     place = 0
     while place < count:
         best = order[place]
+        named = best
         place += 1
         while place < count and tick[order[place]] == tick[best] and what[order[place]] == what[best]:
             if _is_preferred(words, order[place], best):
                 best = order[place]
+            if _number(words, order[place], CANDID) > _number(words, named, CANDID):
+                named = order[place]
             place += 1
         for word in range(WORDS):
             chosen[kept * WORDS + word] = words[best * WORDS + word]
+        if named != best:
+            chosen[kept * WORDS + CANDID] = words[named * WORDS + CANDID]
+            chosen[kept * WORDS + CANDID + 1] = words[named * WORDS + CANDID + 1]
         kept += 1
     return kept
 
 
 @jit
 def is_two_runs(words):  # type: ignore[no-untyped-def]
-    """Whether points uint32 (n * 9,) are two ordered runs, one behind the other, or one."""
+    """Whether points uint32 (n * 11,) are two ordered runs, one behind the other, or one."""
     bits = np.empty(1, np.int64)
     mjd = bits.view(np.float64)
     tick = np.empty(2, np.int64)
@@ -131,19 +147,25 @@ def _signed(code):  # type: ignore[no-untyped-def]
 
 
 @jit_inline
+def _number(words, point, word):  # type: ignore[no-untyped-def]
+    """The 64-bit number that begins at `word` of a point, unsigned, so that 0 (unknown) is the smallest."""
+    low = point * WORDS + word
+    return np.uint64(words[low]) | np.uint64(words[low + 1]) << np.uint64(32)
+
+
+@jit_inline
 def _is_preferred(words, one, other):  # type: ignore[no-untyped-def]
     a = one * WORDS
     b = other * WORDS
-    one_is_nameless = (words[a + 2] | words[a + 3]) == 0
-    other_is_nameless = (words[b + 2] | words[b + 3]) == 0
-    if one_is_nameless != other_is_nameless:
-        return other_is_nameless
+    for word in (BROUGHT_BY + 1, BROUGHT_BY):
+        if words[a + word] != words[b + word]:
+            return words[a + word] > words[b + word]
     unknown = 0
     for word in range(4, 8):
         unknown += _is_nan(words[a + word]) - _is_nan(words[b + word])
     if unknown != 0:
         return unknown < 0
-    for word in range(WORDS - 1, -1, -1):
+    for word in (8, 7, 6, 5, 4, 1, 0):
         if words[a + word] != words[b + word]:
             return words[a + word] < words[b + word]
     return False

@@ -68,7 +68,8 @@ class StoredObject:
     """An object in the store. ra, dec [deg] are those of its newest alert by epoch; `last_mjd` [days].
 
     `light_curve` holds the points of its alerts and of the position sources that joined it; `context` is that of its
-    newest alert which has one (`service.photometry.context.newest`).
+    newest alert which has one (`service.photometry.context.newest`);
+    `closed` says how many of its points each block of the store holds (see `service.store.blocks`).
     """
 
     object_id: str
@@ -77,6 +78,7 @@ class StoredObject:
     last_mjd: float
     light_curve: LightCurve
     context: Context | None = None
+    closed: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

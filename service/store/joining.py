@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from service.photometry import SURVEY_CODES, SURVEYS_BY_POSITION, LightCurve, merge
 from service.store.interface import Increment, StoredObject
-from service.store.merging import merge_batch
+from service.store.merging import is_same, merge_batch
 from service.store.sky import ARCSEC, Cone, NamedPosition, Positions, separation_arcsec
 
 JOIN_RADIUS_ARCSEC: Final = 1.5  # within it ZTF itself takes two detections for one object (Masci et al. 2019)
@@ -75,8 +75,8 @@ class JoinTables(Protocol):
         """Insert or replace, ordered by name."""
         ...
 
-    def write_objects(self, objects: Sequence[StoredObject]) -> None:
-        """Replace, ordered by object_id."""
+    def write_objects(self, objects: Sequence[StoredObject], before: Mapping[str, StoredObject]) -> None:
+        """Replace the light curves of these objects, ordered by object_id, which are stored as `before`."""
         ...
 
     def forget_latest(self, names: Sequence[str]) -> None:
@@ -189,7 +189,8 @@ def _rejoin(
     for source in tables.sources_of(sorted(stored)) if stored else ():
         joined[source.host or ""].append(source.stored.light_curve)
     objects = {name: _with_joined(thing, joined[name]) for name, thing in stored.items()}
-    tables.write_objects([objects[name] for name in sorted(objects) if objects[name] != stored[name]])
+    changed_objects = [objects[name] for name in sorted(objects) if not is_same(stored[name], objects[name])]
+    tables.write_objects(changed_objects, stored)
     tables.forget_latest([name for name in moved if rejoined[name].host not in (None, name)])
     return rejoined, objects
 

@@ -41,10 +41,10 @@ def merge_batch(
             last = max(before, alert, key=_recency)
             light_curve = merge([before.light_curve, alert.light_curve])
             context = newest(before.context, alert.context)
-            alert = StoredObject(alert.object_id, last.ra, last.dec, last.last_mjd, light_curve, context)
+            alert = StoredObject(alert.object_id, last.ra, last.dec, last.last_mjd, light_curve, context, before.closed)
         now[alert.object_id] = alert
         known.append(alert)
-    return known, [now[name] for name in sorted(now) if not _same(stored.get(name), now[name])]
+    return known, [now[name] for name in sorted(now) if not is_same(stored.get(name), now[name])]
 
 
 def classifier_key(classification: StoredClassification) -> ClassifierKey:
@@ -75,10 +75,11 @@ def _recency(thing: StoredObject) -> tuple[float, bool, float, float]:
     return thing.last_mjd, isfinite(thing.ra) and isfinite(thing.dec), thing.ra, thing.dec
 
 
-def _same(before: StoredObject | None, after: StoredObject) -> bool:
+def is_same(before: StoredObject | None, after: StoredObject) -> bool:
+    """Whether `after` need not be written."""
     return (
         before is not None
-        and before.light_curve == after.light_curve
+        and before.light_curve.is_identical(after.light_curve)
         and before.context == after.context
         and _recency(before) == _recency(after)
     )

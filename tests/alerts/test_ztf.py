@@ -52,6 +52,19 @@ def test_any_history_is_read_as_plain_python_reads_it(case: tuple[dict[str, Any]
     assert DECODER.fallbacks.schemas == 0
 
 
+def test_what_a_later_packet_says_of_a_measurement_stands_whichever_is_read_first() -> None:
+    def seen_by(candid: int, mag: float, flux: float) -> LightCurve:
+        rows = [a_row(jd=2460495.5, magpsf=mag, sigmapsf=0.125, isdiffpos="t", magnr=19.25)]
+        later = an_alert(jd=2460500.75 + candid, candid=candid) | {"candid": candid, "prv_candidates": rows}
+        return decode(later | {"fp_hists": [a_forced_row(forcediffimflux=flux)]}).light_curve
+
+    first, second, third = seen_by(1, 19.0, 300.0), seen_by(2, 19.5, 200.0), seen_by(3, 18.5, 400.0)
+    for curve in (first.merge(third).merge(second), third.merge(second).merge(first), second.merge(first.merge(third))):
+        assert curve.points["mag"][curve.mjd == 60495.0] == 18.5
+        newest = third.points[third.kind == Kind.FORCED]
+        assert curve.points[curve.kind == Kind.FORCED].tobytes() == newest.tobytes()
+
+
 def test_candidate_and_history_give_the_same_epoch() -> None:
     jd = 2460500.7323148  # not exactly representable: both must subtract the same way
     earlier = decode(an_alert(jd=jd, candid=7) | {"candid": 7}).light_curve

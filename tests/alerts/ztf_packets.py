@@ -148,7 +148,7 @@ def plain_light_curve(record: dict[str, Any]) -> LightCurve:
             continue
         if _measurement(point) != _measurement(points[0]):
             points.append(point)
-    return LightCurve.from_columns(**{name: [point[name] for point in points] for name in points[0]})
+    return LightCurve.from_columns(**{name: [point[name] for point in points] for name in points[0]}, brought_by=candid)
 
 
 def assert_same(alert: Alert, record: dict[str, Any]) -> None:

@@ -18,11 +18,16 @@ def by_sorting(points: np.ndarray) -> np.ndarray:
     tick = np.rint(points["mjd"] * TICKS_PER_DAY).astype(np.int64)
     what = (points["survey"].astype(np.int64) << 16) | (points["band"].astype(np.int64) << 8) | points["kind"]
     unknown = sum(np.isnan(points[name]).astype(int) for name in ("mag", "magerr", "limit", "magnr"))
-    words = points.view("<u4").reshape(-1, 9)
-    order = np.lexsort((*words.T, unknown, points["candid"] == 0, what, tick))
+    words = points.view("<u4").reshape(-1, 11)
+    values = words[:, [0, 1, 4, 5, 6, 7, 8]]
+    latest_first = ~points["brought_by"].view("<u8")
+    order = np.lexsort((*values.T, unknown, latest_first, what, tick))
     tick, what = tick[order], what[order]
     first = np.concatenate(([True], (tick[1:] != tick[:-1]) | (what[1:] != what[:-1])))[: len(points)]
-    return points[order][first]
+    kept = points[order][first]
+    if len(points):
+        kept["candid"] = np.maximum.reduceat(points["candid"][order].view("<u8"), np.flatnonzero(first)).view("<i8")
+    return kept
 
 
 floats = st.one_of(st.sampled_from([float("nan"), 18.5, 20.0]), st.floats(width=32))
@@ -31,6 +36,7 @@ rows = st.tuples(
     st.one_of(st.just(0), st.integers(-(2**63), 2**63 - 1)),
     floats, floats, floats, floats,
     st.integers(-128, 127), st.sampled_from([0, 1, 2, -1]), st.sampled_from([0, 1, -1]), st.sampled_from([0, 1, -128]),
+    st.one_of(st.sampled_from([0, 1, 2**32]), st.integers(-(2**63), 2**63 - 1)),
 )  # fmt: skip
 
 
@@ -42,7 +48,7 @@ def test_any_points(values):
 
 
 @settings(deadline=None)
-@given(arrays.arrays(np.uint8, st.integers(0, 12).map(lambda count: 36 * count)))
+@given(arrays.arrays(np.uint8, st.integers(0, 12).map(lambda count: 44 * count)))
 def test_any_bytes_with_finite_epochs(noise):
     points = noise.view(POINT)
     points = points[np.abs(points["mjd"]) < 1e12]

@@ -72,7 +72,7 @@ def light_curve(cells: Cells, first: int, newest: NDArray[np.float64], candid: i
     - Two sources of one exposure that belong to the same object are one measurement (Rubin's association makes such
       pairs): the union keeps the same one of them in whatever order packets come.
     """
-    words = np.empty((1 + cells.n_rows) * WORDS, dtype=np.uint32)
+    words = np.zeros((1 + cells.n_rows) * WORDS, dtype=np.uint32)  # `brought_by` is alike in all while they are united
     buffer = np.frombuffer(cells.buffer, dtype=np.uint8)
     rows = cells.values[first:]
     count, is_union, newer = _points(
@@ -85,6 +85,7 @@ def light_curve(cells: Cells, first: int, newest: NDArray[np.float64], candid: i
         words = np.frombuffer(ordered.tobytes(), dtype=np.uint32).copy()
         count = _without_contradicted_limits(words, len(ordered))
     points = words[: count * WORDS].view(POINT)
+    points["brought_by"] = candid
     points.setflags(write=False)
     return LightCurve(points)
 
@@ -99,7 +100,7 @@ def _points(buffer, rows, n_rows, newest, candid, zero_point, starts, offsets, l
     """Fill `words` with points; returns their number, whether they already are LightCurve's union, and the number of
     rows left out because they are newer than the detection.
 
-    buffer uint8 (bytes,), rows int64 (n_rows * columns, or longer), words uint32 ((1 + n_rows) * 9,).
+    buffer uint8 (bytes,), rows int64 (n_rows * columns, or longer), words uint32 ((1 + n_rows) * 11,).
     """
     numbers = rows.view(np.float64)
     newest_mjd = _utc(newest[0], starts, offsets)
@@ -160,7 +161,7 @@ def _points(buffer, rows, n_rows, newest, candid, zero_point, starts, offsets, l
 def _without_contradicted_limits(words, count):  # type: ignore[no-untyped-def]
     """Remove the upper limits of exposures with a detection, behind which they lie in the union; returns what is left.
 
-    words uint32 (count * 9, or longer), a union of points.
+    words uint32 (count * 11, or longer), a union of points.
     """
     mjd = np.empty(2, np.int64)
     epochs = mjd.view(np.float64)

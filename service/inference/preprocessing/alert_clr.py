@@ -68,7 +68,7 @@ def alert_clr(light_curve: LightCurve, parameters: Mapping[str, Any]) -> Arrays:
 
 def alert_clr_batch(points: NDArray[np.void], counts: NDArray[np.int64], parameters: Mapping[str, Any]) -> list[Arrays]:
     """`alert_clr` of many light curves end to end, with bit-identical results."""
-    tokens = alert_tokens(points, counts, parameters)
+    tokens = alert_tokens(points, counts, parameters, only_windows=True)
     stops = np.cumsum(tokens.counts)
     return [
         {"points": windows(tokens.points[stop - count : stop], parameters), "context": context}
@@ -78,17 +78,26 @@ def alert_clr_batch(points: NDArray[np.void], counts: NDArray[np.int64], paramet
 
 def windows(points: NDArray[np.float32], parameters: Mapping[str, Any]) -> NDArray[np.float32]:
     """Cut one light curve's tokens (n, F) into windows (W, L, F)."""
-    length: int = parameters.get("window", 128)
+    length, most = _window(parameters)
     if len(points) <= length:
         return points[None]
-    count = min(-(-len(points) // length), int(parameters.get("max_windows", 4)))
-    starts = np.rint(np.linspace(0, len(points) - length, count)).astype(np.int64)
-    cut: NDArray[np.float32] = points[starts[:, None] + np.arange(length)]
-    return cut
+    count = min(-(-len(points) // length), most)
+    last = len(points) - length
+    step = last / max(count - 1, 1)
+    starts = [round(window * step) for window in range(count - 1)] + [last if count > 1 else 0]
+    return np.stack([points[start : start + length] for start in starts])
 
 
-def alert_tokens(points: NDArray[np.void], counts: NDArray[np.int64], parameters: Mapping[str, Any]) -> Tokens:
+def _window(parameters: Mapping[str, Any]) -> tuple[int, int]:
+    """Tokens per window, and how many windows at most."""
+    return int(parameters.get("window", 128)), int(parameters.get("max_windows", 4))
+
+
+def alert_tokens(
+    points: NDArray[np.void], counts: NDArray[np.int64], parameters: Mapping[str, Any], only_windows: bool = False
+) -> Tokens:
     """Tokens of many light curves at once: `points` (N,) of dtype `POINT` end to end, `counts` (B,) points of each.
+    With `only_windows` those that `windows` leaves out of a long light curve are not filled in.
 
     Upper limits are kept only next to a detection in their own band, where they bracket it; the others are counted in
     the context. Forced photometry and bands other than g, r, i are left out. Per token:
@@ -108,7 +117,8 @@ def alert_tokens(points: NDArray[np.void], counts: NDArray[np.int64], parameters
     tokens = np.empty((len(points), len(POINT_FEATURES)), dtype=np.float32)
     kept = np.empty(len(counts), dtype=np.int64)
     context = np.empty((len(counts), len(CONTEXT_FEATURES)), dtype=np.float32)
-    number = fill(points, np.asarray(counts, dtype=np.int64), tokens, kept, context)
+    window, most = _window(parameters) if only_windows else (0, 0)
+    number = fill(points, np.asarray(counts, dtype=np.int64), tokens, kept, context, window, most)
     if number < 0:
         raise ValueError(_NOTHING_SEEN)
     for name, columns in OPTIONAL_CONTEXT.items():

@@ -28,11 +28,12 @@ _FLUX_PER_MAG: Final = -0.4 * math.log(10.0)
 
 
 @jit
-def fill(points, counts, tokens, kept, context):  # type: ignore[no-untyped-def]
+def fill(points, counts, tokens, kept, context, window, max_windows):  # type: ignore[no-untyped-def]
     """Fill in `tokens` (N, 16) float32 end to end, their number per light curve `kept` (B,), and `context` (B, 12).
 
-    `points` (N,) of dtype POINT end to end, `counts` (B,) of each. Returns the number of tokens written, or -1 if a
-    light curve has no detection with a finite magnitude. Raises ValueError if `counts` don't sum to N.
+    `points` (N,) of dtype POINT end to end, `counts` (B,) of each. With a `window` above 0 only the tokens in the
+    windows of `alert_clr.windows` are filled in; the others keep what was there. Returns the number of tokens, or -1 if
+    a light curve has no detection with a finite magnitude. Raises ValueError if `counts` don't sum to N.
     """
     longest = 0
     total = 0
@@ -48,7 +49,7 @@ def fill(points, counts, tokens, kept, context):  # type: ignore[no-untyped-def]
     for curve in range(len(counts)):
         end = begin + counts[curve]
         number = _choose(points, begin, end, chosen, context[curve])
-        if not _fill_one(points, chosen, depth, number, tokens, total, context[curve]):
+        if not _fill_one(points, chosen, depth, number, tokens, total, context[curve], window, max_windows):
             return -1
         kept[curve] = number
         total += number
@@ -94,7 +95,9 @@ def _choose(points, begin, end, chosen, context):  # type: ignore[no-untyped-def
 
 
 @jit_inline
-def _fill_one(points, chosen, depth, number, tokens, offset, context):  # type: ignore[no-untyped-def]
+def _fill_one(  # type: ignore[no-untyped-def]
+    points, chosen, depth, number, tokens, offset, context, window, max_windows
+):
     peak = np.inf
     first = np.inf
     last = -np.inf
@@ -119,10 +122,23 @@ def _fill_one(points, chosen, depth, number, tokens, offset, context):  # type: 
     latest = np.full(_N_BANDS, -1, np.int64)  # place of each band's last detection
     references = np.zeros(_N_BANDS, np.int64)
     reference = np.zeros(_N_BANDS, np.float64)
+    cut = window > 0 and number > window
+    windows = min((number + window - 1) // window, max_windows) if cut else 1
+    current = 0  # the first window that ends behind `place`
     for place in range(number):
         point = points[chosen[place]]
         token = tokens[offset + place]
         detected = point.kind == _DETECTION
+        while cut and current < windows and place >= _start(current, windows, number - window) + window:
+            current += 1
+        if cut and (current == windows or place < _start(current, windows, number - window)):
+            if detected:
+                latest[point.band] = place
+                detections[point.band] += 1
+            if _BRIGHTEST_REFERENCE < point.magnr < _FAINTEST_REFERENCE:  # False for NaN
+                references[point.band] += 1
+                reference[point.band] += point.magnr
+            continue
         faintness = depth[place] - peak
         days = point.mjd - first
         token[0] = days
@@ -166,6 +182,12 @@ def _fill_one(points, chosen, depth, number, tokens, offset, context):  # type: 
         context[6 + band] = math.log1p(detections[band])
     context[9] = math.log1p(last - first)
     return True
+
+
+@jit_inline
+def _start(window, windows, last):  # type: ignore[no-untyped-def]
+    """Where a window begins, as numpy's rint(linspace(0, last, windows)) says."""
+    return last if window > 0 and window == windows - 1 else np.int64(np.rint(window * (last / max(windows - 1, 1))))
 
 
 @jit_inline

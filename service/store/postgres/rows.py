@@ -8,6 +8,7 @@ from typing import Any, Final, LiteralString
 import psycopg
 
 from service.store import encoding
+from service.store.blocks import Changes
 from service.store.interface import StoredObject
 from service.store.sky import cell_of
 
@@ -21,41 +22,65 @@ def load_objects(
     connection: Connection, object_ids: Sequence[str], locking: LiteralString = ""
 ) -> dict[str, StoredObject]:
     """The stored objects among `object_ids`."""
-    rows = execute(
-        connection,
-        f"""
-        SELECT object_id, ra, dec, last_mjd, light_curve, context FROM alert_classifier.objects
-        WHERE object_id = ANY(%s) {locking}
-        """,
-        [list(object_ids)],
-    )
-    return {
-        object_id: StoredObject(
-            object_id,
-            ra,
-            dec,
-            last_mjd,
-            encoding.decode_light_curve(light_curve, object_id),
-            encoding.decode_context(context),
-        )
-        for object_id, ra, dec, last_mjd, light_curve, context in rows
-    }
+    names = list(object_ids)
+    rows = execute(connection, f"{_ROWS} {locking}", [names]) if locking else execute(connection, _BOTH, [names, names])
+    found = {}
+    blocks: dict[str, list[tuple[int, bytes]]] = {}
+    continuing = []
+    for object_id, packed, number, ra, dec, last_mjd, context in rows:
+        if number is not None:
+            blocks.setdefault(object_id, []).append((number, packed))
+            continue
+        light_curve, continues = encoding.decode_newest(packed, object_id)
+        found[object_id] = StoredObject(object_id, ra, dec, last_mjd, light_curve, encoding.decode_context(context))
+        continuing += [object_id] if continues else []
+    if locking and continuing:  # a statement of its own sees what others committed while this one waited for the lock
+        for object_id, packed, number, *_ in execute(connection, f"{_BLOCKS} ORDER BY number", [continuing]):
+            blocks.setdefault(object_id, []).append((number, packed))
+    for object_id in continuing:
+        found[object_id] = encoding.with_blocks(found[object_id], blocks.get(object_id, []))
+    return found
 
 
-def object_columns(objects: Sequence[StoredObject]) -> list[list[Any]]:
-    """object_id, ra, dec, cell, last_mjd, light_curve: one list each."""
+def object_columns(objects: Sequence[StoredObject], packed: Sequence[bytes]) -> list[list[Any]]:
+    """object_id, ra, dec, cell, last_mjd, light_curve (`packed`): one list each."""
     return transposed(
-        (
-            o.object_id, float(o.ra), float(o.dec), cell_of(o.ra, o.dec), o.last_mjd,
-            encoding.encode_light_curve(o.light_curve),
-        )
-        for o in objects
-    )  # fmt: skip
+        (o.object_id, float(o.ra), float(o.dec), cell_of(o.ra, o.dec), o.last_mjd, light_curve)
+        for o, light_curve in zip(objects, packed, strict=True)
+    )
 
 
-def with_contexts(objects: Sequence[StoredObject]) -> list[list[Any]]:
+def write_blocks(connection: Connection, objects: Sequence[StoredObject], found: Sequence[Changes]) -> None:
+    """Write the blocks of `objects`, whose rows are locked, that differ from the stored ones."""
+    blocks = [
+        (o.object_id, number, encoding.encode_light_curve(block))
+        for o, each in zip(objects, found, strict=True)
+        for number, block in each.blocks
+    ]
+    if blocks:
+        write(connection, _UPSERT_BLOCKS, transposed(iter(blocks)))
+
+
+_ROWS: Final[LiteralString] = """
+    SELECT object_id, light_curve, NULL::integer, ra, dec, last_mjd, context FROM alert_classifier.objects
+    WHERE object_id = ANY(%s)
+"""
+_BLOCKS: Final[LiteralString] = """
+    SELECT object_id, light_curve, number, NULL::float8, NULL::float8, NULL::float8, NULL::bytea
+    FROM alert_classifier.blocks
+    WHERE object_id = ANY(%s)
+"""
+_BOTH: Final[LiteralString] = f"{_ROWS} UNION ALL {_BLOCKS} ORDER BY 3"
+_UPSERT_BLOCKS: Final[LiteralString] = """
+    INSERT INTO alert_classifier.blocks (object_id, number, light_curve)
+    SELECT * FROM unnest(%b::text[], %b::int4[], %b::bytea[])
+    ON CONFLICT (object_id, number) DO UPDATE SET light_curve = excluded.light_curve
+"""
+
+
+def with_contexts(objects: Sequence[StoredObject], packed: Sequence[bytes]) -> list[list[Any]]:
     """`object_columns`, and the context, which position sources don't have."""
-    return [*object_columns(objects), [encoding.encode_context(o.context) for o in objects]]
+    return [*object_columns(objects, packed), [encoding.encode_context(o.context) for o in objects]]
 
 
 def transposed(rows: Iterator[tuple[Any, ...]]) -> list[list[Any]]:

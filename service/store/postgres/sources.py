@@ -8,15 +8,25 @@ same source, its row is locked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, LiteralString
 
 import psycopg
 
 from service.store import encoding
+from service.store.blocks import all_changes
 from service.store.interface import StoredObject
 from service.store.joining import Box, PositionSource
-from service.store.postgres.rows import LOCKED, Connection, execute, load_objects, object_columns, transposed, write
+from service.store.postgres.rows import (
+    LOCKED,
+    Connection,
+    execute,
+    load_objects,
+    object_columns,
+    transposed,
+    write,
+    write_blocks,
+)
 from service.store.sky import NamedPosition
 
 _LOCK: Final = 0x736B79  # any number that nothing else locks; this one spells "sky"
@@ -83,13 +93,21 @@ class PostgresSources:
 
     def write_sources(self, sources: Sequence[PositionSource]) -> None:
         if sources:
-            *columns, curves = object_columns([source.stored for source in sources])
+            *columns, curves = object_columns(
+                [source.stored for source in sources],
+                [encoding.encode_light_curve(source.stored.light_curve) for source in sources],
+            )
             write(self._connection, _UPSERT, [*columns, [source.host for source in sources], curves])
 
-    def write_objects(self, objects: Sequence[StoredObject]) -> None:
+    def write_objects(self, objects: Sequence[StoredObject], before: Mapping[str, StoredObject]) -> None:
         if objects:
-            rows = ((o.object_id, encoding.encode_light_curve(o.light_curve)) for o in objects)
+            found = all_changes(objects, before)
+            rows = (
+                (o.object_id, encoding.encode_light_curve(each.newest, each.continues))
+                for o, each in zip(objects, found, strict=True)
+            )
             write(self._connection, _UPDATE_OBJECTS, transposed(rows))
+            write_blocks(self._connection, objects, found)
 
     def forget_latest(self, names: Sequence[str]) -> None:
         if names:

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Final, LiteralString
 
 from service.errors import MissingExtraError
+from service.store.blocks import all_changes
+from service.store.encoding import encode_light_curve
 from service.store.interface import Increment, StoredClassification, StoredObject, StoreStatistics
 from service.store.joining import (
     JOIN_RADIUS_ARCSEC,
@@ -21,7 +23,15 @@ from service.store.reading import ReadingStore
 try:
     from service.store.postgres import classifications as postgres_classifications
     from service.store.postgres.connections import Connections, OvertakenError
-    from service.store.postgres.rows import LOCKED, Connection, execute, load_objects, with_contexts, write
+    from service.store.postgres.rows import (
+        LOCKED,
+        Connection,
+        execute,
+        load_objects,
+        with_contexts,
+        write,
+        write_blocks,
+    )
     from service.store.postgres.sources import PostgresSources, lock_exclusive, lock_shared, try_lock_shared
 except ImportError as error:
     raise MissingExtraError(
@@ -64,10 +74,19 @@ class PostgresStore(ReadingStore[Connection]):
             if new and not patient and not try_lock_shared(connection):
                 patient = True
                 raise OvertakenError
-            if new and write(connection, _INSERT_OBJECTS, with_contexts(new)) < len(new):
-                raise OvertakenError
+            found = all_changes(changed, stored)
+            packed = {
+                o.object_id: encode_light_curve(each.newest, each.continues)
+                for o, each in zip(changed, found, strict=True)
+            }
+            if new:
+                columns = with_contexts(new, [packed[o.object_id] for o in new])
+                if write(connection, _INSERT_OBJECTS, columns) < len(new):
+                    raise OvertakenError
             if len(changed) > len(new):
-                write(connection, _UPDATE_OBJECTS, with_contexts([o for o in changed if o.object_id in stored]))
+                old = [o for o in changed if o.object_id in stored]
+                write(connection, _UPDATE_OBJECTS, with_contexts(old, [packed[o.object_id] for o in old]))
+            write_blocks(connection, changed, found)
             if not new:
                 return known
             return with_waiting_sources(
@@ -164,6 +183,7 @@ def _prune(connection: Connection, names: list[str], older_than_mjd: float) -> i
             """,
         )
     )
+    execute(connection, "DELETE FROM alert_classifier.blocks WHERE object_id = ANY(%s)", [sorted(objects)])
     execute(
         connection, "UPDATE alert_classifier.sources SET object_id = NULL WHERE object_id = ANY(%s)", [sorted(objects)]
     )

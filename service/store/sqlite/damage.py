@@ -27,12 +27,20 @@ MOST_HIDDEN: Final = 100_000
 
 TABLES: Final = ("objects", "sources", "latest")  # with the name in the first column, and an index of names
 NAMES: Final = {"objects": "object_id", "sources": "source_id", "latest": "object_id"}
+# The tables that hold light curves.
+DECODE: Final[dict[str, Callable[[bytes, str], object]]] = {
+    "objects": encoding.decode_newest,
+    "sources": encoding.decode_light_curve,
+    "blocks": encoding.decode_light_curve,
+}
 Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """`problems` as SQLite tells them; `lost` are the names of objects and sources whose light curve can't be read."""
+    """`problems` as SQLite tells them; `lost` are the names of objects and sources whose light curve, or a part of
+    it, can't be read.
+    """
 
     objects: int
     sources: int
@@ -65,7 +73,8 @@ def damaged_names(connection: sqlite3.Connection, names: Sequence[str]) -> list[
         try:
             for table, key in NAMES.items():
                 connection.execute(f"SELECT * FROM {table} WHERE {key} = ?", (name,)).fetchall()
-            connection.execute("SELECT * FROM history WHERE object_id = ?", (name,)).fetchall()
+            for table in ("blocks", "history"):
+                connection.execute(f"SELECT * FROM {table} WHERE object_id = ?", (name,)).fetchall()
         except sqlite3.DatabaseError:
             return True
         return False
@@ -110,7 +119,7 @@ def read_all(connection: sqlite3.Connection, take: Callable[[str, Sequence[str],
         columns = _columns(connection, table)
         found = set()
         for row in _rows(connection, table, columns):
-            if table in ("objects", "sources") and not _is_light_curve(row[0], row[columns.index("light_curve")]):
+            if table in DECODE and not _is_light_curve(table, row[0], row[columns.index("light_curve")]):
                 continue
             take(table, columns, row)
             found.add(row[0])
@@ -119,9 +128,33 @@ def read_all(connection: sqlite3.Connection, take: Callable[[str, Sequence[str],
             known |= names
             if table != "latest":
                 lost |= names - found
+    if "blocks" in tables:
+        lost |= _blocks(connection, take)
     for row in _history(connection, sorted(known)):
         take("history", _columns(connection, "history"), row)
     return sorted(lost)
+
+
+def _blocks(connection: sqlite3.Connection, take: Callable[[str, Sequence[str], Row], None]) -> set[str]:
+    """Hand on the blocks of light curves; returns the names of objects of which one can't be read. Those keep none: a
+    light curve has no gaps.
+    """
+    expected: set[Row] = set()
+    with suppress(sqlite3.DatabaseError):
+        query = "SELECT object_id, number FROM blocks INDEXED BY sqlite_autoindex_blocks_1"
+        for row in connection.execute(query):
+            expected.add(row)
+    columns = ("object_id", "number", "light_curve")
+    sound = {row[:2] for row in _rows(connection, "blocks", columns) if _is_light_curve("blocks", row[0], row[2])}
+    broken = {name for name, _ in expected - sound}
+    numbers: dict[str, list[int]] = {}
+    for name, number in sorted(sound):
+        numbers.setdefault(name, []).append(number)
+    broken |= {name for name, found in numbers.items() if found != list(range(len(found)))}
+    for row in _rows(connection, "blocks", columns):
+        if row[:2] in sound and row[0] not in broken:
+            take("blocks", columns, row)
+    return broken
 
 
 def _rows(connection: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[Row]:
@@ -169,9 +202,9 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
     return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
 
 
-def _is_light_curve(name: str, stored: bytes) -> bool:
+def _is_light_curve(table: str, name: str, stored: bytes) -> bool:
     try:
-        encoding.decode_light_curve(stored, name)
+        DECODE[table](stored, name)
     except LightCurveDamagedError:
         return False
     return True

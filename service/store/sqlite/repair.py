@@ -56,6 +56,7 @@ def _copy(damaged: sqlite3.Connection, copy: sqlite3.Connection) -> Findings:
     copy.execute("BEGIN")
     lost = read_all(damaged, keep)
     copy.execute("UPDATE sources SET object_id = NULL WHERE object_id NOT IN (SELECT object_id FROM objects)")
+    copy.execute("DELETE FROM blocks WHERE object_id NOT IN (SELECT object_id FROM objects)")
     for table in ("latest", "history"):
         copy.execute(f"DELETE FROM {table} WHERE classifier NOT IN (SELECT number FROM classifiers)")
     (classifications,) = copy.execute("SELECT count(*) FROM history").fetchone()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from service.store import encoding
+from service.store.blocks import all_changes
 from service.store.interface import StoredObject
 from service.store.joining import Box, PositionSource
 from service.store.sky import NamedPosition, cell_of
-from service.store.sqlite.rows import load_objects, nan_for_null
+from service.store.sqlite.rows import load_objects, nan_for_null, write_blocks
 
 _COLUMNS = "source_id, ra, dec, last_mjd, light_curve, object_id"
 
@@ -79,11 +80,16 @@ class SqliteSources:
             ],
         )  # fmt: skip
 
-    def write_objects(self, objects: Sequence[StoredObject]) -> None:
+    def write_objects(self, objects: Sequence[StoredObject], before: Mapping[str, StoredObject]) -> None:
+        found = all_changes(objects, before)
         self._connection.executemany(
             "UPDATE objects SET light_curve = ? WHERE object_id = ?",
-            [(encoding.encode_light_curve(o.light_curve), o.object_id) for o in objects],
+            [
+                (encoding.encode_light_curve(each.newest, each.continues), o.object_id)
+                for o, each in zip(objects, found, strict=True)
+            ],
         )
+        write_blocks(self._connection, objects, found)
 
     def forget_latest(self, names: Sequence[str]) -> None:
         if names:

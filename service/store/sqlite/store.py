@@ -14,6 +14,7 @@ from typing import Final
 import orjson
 
 from service.store import encoding
+from service.store.blocks import all_changes
 from service.store.interface import (
     Increment,
     StoreDamagedError,
@@ -36,7 +37,7 @@ from service.store.sky import cell_of
 from service.store.sqlite import classifications as sqlite_classifications
 from service.store.sqlite.checkpoints import BACKSTOP, Checkpointer
 from service.store.sqlite.damage import damaged_names
-from service.store.sqlite.rows import load_objects
+from service.store.sqlite.rows import load_objects, write_blocks
 from service.store.sqlite.sources import SqliteSources
 
 # How long a write waits for another process (a prune, a backup tool, a second service): longer than any of their
@@ -108,6 +109,7 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
         with self._damage_named(ids), self._transaction(durable=False) as connection:
             stored = load_objects(connection, ids)
             known, changed = merge_batch(stored, increments)
+            found = all_changes(changed, stored)
             connection.executemany(
                 """
                 INSERT INTO objects (object_id, ra, dec, cell, last_mjd, light_curve, context)
@@ -122,12 +124,13 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
                         o.dec,
                         cell_of(o.ra, o.dec),
                         o.last_mjd,
-                        encoding.encode_light_curve(o.light_curve),
+                        encoding.encode_light_curve(each.newest, each.continues),
                         encoding.encode_context(o.context),
                     )
-                    for o in changed
+                    for o, each in zip(changed, found, strict=True)
                 ],
             )
+            write_blocks(connection, changed, found)
             if len(ids) > len(stored):
                 connection.execute("UPDATE totals SET objects = objects + ?", (len(ids) - len(stored),))
                 new = [o for o in changed if o.object_id not in stored]
@@ -308,6 +311,10 @@ def _prune(connection: sqlite3.Connection, names: Sequence[str], older_than_mjd:
             ).fetchall()
         }
         for table, key in (("objects", "object_id"), ("sources", "source_id"))
+    )
+    connection.execute(
+        "DELETE FROM blocks WHERE object_id IN (SELECT value FROM json_each(?))",
+        (orjson.dumps(sorted(objects)).decode(),),
     )
     gone = objects | sources
     ids = (orjson.dumps(sorted(gone)).decode(),)

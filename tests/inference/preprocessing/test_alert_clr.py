@@ -65,6 +65,32 @@ def test_many_at_once_are_the_same_as_one_by_one_and_always_finite(curves: list[
             assert alone[name].dtype == np.float32
 
 
+@given(
+    lengths=st.lists(st.integers(1, 700), min_size=1, max_size=3),
+    window=st.integers(1, 130),
+    most=st.integers(1, 5),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_windows_of_a_long_light_curve_hold_the_tokens_of_all_its_points(
+    lengths: list[int], window: int, most: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    curves = [
+        curve(58000 + np.sort(rng.uniform(0, 900, n)), rng.integers(0, 3, n).tolist(), rng.normal(19, 1, n).tolist())
+        for n in lengths
+    ]
+    parameters = {"window": window, "max_windows": most}
+    points, counts = lay_end_to_end(curves)
+    whole = alert_tokens(points, counts, parameters)
+    stops = np.cumsum(whole.counts)
+    for found, stop, count, context in zip(
+        alert_clr_batch(points, counts, parameters), stops, whole.counts, whole.context, strict=True
+    ):
+        np.testing.assert_array_equal(found["points"], windows(whole.points[stop - count : stop], parameters))
+        np.testing.assert_array_equal(found["context"], context)
+
+
 def differences(curves: list[LightCurve]) -> list[float]:
     """Largest differences from the reference, of tokens and context; relative where a value exceeds one."""
     points, counts = end_to_end(curves), np.array([len(c) for c in curves])
@@ -206,3 +232,15 @@ def test_real_histories_are_fast_alone_and_in_batches(real_data: Path) -> None:
         start = time.perf_counter()
         way()
         assert (time.perf_counter() - start) / len(curves) < 50e-6 * 2  # twice the budget: other tests run beside
+
+
+@given(tokens=st.integers(1, 5000), window=st.integers(1, 300), most=st.integers(1, 9))
+def test_windows_are_spread_evenly_from_start_to_end(tokens: int, window: int, most: int) -> None:
+    points = np.arange(tokens, dtype=np.float32)[:, None]
+    cut = windows(points, {"window": window, "max_windows": most})
+    if tokens <= window:
+        assert np.array_equal(cut, points[None])
+        return
+    starts = np.rint(np.linspace(0, tokens - window, min(-(-tokens // window), most)))
+    assert cut[:, 0, 0].tolist() == starts.tolist()
+    assert np.array_equal(cut[-1, :, 0], cut[-1, 0, 0] + np.arange(window))
