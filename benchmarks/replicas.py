@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.machine import machine
-from benchmarks.stream import PARTITIONS, make_topics, packets, read_to_end
+from benchmarks.stream import PARTITIONS, as_json, make_topics, packets, read_to_end
 from deploy.kafka.broker import Broker
 from service.cli.hosting import spare_collector
 from service.config import KafkaSettings, Settings, StoreSettings
@@ -99,7 +99,7 @@ def drain(broker: Broker, postgres: PostgresServer, count: int, alerts: int, apa
         for number in range(count):
             # a static member is given up after 45 s, not 15: it is halted while the topic is filled
             member = kafka.model_copy(update={"group_instance_id": f"{name}-{number}"})
-            settings = Settings(kafka=member, store=StoreSettings(url=url)).model_dump_json()
+            settings = as_json(Settings(kafka=member, store=StoreSettings(url=url)))
             replicas.append(Replica({"settings": settings, "topics": topics}))
         try:
             _wait_for(lambda: all(replica.partitions for replica in replicas), replicas)
