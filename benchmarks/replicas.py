@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.machine import machine
-from benchmarks.stream import PARTITIONS, make_topics, packets, read_to_end
+from benchmarks.stream import PARTITIONS, as_json, make_topics, packets, read_to_end
 from deploy.kafka.broker import Broker
 from service.cli.hosting import spare_collector
 from service.config import KafkaSettings, Settings, StoreSettings
@@ -99,9 +99,8 @@ def drain(broker: Broker, postgres: PostgresServer, count: int, alerts: int, apa
         for number in range(count):
             # a static member is given up after 45 s, not 15: it is halted while the topic is filled
             member = kafka.model_copy(update={"group_instance_id": f"{name}-{number}"})
-            settings = Settings(kafka=member, store=StoreSettings(url=url)).model_dump_json()
-            # masked in the settings' JSON, so it goes by itself
-            replicas.append(Replica({"settings": settings, "store_url": url, "topics": topics}))
+            settings = as_json(Settings(kafka=member, store=StoreSettings(url=url)))
+            replicas.append(Replica({"settings": settings, "topics": topics}))
         try:
             _wait_for(lambda: all(replica.partitions for replica in replicas), replicas)
             for replica in replicas:
@@ -162,10 +161,10 @@ class Replica:
         self._process.wait(60)
 
 
-def serve(settings: str, store_url: str, topics: dict[str, str]) -> None:
+def serve(settings: str, topics: dict[str, str]) -> None:
     """A replica: warm up, join the group, and tell how far it is, until standard input is closed."""
     config = Settings.model_validate_json(settings)
-    store = open_store(store_url)
+    store = open_store(config.store.url.get_secret_value())
     models = ModelRegistry(load_bundle(), config.model.device, config.model.threads)
     read_to_end(config, models, store, topics["warm"], WARM_UP)
     spare_collector()

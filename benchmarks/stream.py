@@ -40,6 +40,7 @@ import numpy as np
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from pydantic import SecretStr
 
 from benchmarks import rubin
 from benchmarks.aged import age
@@ -133,8 +134,7 @@ def measure(sky: str, servers: str, options: argparse.Namespace) -> dict[str, An
         url = f"sqlite:///{folder}/bench.db"
         aged = _age(url, max(options.alerts, paced)) if sky == MATURE else {}
         child = {
-            "settings": Settings(kafka=kafka, store=StoreSettings(url=url)).model_dump_json(),
-            "store_url": url,  # masked in the settings' JSON
+            "settings": as_json(Settings(kafka=kafka, store=StoreSettings(url=url))),
             "topics": topics,
             "alerts": options.alerts,
             "paced": paced,
@@ -187,10 +187,19 @@ def _age(url: str, alerts: int) -> dict[str, float]:
     return found
 
 
-def serve(settings: str, store_url: str, topics: dict[str, str], alerts: int, paced: int) -> None:
+def as_json(settings: Settings) -> str:
+    """Settings for a process of their own, secrets included: pydantic's own JSON masks those, as the store's url."""
+
+    def plain(value: object) -> str:
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+    return json.dumps(settings.model_dump(exclude_defaults=True), default=plain)
+
+
+def serve(settings: str, topics: dict[str, str], alerts: int, paced: int) -> None:
     """The service's process: warm up, drain, keep pace; figures as JSON on standard output."""
     config = Settings.model_validate_json(settings)
-    store = open_store(store_url)
+    store = open_store(config.store.url.get_secret_value())
     models = ModelRegistry(load_bundle(), config.model.device, config.model.threads)
     for _ in range(2):  # the second finds everything compiled, connected and in the caches
         read_to_end(config, models, store, topics["warm"], WARM_UP)

@@ -150,7 +150,9 @@ def plain_light_curve(record: dict[str, Any], zero_point: float = 31.4) -> Light
             (limits if point["kind"] == 1 else points).append(point)
     seen = {_exposure(point) for point in points if point["kind"] == 0}
     points += [limit for limit in limits if _exposure(limit) not in seen]
-    return LightCurve.from_columns(**{name: [point[name] for point in points] for name in newest}, brought_by=newest["candid"])
+    return LightCurve.from_columns(
+        **{name: [point[name] for point in points] for name in newest}, brought_by=newest["candid"]
+    )
 
 
 def assert_same(alert: Alert, record: dict[str, Any], zero_point: float = 31.4) -> None:

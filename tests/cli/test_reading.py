@@ -11,7 +11,7 @@ import pytest
 
 from service.simulate import simulate
 from service.stream.files.archives import MOST_TOLD
-from tests.stream.files.damaged_archives import PACK
+from tests.stream.files.damaged_archives import PACK, is_whole
 
 PACKETS = [alert.packet for alert in simulate(12, seed=5)]
 
@@ -161,11 +161,14 @@ def test_the_exit_status_is_0_only_if_everything_was_read(run, tmp_path, count):
     for _ in range(count):
         ending = rng.choice(list(PACK))
         pack = PACK[ending]
-        whole = bytearray(rng.choice((pack(b"".join(halves)), b"".join(map(pack, halves)))))
+        parts = list(map(pack, halves))
+        whole = bytearray(rng.choice((pack(b"".join(halves)), b"".join(parts))))
         if rng.random() < 0.3:
             del whole[rng.randrange(len(whole)) :]
         for _ in range(rng.choice((1, 1, 3)) if whole else 0):
             whole[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        if is_whole(bytes(whole), parts[0]):
+            continue
         path = tmp_path / f"night{ending}"
         path.write_bytes(whole)
         classified, replayed = (run(command, path, status=None) for command in ("classify", "replay"))

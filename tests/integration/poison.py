@@ -8,6 +8,8 @@ from typing import Any
 
 import fastavro
 
+from service.config import PipelineSettings
+
 
 def poison(packet: bytes, number: int = 0) -> dict[str, tuple[bytes, set[str]]]:
     """name -> (a message made of the good `packet`, the reason codes that it may be refused with).
@@ -30,7 +32,7 @@ def poison(packet: bytes, number: int = 0) -> dict[str, tuple[bytes, set[str]]]:
         "another schema": (_write(foreign, {"x": number}), {"unsupported_survey"}),
         "no object id": (_write({**schema, "fields": fields}, nameless), {"missing_field"}),
         "NaN epoch": (_write(schema, dateless), {"bad_value"}),
-        "10 MB": (packet + noise.randbytes(10_000_000), {"too_large"}),
+        "10 MB": (packet + noise.randbytes(PipelineSettings().max_message_bytes), {"too_large"}),
     }  # fmt: skip
 
 

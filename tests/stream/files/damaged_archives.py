@@ -28,6 +28,14 @@ def tar(files: Sequence[tuple[str, bytes]], form: int = tarfile.GNU_FORMAT) -> b
     return buffer.getvalue()
 
 
+def is_whole(data: bytes, archive: bytes) -> bool:
+    """Whether `data` was cut right behind its first `archive`, or behind the end marker of that one if it is plain:
+    nobody can tell that from a whole archive.
+    """
+    marker = len(data) >= 1024 and len(data) % 512 == 0 and not archive[len(data) - 1024 : len(data)].strip(b"\0")
+    return archive.startswith(data) and (len(data) == len(archive) or marker)
+
+
 def lenient(path: Path) -> dict[str, bytes]:
     """What Python's own reader finds when told to go on past end markers and damaged headers."""
     found: dict[str, bytes] = {}
