@@ -128,7 +128,7 @@ def _unpack(stored: StoredObject, packed: list[bytes]) -> StoredObject:
 def _tensors(classifier: Classifier, curves: list[LightCurve]) -> Any:
     points, counts = lay_end_to_end(curves)
     _Census(points, counts, classifier._is_read)
-    return classifier.bundle.inputs(points, counts)
+    return classifier.bundle.inputs(points, counts, classifier.bundle.context_inputs(None, len(curves)))
 
 
 def _increment(alert: Alert, night: int) -> Increment:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from service import secrets
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -15,3 +17,10 @@ def real_data() -> Path:
     if not (folder / "alerts" / "index.csv").exists():
         pytest.skip("no real data here: set ALERT_CLASSIFIER_DATA to a folder that holds alerts/index.csv")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _secrets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets are masked as long as the process lives: those of one test would be *** in the texts of another."""
+    monkeypatch.setattr(secrets, "_known", dict(secrets._known))
+    monkeypatch.setattr(secrets, "_pattern", secrets._pattern)

@@ -21,13 +21,13 @@ SCHEMA_TEXT: Final = (
 )
 SCHEMA: Final = fastavro.parse_schema(orjson.loads(SCHEMA_TEXT))
 
+RESIDUAL: Final = 200  # "not any of the other things": asteroids, and classes of a bundle that are in no taxonomy
 # Where the taxonomy has no such class, the "Other" of its kind: young stars among the non-periodic ones, RS CVn stars
 # among the periodic ones. Its only cataclysmic variables are dwarf novae.
 CLASS_IDS: Final = {
     "SNIa": 2222, "SNIbc": 2223, "SNII": 2224, "SLSN": 2242, "TDE": 2243, "AGN": 2332, "YSO": 2331, "CV": 2234,
-    "LPV": 2326, "ECL": 2325, "RR": 2323, "CEP": 2322, "DSCT": 2324, "RS": 2321,
+    "LPV": 2326, "ECL": 2325, "RR": 2323, "CEP": 2322, "DSCT": 2324, "RS": 2321, "Asteroid": RESIDUAL,
 }  # fmt: skip
-RESIDUAL: Final = 200  # "not any of the other things": classes of a bundle that the taxonomy does not have
 NOT_CLASSIFIED: Final = 300
 
 
