@@ -20,10 +20,11 @@ Inputs = Mapping[str, NDArray[Any]]
 
 # Light curves per run. On CPU stacking saves the fixed cost of a call, some 0.05 ms, until the activations outgrow the
 # cache; a GPU is idle without many rows.
-CPU_BATCH: Final = 8
+CPU_BATCH: Final = 16
 CUDA_BATCH: Final = 256
 
-# Tokens per run on CPU: light curves of 64 are cheaper eight at a time, but those of 4 x 128 a fifth dearer.
+# Tokens per run on CPU: light curves of 32 are cheaper sixteen at a time, those of 64 eight, but those of 4 x 128 are a
+# fifth dearer by eight than one by one.
 CPU_TOKENS: Final = 512
 
 # A GPU takes about as long for a hundred rows as for ten, so waiting a few milliseconds for more pays off.
