@@ -37,8 +37,9 @@ install: $(VENV)/.installed  ## make .venv with the service in it
 demo: $(VENV)/.installed  ## a synthetic night through the true pipeline, page on http://localhost:8000
 	@exec $(VENV)/bin/alert-classifier demo
 
-test: $(VENV)/.installed-dev  ## the normal tests (needs no network, no broker, no data; uses them where they are)
-	$(VENV)/bin/python -m pytest
+# TESTS: only some of them, as pytest's arguments.
+test: $(VENV)/.installed-dev  ## the normal tests, some 15 minutes (needs no network, no broker, no data; uses them where they are)
+	$(VENV)/bin/python -m pytest $(TESTS)
 
 test-faults: $(VENV)/.installed-dev  ## long fault injection against real services
 	$(VENV)/bin/python -m pytest -m faults --timeout=1800
