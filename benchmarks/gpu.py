@@ -25,7 +25,7 @@ from benchmarks.classify import Stopwatch, draw, mixed_lengths
 from benchmarks.machine import machine
 from service.config import Device
 from service.inference.batching import CUDA_BATCH, equal_shapes
-from service.inference.bundle import Bundle, load_bundle
+from service.inference.bundle import Bundle, load_bundle, seal_bundle
 from service.inference.classifier import Classifier
 from service.inference.session import DeviceError, Session
 
@@ -177,6 +177,7 @@ def _bundle(folder: Path, half: bool, padded: bool) -> Bundle:
         (folder / "manifest.json").write_text(manifest.model_copy(update={"padding": padding}).model_dump_json())
     (folder / "MODEL_CARD.md").write_text("# untrained\n")
     (folder / "metrics.json").write_text("{}")
+    seal_bundle(folder)
     return load_bundle(folder)
 
 

@@ -62,6 +62,8 @@ def verify_bundle(bundle: Path, run: Path | None, data: Path | None) -> Iterator
     there = {name: (bundle / name).read_bytes() for name in FILES if (bundle / name).is_file()}
     digest = check_seal(bundle, there)
     yield f"sha256 of all files: {digest}" if digest else f"{SUMS} is missing: nothing holds the files together"
+    if run and manifest.context:
+        raise ValueError(f"{bundle} has trees beside the network: compare the bundle it was made of with {run}")
     if run:
         model, config = load_run(run)
         feeds = example_feeds(load_difference(data) if data else None, config)

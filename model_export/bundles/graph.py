@@ -27,6 +27,7 @@ from model_export.network.encoder import AlertClassifier
 from service.inference.bundle import seal_bundle
 from service.inference.manifest import Calibration, Manifest, OutOfDistribution, Preprocessing, Stochastic
 from service.inference.session import CPU, session_options
+from service.photometry import CONTEXT_INPUT
 
 OPSET: Final = 18
 PARITY: Final = 1e-5
@@ -226,6 +227,8 @@ def latency(path: Path, length: int = 50, repeats: int = 400) -> float:
         "points": rng.standard_normal((1, 1, length, features["points"])).astype(np.float32),
         "context": rng.standard_normal((1, features["context"])).astype(np.float32),
     }
+    if CONTEXT_INPUT in features:
+        feed[CONTEXT_INPUT] = rng.random((1, features[CONTEXT_INPUT])).astype(np.float32)
     if "lengths" in features:  # no padding
         feed["lengths"] = np.array([length])
     times = []

@@ -57,6 +57,8 @@ def write_variant(kind: str, data: Path, bundle: Path, out: Path, run: Path | No
         if kind == "int8":
             _quantize(bundle / "model.onnx", made / "model.onnx")
             manifest["batch_invariant"] = False  # activations share one scale per batch
+        elif manifest.get("context"):
+            raise VariantError(f"the {kind} variant is exported anew, without what stands beside the network: context")
         elif run is None:
             raise VariantError(f"the {kind} variant is exported anew and needs the run's weights: --run")
         else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from model_export.cli import bundles, chain, judging, surveys, training
+from model_export.cli import bundles, chain, context, judging, surveys, training
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,6 +28,8 @@ for command in (
     judging.report,
     judging.uncertainty,
     judging.uncertainty_cost,
+    context.judge_alerts,
+    context.add_context,
     bundles.export,
     bundles.verify,
     bundles.variant,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from model_export.cli.options import BUNDLE, DATA, FRESH, RUN, write_figures
+
+# Figures of a network that do not change with what is put beside it.
+KEPT: Final = ("training", "baselines", "later_years", "label_curves")
 
 
 @click.command()
@@ -56,8 +59,25 @@ def choose(data: Path, runs: tuple[Path, ...], out: Path | None) -> None:
     help="label_curve.json to include; several where the numbers of steps differ.",
 )
 @click.option("--later-years", type=click.Path(path_type=Path, exists=True), help="later_years.json to include.")
+@click.option(
+    "--judgement",
+    type=click.Path(path_type=Path, exists=True),
+    help="JSON of judge-alerts to include: alert objects are then left out of the test split, for that judges them.",
+)
+@click.option(
+    "--kept",
+    type=click.Path(path_type=Path, exists=True),
+    help="metrics.json of the same network: label curves, later years and baselines are taken from there.",
+)
 def evaluate(
-    data: Path, bundle: Path, baselines: bool, run: Path | None, curves: tuple[Path, ...], later_years: Path | None
+    data: Path,
+    bundle: Path,
+    baselines: bool,
+    run: Path | None,
+    curves: tuple[Path, ...],
+    later_years: Path | None,
+    judgement: Path | None,
+    kept: Path | None,
 ) -> None:
     """Judge a bundle on the test split; writes metrics.json into it."""
     from model_export.data.tables import load_difference
@@ -65,6 +85,8 @@ def evaluate(
     from service.inference.bundle import seal_bundle
 
     real = load_difference(data)
+    if judgement:
+        real = real.where((real.objects["table"] != "alert_objects").to_numpy())
     figures: dict[str, Any] = figures_of(bundle, real)
     if baselines:
         from model_export.judging.baselines import baseline_figures
@@ -73,6 +95,11 @@ def evaluate(
     if run:
         figures["training"] = {name: json.loads((run / f"{name}.json").read_text()) for name in ("config", "lineage")}
     figures["label_curves"] = [json.loads(path.read_text()) for path in curves]
+    if judgement:
+        figures["judgement"] = json.loads(judgement.read_text())
+    if kept:
+        earlier = json.loads(kept.read_text())
+        figures |= {name: earlier[name] for name in KEPT if name in earlier}
     if later_years:
         figures["later_years"] = json.loads(later_years.read_text())
     write_figures(figures, bundle / "metrics.json")

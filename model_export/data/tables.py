@@ -124,7 +124,9 @@ def load_difference(folder: Path) -> Dataset:
     Leaves out total and corrected magnitudes (`simulate` makes difference fluxes of them) and residuals of old
     transients (`note`). Forced photometry above 5 sigma is a detection, as in the alert stream.
     """
-    parts = [_load_table(folder, name) for name in DIFFERENCE_TABLES if (folder / f"{name}_points.parquet").exists()]
+    parts = [
+        read_difference(folder, name) for name in DIFFERENCE_TABLES if (folder / f"{name}_points.parquet").exists()
+    ]
     data = concatenate(parts)
     data.objects["split"] = assign_splits(data.objects)
     return data
@@ -157,7 +159,8 @@ def load_table(path_points: Path, path_objects: Path) -> Dataset:
     return Dataset(points, np.array([len(c) for c in curves], dtype=np.int64), rows)
 
 
-def _load_table(folder: Path, name: str) -> Dataset:
+def read_difference(folder: Path, name: str) -> Dataset:
+    """The difference light curves of the table `name`, without splits; see `load_difference`."""
     data = load_table(folder / f"{name}_points.parquet", folder / f"{name}_objects.parquet")
     kind = data.objects["mag_kind"]
     data = data.where(kind.isin(["difference", "forced_difference"]).to_numpy())

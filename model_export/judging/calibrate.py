@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from model_export.data.bins import EDGES, bin_of
 from model_export.data.prior import published_prior
 from model_export.data.scores import IS_TRANSIENT, SUPERCLASS_OF, softmax, weighted_quantile
 from model_export.data.simulate import load_simulated
 from model_export.data.tables import CLASSES, Dataset, load_difference
-from model_export.judging.examples import EDGES, PREFIXES, bin_of, examples
+from model_export.judging.examples import PREFIXES, examples
 from model_export.judging.out_of_distribution import out_of_distribution_of
 from model_export.network.predict import Answers, predict
 from model_export.training.run import load_run
@@ -75,7 +76,7 @@ def calibrate(found: Answers) -> Calibration:
         score = 1.0 - probabilities[np.arange(len(labels)), labels]
         temperatures.append(temperature)
         thresholds.append(
-            [math.ceil(t * 1e6) / 1e6 for t in _thresholds(score, labels)]
+            [math.ceil(t * 1e6) / 1e6 for t in conformal_thresholds(score, labels)]
         )  # round up, to keep the coverage
     return Calibration(
         edges=list(EDGES), temperature=temperatures, conformal_coverage=COVERAGE, conformal_thresholds=thresholds
@@ -113,7 +114,8 @@ def conformal_sets(
     return 1.0 - probabilities <= np.array(calibration.conformal_thresholds)[bin_of(n_seen)]
 
 
-def _thresholds(score: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+def conformal_thresholds(score: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Per class (C,) the 90 % quantile of the `score` 1 - p(true class) (n,); see `calibrate`."""
     number = np.bincount(labels, minlength=len(CLASSES))
     found = []
     for label in range(len(CLASSES)):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from model_export.data.bins import EDGES, bin_of
 from model_export.data.scores import (
     SUPERCLASS_OF,
     alert_scores,
@@ -26,7 +27,7 @@ from model_export.data.scores import (
     supernova_scores,
 )
 from model_export.data.tables import CLASSES, Dataset
-from model_export.judging.examples import EDGES, PREFIXES, bin_of
+from model_export.judging.examples import PREFIXES
 from model_export.network.predict import ALL, shown
 from service.config import Device
 from service.inference.bundle import MODEL, Bundle
@@ -81,8 +82,9 @@ def judge(
             [LightCurve(seen.points[start : start + n]) for start, n in zip(seen.starts, seen.counts, strict=True)]
         )
         found[k] = Judged(
-            np.array([p.probabilities for p in predictions], dtype=np.float64),
-            np.array([[name in p.conformal_set for name in p.classes] for p in predictions]),
+            # without context an asteroid's probability is exactly 0
+            np.array([p.probabilities[: len(CLASSES)] for p in predictions], dtype=np.float64),
+            np.array([[name in p.conformal_set for name in CLASSES] for p in predictions]),
             np.array([OUT_OF_DISTRIBUTION in p.flags for p in predictions]),
             data.labels,
             total if k == ALL else np.minimum(total, k),
@@ -106,7 +108,7 @@ def _classifier(folder: Path, switches: dict[str, bool]) -> Classifier:
 def evaluate(bundle: Path, data: Dataset) -> Figures:
     """All figures of a bundle on the labelled test objects of `data`; plain numbers, ready for JSON."""
     manifest = Manifest.model_validate_json((bundle / "manifest.json").read_text())
-    prior = np.array(manifest.prior)
+    prior = np.array(manifest.prior[: len(CLASSES)]) / sum(manifest.prior[: len(CLASSES)])
     test = data.where(data.in_split("test") & (data.labels >= 0))
     judged = judge(bundle, test)
     figures: Figures = {
@@ -123,9 +125,10 @@ def evaluate(bundle: Path, data: Dataset) -> Figures:
             ("supernovae_2025", transients & (j.first_mjd >= YEAR_2025), supernova_scores),
             ("alert_objects", (j.table == "alert_objects") & enough, alert_scores),
         ):
-            figures[group]["all" if k == ALL else str(k)] = with_intervals(
-                j.probabilities[mine], j.labels[mine], prior, score
-            )
+            if mine.any():
+                figures[group]["all" if k == ALL else str(k)] = with_intervals(
+                    j.probabilities[mine], j.labels[mine], prior, score
+                )
     everything = judged[ALL]
     main = everything.table != "forced_tde"
     figures["per_class"] = _per_class(everything.where(main), prior)
@@ -136,7 +139,8 @@ def evaluate(bundle: Path, data: Dataset) -> Figures:
         figures["calibration"][f"{low}+"] = _calibration(pooled.where(bin_of(pooled.n_seen) == b))
     for table in ("transients", "alert_objects"):
         figures["calibration"][table] = _calibration(everything.where(everything.table == table))
-    figures["optional_context"] = _optional_context(bundle, data)
+    if (test.objects["table"] == "alert_objects").any():
+        figures["optional_context"] = _optional_context(bundle, data)
     if manifest.out_of_distribution:
         figures["out_of_distribution"] = {"flagged_in_distribution": float(everything.flagged[main].mean())} | {
             f"flagged {table} {low}+": float(mine.flagged.mean())

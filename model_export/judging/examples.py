@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model_export.data.bins import EDGES
 from model_export.network.predict import ALL, Answers
 
-EDGES: Final = (1, 2, 3, 5, 8, 12, 20)  # detection-count bins
 PREFIXES: Final = (*EDGES, ALL)
 
 
@@ -20,8 +20,3 @@ def examples(answers: Mapping[int, Answers], prior: NDArray[np.float64]) -> Answ
     parts = [each.where((each.labels >= 0) & ((k == ALL) | (each.n_detections > k))) for k, each in answers.items()]
     whole = Answers.concatenate(parts)
     return replace(whole, logits=whole.logits + np.log(prior))
-
-
-def bin_of(n_seen: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Index of the detection-count bin (n,)."""
-    return np.searchsorted(EDGES, n_seen, side="right") - 1

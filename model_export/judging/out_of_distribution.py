@@ -8,9 +8,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model_export.data.bins import EDGES, bin_of
 from model_export.data.scores import weighted_quantile
 from model_export.data.tables import CLASSES, Dataset
-from model_export.judging.examples import EDGES, PREFIXES, bin_of, examples
+from model_export.judging.examples import PREFIXES, examples
 from model_export.network.predict import ALL, Answers
 from service.inference.manifest import OutOfDistribution
 

@@ -43,7 +43,9 @@ def _plot_by_detections(figures: Figures, path: Path) -> None:
         (axes[0], "supernovae", ("accuracy", "macro_f1")),
         (axes[1], "alert_objects", ("superclass_accuracy", "accuracy", "macro_f1")),
     ):
-        rows = figures[block]
+        rows = {k: row for k, row in figures[block].items() if names[0] in row}
+        if not rows:  # none in the test split
+            continue
         for name, ink in zip(names, _INK, strict=False):
             value, low, high = zip(*[row[name] for row in rows.values()], strict=True)
             axis.plot(list(rows), value, "o-", color=ink, label=name.replace("_", " "))
@@ -59,6 +61,8 @@ def _plot_reliability(figures: Figures, path: Path) -> None:
     figure, axis = plt.subplots(figsize=(4.2, 4), layout="constrained")
     axis.plot([0, 1], [0, 1], color="0.6", lw=1)
     for name, ink in zip(("overall", "3+", "1+", "alert_objects"), _INK, strict=True):
+        if not figures["calibration"][name]["objects"]:
+            continue
         confidence, correct, _ = zip(*figures["calibration"][name]["reliability"], strict=True)
         axis.plot(confidence, correct, "o-", color=ink, label=name.replace("_", " "), ms=4)
     axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title="reliability")

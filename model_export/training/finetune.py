@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from model_export.data.alert_context import name_digest
 from model_export.data.batches import Batch, BatchStream, ReferencePool, sampling_weights
 from model_export.data.prior import published_prior, sampled_shares
 from model_export.data.scores import alert_scores, softmax, supernova_scores
@@ -60,6 +61,7 @@ def finetune(
     train_set = training_set(data, simulated, unlabelled=ensemble is not None)
     unlabelled_share = config.unlabelled_share if ensemble else 0.0
     write_note(run, "lineage", _lineage(train_set, start, teachers, early_teachers))
+    write_note(run, "learnt", {"alert_objects": _learnt(train_set)})
     weights = sampling_weights(train_set, config.class_power, config.simulated_share, unlabelled_share)
     targets = Targets.of(train_set, sampled_shares(weights, train_set.labels)).to(device)
     real = data.split("train")
@@ -192,6 +194,12 @@ def _lineage(
         "teachers": [{"name": teacher.name, "steps": steps(teacher)} for teacher in teachers],
         "early_teachers": [{"name": teacher.name, "steps": steps(teacher)} for teacher in early_teachers],
     }
+
+
+def _learnt(train: Dataset) -> list[str]:
+    """Digests of the names of alert objects whose labels the run learns: `judge-alerts` leaves them out."""
+    mine = (train.objects["table"] == "alert_objects").to_numpy() & (train.labels >= 0)
+    return sorted(name_digest(name) for name in train.objects["object_id"][mine])
 
 
 def _learning_rate(step: int, config: FinetuneConfig) -> float:

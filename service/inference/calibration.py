@@ -34,19 +34,27 @@ class Calibrator:
     def __init__(self, manifest: Manifest) -> None:
         calibration = manifest.calibration
         self._first_counts = np.array(calibration.edges)
-        self._temperature = np.array(calibration.temperature, dtype=np.float64)  # (bins,)
-        self._thresholds = np.array(calibration.conformal_thresholds, dtype=np.float64)  # (bins, C)
+        both = (calibration, manifest.context_calibration or calibration)  # without and with context
+        self._temperature = np.array([each.temperature for each in both], dtype=np.float64)  # (2, bins)
+        self._thresholds = np.array([each.conformal_thresholds for each in both], dtype=np.float64)  # (2, bins, C)
         parents = [manifest.superclasses.index(parent) for parent in manifest.taxonomy.values()]
         self._membership = np.eye(len(manifest.superclasses))[parents]  # (C, S), a one per class
         known = manifest.out_of_distribution
         self._distance = _Distance(known, len(calibration.edges)) if known else None
 
     def judge(
-        self, logits: NDArray[np.floating], embedding: NDArray[np.floating], n_detections: NDArray[np.integer]
+        self,
+        logits: NDArray[np.floating],
+        embedding: NDArray[np.floating],
+        n_detections: NDArray[np.integer],
+        has_context: NDArray[np.bool_] | None = None,
     ) -> Judgement:
-        """From logits (n, C), or (n, P, C) of P passes, embedding (n, D), and number of detections used (n,)."""
+        """From logits (n, C), or (n, P, C) of P passes, embedding (n, D), number of detections used (n,), and which
+        light curves the graph had any context of (n,); none if left out.
+        """
         bins = np.maximum(np.searchsorted(self._first_counts, n_detections, side="right") - 1, 0)
-        temperature = self._temperature[bins].reshape(-1, *[1] * (logits.ndim - 1))
+        which = np.zeros(len(bins), dtype=np.int64) if has_context is None else has_context.astype(np.int64)
+        temperature = self._temperature[which, bins].reshape(-1, *[1] * (logits.ndim - 1))
         probabilities = _softmax(logits.astype(np.float64) / temperature)
         variance = bald = None
         if logits.ndim == 3:
@@ -60,7 +68,7 @@ class Calibrator:
             probabilities=probabilities.astype(np.float32),
             superclass_probabilities=self.superclasses(probabilities),
             # score of class k: 1 - p_k (Sadinle et al. 2019, arXiv:1609.00451), with a threshold per class
-            in_conformal_set=1.0 - probabilities <= self._thresholds[bins],
+            in_conformal_set=1.0 - probabilities <= self._thresholds[which, bins],
             ood_score=score,
             is_out_of_distribution=beyond,
             variance=variance,

@@ -135,7 +135,9 @@ class Classifier:
         with stage("inference"):
             logits, embedding = self._run(inputs)
             finite = np.isfinite(logits).all(axis=tuple(range(1, logits.ndim))) & np.isfinite(embedding).all(axis=1)
-            judged = self._spread(len(light_curves), rows[finite], logits[finite], embedding[finite], census.n_usable)
+            rows = rows[finite]
+            known = None if taken is None else (taken[rows] == taken[rows]).any(axis=1)  # not NaN
+            judged = self._spread(len(light_curves), rows, logits[finite], embedding[finite], census.n_usable, known)
             return self._predictions(census, *judged)
 
     def _inputs(
@@ -192,14 +194,16 @@ class Classifier:
         logits: NDArray[np.float32],
         embedding: NDArray[np.float32],
         n_detections: NDArray[np.int64],
+        has_context: NDArray[np.bool_] | None,
     ) -> tuple[Judgement, NDArray[np.float32], NDArray[np.bool_]]:
-        """Judgement and embedding (count, D) of all light curves, and which are judged (count,): `rows`.
+        """Judgement and embedding (count, D) of all light curves, and which are judged (count,): `rows`, some of them
+        with context.
 
         The others get the prior, every class, and an embedding of zeros.
         """
         judged = np.zeros(count, dtype=np.bool_)
         judged[rows] = True
-        answer = self._calibrator.judge(logits, embedding, n_detections[rows])
+        answer = self._calibrator.judge(logits, embedding, n_detections[rows], has_context)
         if judged.all():
             return answer, embedding, judged
         prior = Judgement(

@@ -49,7 +49,7 @@ class OutOfDistribution(_Strict):
     (Lee et al. 2018, arXiv:1807.03888), divided by its median on the calibration split.
     """
 
-    means: list[list[float]] = Field(description="(classes, D)")
+    means: list[list[float]] = Field(description="(classes, D); a class that no light curve tells may have none")
     whitening: list[list[float]] = Field(description="(k, D): W with W^T W the inverse of the shared covariance")
     scale: float = Field(gt=0, description="median squared distance on the calibration split")
     threshold: float | list[float] = Field(
@@ -134,6 +134,9 @@ class Manifest(_Strict):
     )
     minimum_detections: int = Field(default=1, ge=1, description="below this, `too_few_points` is flagged")
     calibration: Calibration
+    context_calibration: Calibration | None = Field(
+        default=None, description="of light curves with any of `context`; none: `calibration` is for them too"
+    )
     out_of_distribution: OutOfDistribution | None = None
     sha256: Sha256
     data_digest: str = Field(description="sha256 over the training tables, as the run recorded it")
@@ -165,10 +168,15 @@ class Manifest(_Strict):
         twice = sorted({name for name in self.context if self.context.count(name) > 1})
         if twice:
             raise ValueError(f"context names {', '.join(twice)} twice")
-        if any(len(row) != count for row in self.calibration.conformal_thresholds):
-            raise ValueError(f"conformal_thresholds must have {count} columns, one per class")
-        if self.out_of_distribution and len(self.out_of_distribution.means) != count:
-            raise ValueError(f"out_of_distribution.means must have {count} rows, one per class")
+        for calibration in filter(None, (self.calibration, self.context_calibration)):
+            if any(len(row) != count for row in calibration.conformal_thresholds):
+                raise ValueError(f"conformal_thresholds must have {count} columns, one per class")
+        if self.context_calibration and not self.context:
+            raise ValueError("context_calibration is of light curves with context, but context names no column")
+        if self.context_calibration and self.context_calibration.edges != self.calibration.edges:
+            raise ValueError("context_calibration must have the edges of calibration")
+        if self.out_of_distribution and not 0 < len(self.out_of_distribution.means) <= count:
+            raise ValueError(f"out_of_distribution.means must have 1 to {count} rows, one per class that has a mean")
         bins = len(self.calibration.edges)
         if self.out_of_distribution and len(self.out_of_distribution.thresholds) not in (1, bins):
             raise ValueError(f"out_of_distribution.threshold must be one number or {bins}, one per detection-count bin")

@@ -3,8 +3,8 @@
 | format | value | for |
 |---|---|---|
 | `single_object` | Avro, framed by the schema's fingerprint | any Avro library, Spark; the default |
-| `container` | Avro container file with its schema | hop-client, babamul, pittgoogle, polars, DuckDB |
-| `json` | JSON, as files and HTTP have it | hop-client, lasair, kcat, jq |
+| `container` | Avro container file with its schema | hop-client, babamul |
+| `json` | JSON, as files and HTTP have it | hop-client, lasair, kcat, pandas, polars, DuckDB |
 | `confluent` | Avro, framed by a registry's number | Confluent's deserialisers, ksqlDB, Kafka Connect |
 | `body` | Avro without frame; the key is the writer's schema | fink-client |
 | `elasticc` | ELAsTiCC's `brokerClassification`, without frame | tools that compare brokers |

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from service.errors import AlertClassifierError
 from service.photometry.parquet_pages import DELTA_BYTE_ARRAY, pages, row_groups
 
 # Of a points table the rows are numbers and names: a name has 200 characters at most, of up to four bytes.
@@ -28,7 +29,7 @@ MAX_PAGES: Final = 10_000
 _FOOTER: Final[dict[str, Any]] = {"thrift_container_size_limit": 10_000, "thrift_string_size_limit": 4 << 20}
 
 
-class TooLargeError(ValueError):
+class TooLargeError(AlertClassifierError, ValueError):
     """The table unpacks to more than is read; the message names the column."""
 
 

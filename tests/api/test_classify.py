@@ -369,11 +369,12 @@ def test_a_packet_and_its_light_curve_as_json_get_the_same_probabilities(
     client: TestClient, night: list[SimulatedAlert]
 ) -> None:
     packet = night[-1].packet
-    light_curve = Decoder().decode(packet).light_curve
-    sent = json.loads(bytes(json_response(of_light_curve(light_curve)).body))
-    assert parse(sent) == light_curve
+    alert = Decoder().decode(packet)
+    sent = json.loads(bytes(json_response(of_light_curve(alert.light_curve)).body))
+    assert parse(sent) == alert.light_curve
     posted = client.post("/v1/classify/alert", content=packet).json()
-    assert probabilities(client, sent) == posted["probabilities"]
+    assert alert.context is not None
+    assert probabilities(client, sent | {"context": alert.context.known()}) == posted["probabilities"]
 
 
 @pytest.mark.real_data

@@ -178,7 +178,7 @@ def test_objects_are_found_page_after_page(
     assert sorted(names) == sorted({document["object_id"] for document in documents})
     some = mine.object(names[0])
     assert some.classification is not None
-    again = mine.classify(some.light_curve)
+    again = mine.classify(some.light_curve, context=some.context)
     assert again.probabilities == pytest.approx(some.classification.probabilities, abs=1e-6)
     assert mine.history(names[0])[-1]["top_class"] == some.classification.top_class
     assert len(mine.similar(names[0], limit=3)) == 3
@@ -272,10 +272,13 @@ def test_the_asynchronous_client_answers_alike(client: TestClient, documents: li
 
     async def everything() -> None:
         async with AsyncClient("http://testserver", transport=httpx.ASGITransport(client.app)) as mine:  # type: ignore[arg-type]
-            light_curve = Decoder().decode(night[0].packet).light_curve
+            alert = Decoder().decode(night[0].packet)
+            light_curve, context = alert.light_curve, alert.context.known() if alert.context else None
             expected = client.post("/v1/classify/alert", content=night[0].packet).json()["probabilities"]
-            assert (await mine.classify(light_curve)).probabilities == expected
-            assert (await mine.classify_many({"a": light_curve}))["a"].probabilities == expected
+            assert (await mine.classify(light_curve, context=context)).probabilities == expected
+            assert (await mine.classify_many({"a": light_curve}, contexts={"a": context}))[
+                "a"
+            ].probabilities == expected
             assert (await mine.classify_alert(night[0].packet)).probabilities == expected
             frame = pd.DataFrame(PLAIN | {"object_id": "a"})
             assert len(await mine.classify_table(frame)) == 1

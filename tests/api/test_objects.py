@@ -46,8 +46,8 @@ def test_an_object_shows_its_light_curve_and_its_latest_classification(
 
 def test_the_light_curve_of_an_object_can_be_posted_back(client: TestClient, documents: Documents) -> None:
     for object_id, document in list(latest(documents).items())[:20]:
-        light_curve = client.get(f"/v1/objects/{object_id}").json()["light_curve"]
-        answer = client.post("/v1/classify", json=light_curve).json()
+        known = client.get(f"/v1/objects/{object_id}").json()
+        answer = client.post("/v1/classify", json=known["light_curve"] | {"context": known["context"]}).json()
         assert answer["probabilities"] == pytest.approx(document["probabilities"], abs=1e-6)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from service.alerts import Decoder
 from service.config import Device
-from service.inference.bundle import load_bundle
+from service.inference.bundle import default_bundle_folder, load_bundle
 from service.inference.classifier import Classifier
 from service.photometry import Context, merge
 from service.photometry.context import newest
@@ -229,8 +229,9 @@ def test_context_that_can_not_be_used_is_told(run, night, tmp_path, with_context
     context.write_text("object_id,sgscore1\nnobody,0.9\n")
     first, _ = lines(run("classify", night, "--context", context, "--bundle", with_context).stderr)
     assert (first["source"], first["code"]) == (str(context), "no_context")
-    plain = run("classify", night, "--format", "jsonl")
-    done = run("classify", night, "--format", "jsonl", "--context", context)
+    alone = default_bundle_folder().parent / "alert-clr-1.2.0"
+    plain = run("classify", night, "--format", "jsonl", "--bundle", alone)
+    done = run("classify", night, "--format", "jsonl", "--context", context, "--bundle", alone)
     assert done.stdout == plain.stdout
     assert lines(done.stderr)[0]["code"] == "context_not_taken"
     context.write_text("object_id,redshift\nnobody,0.9\n")

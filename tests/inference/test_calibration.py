@@ -48,6 +48,29 @@ def test_a_batch_is_judged_as_each_light_curve_would_be(seed: int, counts: list[
         assert judgement.is_out_of_distribution[row] == (score > ood.threshold)
 
 
+def test_light_curves_with_context_have_a_calibration_of_their_own() -> None:
+    rng = np.random.default_rng(6)
+    logits = rng.normal(0, 5, (20, len(CLASSES))).astype(np.float32)
+    embedding, counts = np.zeros((20, EMBEDDING_SIZE), dtype=np.float32), rng.integers(1, 40, 20)
+    known = manifest().calibration
+    other = known.model_copy(
+        update={
+            "temperature": [3.0 * t for t in known.temperature],
+            "conformal_thresholds": [[0.01] * len(CLASSES) for _ in known.edges],
+        }
+    )
+    both = Calibrator(manifest(context=["gal_b"], context_calibration=other.model_dump()))
+    has_context = np.arange(20) % 2 == 0
+    judged = both.judge(logits, embedding, counts, has_context)
+    without = Calibrator(manifest()).judge(logits, embedding, counts)
+    with_it = Calibrator(manifest(calibration=other.model_dump())).judge(logits, embedding, counts)
+    for row, has in enumerate(has_context):
+        expected = with_it if has else without
+        assert np.array_equal(judged.probabilities[row], expected.probabilities[row])
+        assert np.array_equal(judged.in_conformal_set[row], expected.in_conformal_set[row])
+    assert not np.array_equal(judged.probabilities, without.probabilities)
+
+
 def test_each_bin_may_have_its_own_threshold_of_the_unknown() -> None:
     known = manifest()
     assert known.out_of_distribution is not None

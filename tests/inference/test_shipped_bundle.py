@@ -44,8 +44,8 @@ def difference(a: list[Prediction], b: list[Prediction]) -> float:
 
 def test_it_is_small_and_tells_what_it_is(bundle: Bundle) -> None:
     assert len(bundle.graph) < 8_000_000
-    assert len(bundle.manifest.classes) == 14
-    assert bundle.manifest.superclasses == ("Transient", "Stochastic", "Periodic")
+    assert len(bundle.manifest.classes) == 15
+    assert bundle.manifest.superclasses == ("Transient", "Stochastic", "Periodic", "Solar System")
     assert len(bundle.card) > 200
     assert bundle.metrics
 

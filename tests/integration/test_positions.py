@@ -58,6 +58,33 @@ def test_nothing_is_left_behind_markers_and_aborted_messages(
         assert again.accounting.total().consumed == 0
 
 
+@MODES
+def test_nothing_is_left_behind_a_compacted_tail(
+    cluster: Cluster, models: ModelRegistry, store_url: str, delivery: Delivery
+) -> None:
+    """Given a group whose next offset is compacted away, and a tail of which one message is left before the end, then
+    that one is answered, the lag is 0, the committed offset the true end, and every offset has its account.
+    """
+    alerts = [alert.packet for alert in simulate(7, seed=50)]
+    cluster.make_topic(
+        cluster.alerts, 1, cleanup_policy="compact", segment_ms="100", min_cleanable_dirty_ratio="0.001",
+        max_compaction_lag_ms="100",
+    )  # fmt: skip
+    cluster.send_keyed([(b"a", alerts[0]), (b"k", alerts[1]), (b"k", alerts[2])])
+    with streaming(in_mode(cluster, store_url, delivery), models) as (service, _):
+        eventually(lambda: published(service, 3))
+    cluster.send_keyed((b"k", packet) for packet in alerts[3:6])
+    time.sleep(0.2)  # the next write begins a new segment: the newest is never compacted
+    cluster.transaction(alerts[6:], commit=False, key=b"k")
+    eventually(lambda: [value for _, value in cluster.read(cluster.alerts)] == [alerts[0], alerts[5]], every_s=0.5)
+    with streaming(in_mode(cluster, store_url, delivery), models) as (again, _):
+        eventually(lambda: published(again, 1))
+        eventually(lambda: cluster.committed(cluster.alerts) == cluster.ends(cluster.alerts) == {0: 8})
+        eventually(lambda: again.health().lag_messages == 0)
+        assert again.health().lag_seconds == 0
+        assert again.accounting.total().skipped == {"no_message": 4}
+
+
 def test_a_span_asks_each_message_for_its_time(cluster: Cluster, models: ModelRegistry, store_url: str) -> None:
     """Given timestamps in no order, when an hour is read again while more comes in, then the alerts of that hour are
     answered and no others, and the reading ends at the end that the topic had when it began.

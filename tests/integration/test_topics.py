@@ -9,6 +9,7 @@ import pytest
 
 from service.inference.registry import ModelRegistry
 from service.simulate import simulate
+from service.stream.interfaces import StreamError
 from service.stream.kafka.topics import Span
 from service.stream.service import StreamService
 from tests.integration.streams import Cluster, eventually, streaming
@@ -77,5 +78,24 @@ def test_exit_at_end(cluster: Cluster, models: ModelRegistry, store_url: str) ->
     cluster.send(alert.packet for alert in alerts)
     with streaming(cluster.settings(store_url), models, exit_at_end=True) as (service, _):
         assert isinstance(service, StreamService)
+        assert service.wait(30)
+    assert cluster.published_candids() == {alert.candid: 1 for alert in alerts}
+
+
+def test_exit_at_end_of_daily_topics_needs_those_that_are_there(
+    cluster: Cluster, models: ModelRegistry, store_url: str
+) -> None:
+    """Given yesterday's topic alone, as before a night's first alert, then it is read and the reading is complete;
+    given none, it ends with an error that names them.
+    """
+    today = datetime.now(UTC).date()
+    settings = cluster.settings(store_url, topics=[], daily_pattern=f"ztf{cluster.name}_{{date:%Y%m%d}}")
+    with streaming(settings, models, exit_at_end=True) as (service, _):
+        with pytest.raises(StreamError, match=f"not there: the topics ztf{cluster.name}_.*, ztf{cluster.name}_"):
+            eventually(lambda: service.wait(0.1))
+    name = cluster.make_topic(f"ztf{cluster.name}_{today - timedelta(days=1):%Y%m%d}", 2)
+    alerts = list(simulate(12, seed=12))
+    cluster.send((alert.packet for alert in alerts), name)
+    with streaming(settings, models, exit_at_end=True) as (service, _):
         assert service.wait(30)
     assert cluster.published_candids() == {alert.candid: 1 for alert in alerts}

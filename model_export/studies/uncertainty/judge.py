@@ -17,12 +17,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model_export.data.bins import bin_of
 from model_export.data.prior import published_prior
 from model_export.data.scores import expected_calibration_error, half_prior_decision, macro_f1, softmax
 from model_export.data.tables import Dataset
 from model_export.judging.calibrate import apply, calibrate, conformal_sets, fit_softening, soften
 from model_export.judging.evaluate import ENOUGH
-from model_export.judging.examples import PREFIXES, bin_of, examples
+from model_export.judging.examples import PREFIXES, examples
 from model_export.judging.out_of_distribution import Ask
 from model_export.network.encoder import AlertClassifier
 from model_export.network.predict import ALL, Answers, predict

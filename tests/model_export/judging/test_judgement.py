@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
+from model_export.data.bins import EDGES, bin_of
 from model_export.data.scores import (
     brier,
     expected_calibration_error,
@@ -25,7 +26,6 @@ from model_export.judging.calibrate import (
     fit_temperature,
     soften,
 )
-from model_export.judging.examples import EDGES, bin_of
 from model_export.judging.out_of_distribution import out_of_distribution, squared_distance
 from model_export.network.predict import Answers
 
