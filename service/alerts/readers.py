@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 # archives together some twenty; the bounds only protect the memory from a hostile stream.
 MAX_SCHEMAS: Final = 64
 MAX_BYTES: Final = 8 << 20
+_MOST_WARNED: Final = 20  # schemas; a stream may bring a new one with every message
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -128,7 +129,8 @@ class Readers:
         program = compile_schema(tree, survey.projection)
         if program.odd:
             names = ", ".join(sorted({odd.field.path for odd in program.odd}))
-            log.warning("a writer schema has types that no survey uses for these fields, so reading is slow: %s", names)
+            if self.fallbacks.schemas < _MOST_WARNED:
+                log.warning("a writer schema has types that no survey uses for some fields, read slowly: %s", names)
             self.fallbacks.count(schemas=1)
         return Reader(program, survey, self.fallbacks)
 
