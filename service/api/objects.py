@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from starlette.responses import Response
 
 from service.alerts.alert import LONGEST_NAME
@@ -35,6 +35,17 @@ ObjectId = Annotated[str, Path(max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f\x
 
 ARCMIN: Final = 60.0
 
+
+def _no_number(text: object) -> object:
+    """Pydantic takes a number for a time too, so that seconds before 1970 would pass as one."""
+    try:
+        float(str(text))
+    except ValueError:
+        return text
+    raise ValueError("a number of seconds must be between 0 and 1e11")
+
+
+Moment = Annotated[datetime, BeforeValidator(_no_number)]
 Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
 
 
@@ -46,7 +57,7 @@ def query(
     ] = None,
     min_probability: Annotated[float, Query(ge=0, le=1, description="of the most probable class")] = 0.0,
     since: Annotated[
-        datetime | Seconds | None,
+        Moment | Seconds | None,
         Query(description="classified at or after this time: ISO 8601 (UTC unless said) or seconds since 1970"),
     ] = None,
     ra: Annotated[float | None, Query(ge=0, le=360, description="[deg, ICRS]; with dec and radius")] = None,

@@ -172,3 +172,13 @@ def test_an_unknown_object_may_be_known_elsewhere(client: TestClient) -> None:
     assert answer["links"]["ALeRCE"] == "https://alerce.online/object/ZTF99zzzzzzz"
     assert "links" not in client.get("/v1/objects/mine").json()
     assert client.get("/v1/objects/ZTF99zzzzzzz/light-curve").status_code == 404
+
+
+@pytest.mark.parametrize("since", ["-100.0", "-1", "1e12", "nan"])
+def test_a_number_out_of_bounds_is_no_time_either(client: TestClient, since: str) -> None:
+    assert client.get("/v1/objects", params={"since": since}).status_code == 422
+
+
+@pytest.mark.parametrize("since", ["2026-01-01", "2026-01-01T00:00:00Z", "1767225600", "0.5"])
+def test_a_time_is_a_date_or_seconds(client: TestClient, since: str) -> None:
+    assert client.get("/v1/objects", params={"since": since}).status_code == 200
