@@ -56,18 +56,32 @@ def _name(document: dict[str, Any]) -> str:
 
 
 def _own(document: dict[str, Any]) -> Iterator[Sheet]:
-    """`{"object_id": ..., "points": [...]}`, a list of these under light_curves, or an answer with its light curve."""
+    """`{"object_id": ..., "points": [...]}` or columns, a list of these under light_curves, or an answer with its light
+    curve.
+    """
     for curve in _rows(document, "light_curves"):
         yield from _own(curve)
     for holder in (document, document.get("light_curve")):
-        if isinstance(holder, dict) and _rows(holder, "points"):
-            rows = [_with_zero_point(row, holder.get("unit")) for row in _rows(holder, "points")]
-            yield sheet_of_rows(rows, _name(document), "a light curve of this service")
+        points = _points_of(holder) if isinstance(holder, dict) else []
+        # in sheets of their own: a row is read by its magnitude or by its flux
+        for some in ([row for row in points if "flux" not in row], [row for row in points if "flux" in row]):
+            if some:
+                yield sheet_of_rows(some, _name(document), "a light curve of this service")
 
 
-def _with_zero_point(row: dict[str, Any], unit: Any) -> dict[str, Any]:
-    """The zero point [AB mag] of a point with a flux, whose unit the point or its light curve says."""
-    return row | {"zero_point": _ZERO_POINTS.get(str(row.get("unit") or unit))} if "flux" in row else row
+def _points_of(holder: dict[str, Any]) -> list[dict[str, Any]]:
+    """The points of a light curve, a list of them or columns; what it says of all of them stands in each."""
+    points = _rows(holder, "points")
+    mjd = holder.get("mjd")
+    if not points and isinstance(mjd, list) and isinstance(holder.get("band"), list):
+        columns = {name: value for name, value in holder.items() if isinstance(value, list) and len(value) == len(mjd)}
+        points = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    of_all = {name: holder[name] for name in ("survey", "unit") if isinstance(holder.get(name), str)}
+    found = [of_all | {name: value for name, value in point.items() if value is not None} for point in points]
+    return [
+        point | {"zero_point": _ZERO_POINTS.get(str(point.get("unit")))} if "flux" in point else point
+        for point in found
+    ]
 
 
 def _alerce(document: dict[str, Any]) -> Iterator[Sheet]:

@@ -147,7 +147,8 @@ def _text_table(data: bytes, name: str) -> Sheet:
     if "\x00" in text[:4096]:
         raise WrongFileError(f"{name} is a binary file of a kind that is not known here")
     lines = text.splitlines()
-    first = next((number for number, line in enumerate(lines) if _is_content(line)), None)
+    # the header of ATLAS's server is a comment with three marks
+    first = next((number for number, line in enumerate(lines) if _is_content(line) or line.startswith("###")), None)
     if first is None:
         raise WrongFileError(f"{name} has no header and no rows")
     header, body = lines[first], [line for line in lines[first + 1 :] if _is_content(line)]

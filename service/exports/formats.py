@@ -27,6 +27,7 @@ class Format:
     names: Mapping[str, tuple[str, ...]]
     photometry: Photometry = "difference"
     lacks: frozenset[str] = field(default=frozenset())
+    bands: Mapping[str, str] = field(default_factory=dict)  # names of bands that mean something else elsewhere
 
     def fits(self, columns: frozenset[str]) -> bool:
         return self.needs <= columns and not self.lacks & columns
@@ -55,6 +56,7 @@ _ANTARES: Final = Format(
         "mag": ("ant_mag",), "magerr": ("ant_magerr",), "limit": ("ant_maglim",), "sign": ("ztf_isdiffpos",),
         "magnr": ("ztf_magnr",), "candid": ("ztf_candid",), "survey": ("ant_survey",),
     },
+    bands={"R": "r"},
 )  # fmt: skip
 
 # ZTF forced photometry service, "lightcurve" text of a request (Masci et al. 2023, arXiv:2305.16279, section 6):

@@ -23,14 +23,17 @@ from service.photometry.time import JD_OF_MJD_ZERO
 _NO_NUMBER: Final = frozenset({"", "null", "none", "nan", "na", "n/a", "--", "-", "masked"})
 _NO_VALUE: Final = -999.0
 
-# The number of ZTF's filter, names with the survey in front, IRSA's codes, ANTARES' R for ZTF's r.
+# The number of ZTF's filter, IRSA's codes, names with the survey in front. In their own case: Gaia's G is not ZTF's g.
 _BANDS: Final = BAND_CODES | {
-    "1": 0, "2": 1, "3": 2, "zg": 0, "zr": 1, "zi": 2, "ztf_g": 0, "ztf_r": 1, "ztf_i": 2, "ztfg": 0, "ztfr": 1,
-    "ztfi": 2, "lsst_u": 4, "lsst_g": 0, "lsst_r": 1, "lsst_i": 2, "lsst_z": 3, "lsst_y": 5,
-}  # fmt: skip
+    prefix + name: BAND_CODES[letter]
+    for prefix, names in (("", "123"), ("z", "gri"), ("ZTF_", "gri"), ("ztf", "gri"), ("ztf_", "gri"))
+    for name, letter in zip(names, "gri", strict=True)
+}
 _SIGNS: Final = {
-    "t": 1, "true": 1, "1": 1, "+1": 1, "+": 1, "f": -1, "false": -1, "0": -1, "-1": -1, "-": -1,
-}  # fmt: skip
+    spelling: sign
+    for sign, spellings in ((1, "t T true True TRUE 1 +1 +"), (-1, "f F false False FALSE 0 -1 -"))
+    for spelling in spellings.split()
+}
 _SURVEYS: Final = SURVEY_CODES | {"1": 0, "2": 0, "4": 1}  # the numbers are ANTARES' ant_survey
 
 _USABLE: Final = frozenset(str(code) for code in USABLE_PROCSTATUS)  # as in the forced photometry of packets
@@ -82,8 +85,8 @@ class _Reader:
         name, values = found
         codes = np.zeros(len(values), dtype=np.int64)
         for row, value in enumerate(values):
-            text = _text(value).lower()
-            if missing is not None and text in _NO_NUMBER - {"-"}:
+            text = _text(value)
+            if missing is not None and text.lower() in _NO_NUMBER - {"-"}:
                 codes[row] = missing
             elif text in code_of:
                 codes[row] = code_of[text]
@@ -124,6 +127,8 @@ def _text(value: Any) -> str:
 
 
 def _integer(value: Any) -> int:
+    if isinstance(value, float) and abs(value) > 2**53:  # digits are lost: better none than another alert's
+        return 0
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
@@ -146,13 +151,13 @@ def points_of_sheet(
         )
     reader = _Reader(sheet, form)
     if form.photometry == "atlas":
-        return _atlas(reader), []
+        return _atlas(reader, name)
     columns = _difference(reader) if form.photometry == "difference" else _fluxes(reader)
     mjd = reader.numbers("mjd", BOUNDS["mjd"])
     if mjd is None or (form.names.get("jd") and reader.column("jd") and np.isnan(mjd).all()):
         jd = reader.numbers("jd", (JD_OF_MJD_ZERO, JD_OF_MJD_ZERO + BOUNDS["mjd"][1]))
         mjd = None if jd is None else jd - JD_OF_MJD_ZERO
-    band = reader.codes("band", _BANDS)
+    band = reader.codes("band", _BANDS | {name: BAND_CODES[letter] for name, letter in form.bands.items()})
     if mjd is None or band is None:
         raise ExportError(f"{name} has no column {'of time (mjd or jd)' if mjd is None else 'band, fid or filter'}")
     time_name = (reader.column("mjd") or reader.column("jd") or ("mjd", ()))[0]
@@ -191,7 +196,7 @@ def _kinds(reader: _Reader, found: tuple[str, Sequence[Any]], mag: NDArray[np.fl
 
 
 def _difference(reader: _Reader) -> dict[str, Any]:
-    """Columns of magnitudes of the absolute difference flux. Without a magnitude and a limit a row says nothing."""
+    """Columns of magnitudes of the absolute difference flux. A row without a magnitude is an upper limit."""
     mag = reader.numbers("mag", BOUNDS["mag"])
     if mag is None:
         mag = np.full(reader.sheet.length, np.nan)
@@ -238,26 +243,26 @@ def _fluxes(reader: _Reader) -> dict[str, Any]:
     return columns if magnr is None else columns | {"magnr": magnr}
 
 
-def _atlas(reader: _Reader) -> list[tuple[str, NDArray[np.void]]]:
-    """The exposures that the reader of ATLAS photometry keeps. Raises ExportError with the first bad row."""
-    empty = np.empty(0)
-    columns = {
-        ours: empty if (numbers := reader.numbers(ours)) is None else numbers
-        for ours in ("mjd", "flux", "fluxerr", "chi_n", "sky", "error_code")
-    }
+def _atlas(reader: _Reader, name: str) -> tuple[list[tuple[str, NDArray[np.void]]], list[SkippedRow]]:
+    """The exposures that the reader of ATLAS photometry keeps, and the rows that can't be read."""
+    columns = {ours: reader.numbers(ours) for ours in ("mjd", "flux", "fluxerr", "chi_n", "sky", "error_code")}
     band = reader.column("band")
-    if reader.faults:
-        raise ExportError(str(reader.faults[min(reader.faults)]))
+    assert band is not None  # the format needs all of these
+    kept = [row for row in range(reader.sheet.length) if row not in reader.faults]
+    faults = [reader.faults[row] for row in sorted(reader.faults)]
+    if not kept:
+        raise ExportError(f"{name} has no row that can be read" + (f"; {faults[0]}" if faults else ""))
+    mjd, flux, error, chi_n, sky, error_code = (np.asarray(column)[kept] for column in columns.values())
     exposures = Exposures(
-        mjd=columns["mjd"],
-        band=np.array([_text(value) for value in band[1]] if band else [], dtype=np.str_),
-        flux=columns["flux"],
-        error=columns["fluxerr"],
-        chi_n=columns["chi_n"],
-        sky=columns["sky"],
-        error_code=columns["error_code"],
+        mjd=mjd,
+        band=np.array([_text(band[1][row]) for row in kept], dtype=np.str_),
+        flux=flux,
+        error=error,
+        chi_n=chi_n,
+        sky=sky,
+        error_code=error_code,
     )
-    return [(reader.sheet.object_id, exposures.light_curve().points)]
+    return [(reader.sheet.object_id, exposures.light_curve().points)], faults
 
 
 def _by_object(

@@ -30,7 +30,7 @@ from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitu
 from service.simulate import SimulatedAlert
 from tests.alerts.atlas_tables import exposures
 from tests.api.examples import COLUMNS, POINTS, MakeClient
-from tests.exports.samples import NAME, SAMPLES
+from tests.exports.samples import ATLAS, NAME, SAMPLES
 
 
 def probabilities(client: TestClient, body: Any, **more: Any) -> dict[str, float]:
@@ -489,3 +489,10 @@ def test_another_kind_of_file_gets_a_sentence(client: TestClient) -> None:
     refused = client.post("/v1/classify/table?name=m31.fits", content=b"SIMPLE  =                    T".ljust(2880))
     assert refused.status_code == 422
     assert "m31.fits is a FITS image" in refused.json()["detail"]
+
+
+def test_a_table_of_the_atlas_server_is_read(client: TestClient) -> None:
+    answer = client.post("/v1/classify/table?name=sn.txt", content=ATLAS).json()
+    assert answer["read_as"] == "a table of the ATLAS forced photometry server"
+    [classified] = answer["classifications"]
+    assert (classified["object_id"], classified["top_class"]) == ("sn", None)  # the shipped model reads no ATLAS

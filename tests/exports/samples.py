@@ -156,3 +156,9 @@ SAMPLES: Final[dict[str, tuple[bytes, str]]] = {
 }  # fmt: skip
 
 IRSA: Final = _csv(_rows(oid=[5] * 2, mjd=MJD[:2], mag=[17.1, 17.2], magerr=[0.01] * 2, filtercode=["zg", "zr"]))
+
+# As the ATLAS server sends it; the second row is damaged.
+ATLAS: Final = b"""###MJD m dm uJy duJy F err chi/N RA Dec x y maj min phi apfit mag5sig Sky Obs
+61000.1 17.5 0.1 400 30 o 0 1.1 10.0 20.0 1 1 2 2 0 -0.4 19 20.5 a
+61001.1 17.5 0.1 many 30 o 0 1.1 10.0 20.0 1 1 2 2 0 -0.4 19 20.5 b
+"""

@@ -9,7 +9,7 @@ import pytest
 
 from service.exports import ExportError, WrongFileError, read_export
 from service.photometry import Kind
-from tests.exports.samples import BAND, ERR, IRSA, LIMIT, MAG, MJD, NAME, SAMPLES, SIGN
+from tests.exports.samples import ATLAS, BAND, ERR, IRSA, LIMIT, MAG, MJD, NAME, SAMPLES, SIGN
 
 BANDS = ("g", "r", "i", "z", "u", "y", "c", "o")
 
@@ -138,3 +138,29 @@ def test_a_parquet_export_is_bounded_before_it_is_unpacked():
     assert "unpacks to" not in str(told.value)
     with pytest.raises(WrongFileError, match="column prv_candidates unpacks to more than 40,000 bytes"):
         read_export(export(600), "a.parquet", max_rows=10)
+
+
+def test_a_band_in_another_case_is_another_band():
+    """Gaia's G and OGLE's I are not ZTF's g and i; ANTARES alone writes ZTF's r as R."""
+    export = read_export(b"mjd,band,mag\n61000,g,19\n61001,G,18\n61002,R,17\n", "x.csv")
+    assert [row.value for row in export.skipped] == ["G", "R"]
+
+
+def test_what_a_light_curve_says_of_all_its_points_holds_for_each():
+    document = b'{"survey": "lsst", "unit": "nJy", "points": [{"mjd": 61000, "band": "y", "flux": 1e4, "fluxerr": 100},'
+    document += b' {"mjd": 61001, "band": "y", "mag": 20.5}]}'
+    points = read_export(document, "x.json").light_curves["x"].points
+    assert points["survey"].tolist() == [1, 1]
+    np.testing.assert_allclose(points["mag"], [21.4, 20.5], atol=1e-3)
+
+
+def test_a_candid_that_lost_its_digits_is_unknown():
+    rows = b'[{"mjd": 61000, "fid": 1, "magpsf": 19, "candid": 1.5e18},'
+    rows += b' {"mjd": 61001, "fid": 1, "magpsf": 19, "candid": 7}]'
+    assert read_export(rows, "x.json").light_curves["x"].points["candid"].tolist() == [0, 7]
+
+
+def test_a_bad_row_of_an_atlas_table_is_left_out_too():
+    export = read_export(ATLAS, "sn.txt")
+    assert (export.read_as, len(export.light_curves["sn"])) == ("a table of the ATLAS forced photometry server", 1)
+    assert [str(row) for row in export.skipped] == ["row 2: ujy is many, not a number"]
