@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -26,8 +25,8 @@ from confluent_kafka.admin import (
     NewTopic,
     OffsetSpec,
 )
-from pydantic import SecretStr
 
+from benchmarks.stream import as_json
 from service.config import KafkaSettings, PipelineSettings, Settings, StoreSettings
 from service.inference.registry import ModelRegistry
 from service.output.avro import decode_classification
@@ -263,7 +262,7 @@ class Replica:
     def start(self) -> Replica:
         environment = {
             **os.environ,
-            "REPLICA_SETTINGS": json.dumps(self._settings.model_dump(exclude_defaults=True), default=_plain),
+            "REPLICA_SETTINGS": as_json(self._settings),
             "OMP_NUM_THREADS": "1",
         }
         with self._log.open("ab") as log:
@@ -292,11 +291,6 @@ class Replica:
 
     def said(self) -> str:
         return self._log.read_text(errors="replace")
-
-
-def _plain(value: object) -> str:
-    """A setting as text; pydantic's own JSON masks secrets, and the store's url is one."""
-    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def eventually(holds: Callable[[], Any], within_s: float = 30.0, every_s: float = 0.1) -> Any:
