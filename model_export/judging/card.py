@@ -175,8 +175,8 @@ def _judgement(told: Figures) -> str:
         "nothing of the packet's repository, or of its schema version, was learnt from; `source alone`: what "
         "forests get that see repository, schema version and year, and nothing else. All 15 classes compete. "
         "Accuracy by argmax, macro-F1 by log p - 0.5 log prior; in brackets 95 % bootstrap intervals over objects. "
-        "The share of the prior that context keeps and the offset of `Asteroid` were chosen on these same folds, so the "
-        "rows with context are slightly favourable.\n",
+        "The share of the prior that context keeps and the offset of `Asteroid` were chosen on these same folds, so "
+        "the rows with context are slightly favourable.\n",
         *(f"### {title}\n\n{table}\n" for title, table in tables(told).items()),
     ]
     return "\n".join(rows)
