@@ -19,6 +19,7 @@ from service.cli.hosting import (
     reload_on_hangup,
     slow_gauges,
     spare_collector,
+    webhooks,
 )
 from service.cli.watchdog import Watchdog, end_now
 from service.config import ConfigError, load_settings
@@ -100,7 +101,7 @@ def serve(
         app = create_app(settings, models, store, stream, Decoder(schema_source(settings.kafka)))
         server = HttpServer(app, settings.api, listening)
         spare_collector()
-        with slow_gauges(app, models, store):
+        with slow_gauges(app, models, store), webhooks(store, settings.watch):
             if stream is not None:
                 watchdog = Watchdog(stream.longest_stage, settings.pipeline.give_up_s, lambda: server.should_exit)
                 watchdog.start()

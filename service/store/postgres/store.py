@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, LiteralString
@@ -17,8 +17,10 @@ from service.store.joining import (
     join_waiting_sources,
     with_waiting_sources,
 )
+from service.store.listing import Run
 from service.store.merging import merge_batch
-from service.store.reading import ReadingStore
+from service.store.reading import ReadingStore, T
+from service.store.watches import Watching
 
 try:
     from service.store.postgres import classifications as postgres_classifications
@@ -52,7 +54,7 @@ class PostgresStore(ReadingStore[Connection]):
     _classifications, _sources, _objects = postgres_classifications, PostgresSources, staticmethod(load_objects)
 
     def __init__(self, dsn: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True) -> None:
-        self._join_radius = join_radius_arcsec
+        self._join_radius, self._watching = join_radius_arcsec, Watching()
         self._connections = Connections(dsn, create)
 
     def merge(self, increments: Sequence[Increment]) -> list[StoredObject]:
@@ -108,7 +110,16 @@ class PostgresStore(ReadingStore[Connection]):
     def record(self, classifications: Sequence[StoredClassification]) -> None:
         if not classifications:
             return
-        self._connections.transact(lambda connection: postgres_classifications.record(connection, classifications))
+
+        def transaction(connection: Connection) -> None:
+            postgres_classifications.record(connection, classifications)
+            run = partial(postgres_classifications.run, connection)
+            self._watching.notice(run, postgres_classifications.TABLES, classifications)
+
+        self._connections.transact(transaction)
+
+    def _write(self, change: Callable[[Run], T]) -> T:
+        return self._connections.transact(lambda connection: change(partial(postgres_classifications.run, connection)))
 
     def prune(self, older_than_mjd: float) -> int:
         with self._connections.connection() as connection:
