@@ -72,20 +72,25 @@ class Pipeline:
         self._quality = quality
         self._max_message_bytes = max_message_bytes
 
-    def take(self, messages: Iterable[Message]) -> Batch:
-        """Messages -> a batch with an item for each alert: a message may hold several.
+    def take(self, messages: Sequence[Message], enough: int) -> tuple[Batch, int]:
+        """The first of these messages -> a batch with an item for each alert, and how many messages they are: a message
+        may hold several alerts, and the one with which they are `enough` is the last.
 
         One that is too large, or whose records are too many, is refused as a whole before it is taken apart.
         """
-        items = []
+        items: list[Item] = []
+        count = 0
         for message in messages:
+            if len(items) >= enough:
+                break
+            count += 1
             if len(message.value) > self._max_message_bytes:
                 items.append(self._too_large(message))
             elif self._decoder.holds_many(message.value):
                 items += self._records(message)
             else:
                 items.append(Item(message))
-        return Batch(items)
+        return Batch(items), count
 
     def _records(self, message: Message) -> list[Item]:
         try:
