@@ -89,7 +89,12 @@ def test_health_and_pulse_tell_each_input_by_its_name(make_client: MakeClient) -
     assert answer.json()["errors"] == [{"field": "stream of-the-pulse", "message": "the brokers do not answer"}]
     first, second = client.get("/v1/pulse").json()["inputs"]
     assert (first["name"], first["ready"], first["partitions"]) == ("ztf", True, 1)
-    assert (second["name"], second["ready"], second["lag_messages"], second["published"]) == ("of-the-pulse", False, 7, 5)
+    assert (second["name"], second["ready"], second["lag_messages"], second["published"]) == (
+        "of-the-pulse",
+        False,
+        7,
+        5,
+    )
 
 
 def test_accounting_is_the_streams_own(make_client: MakeClient) -> None:
