@@ -172,7 +172,8 @@ def unknown(object_id: str) -> ProblemError:
 
 
 def _check_class(here: Here, top_class: str | None) -> None:
-    known = here.models.active.bundle.manifest.classes
+    answering = here.models.residents.answering
+    known = dict.fromkeys(name for each in answering for name in each.bundle.manifest.classes)
     if top_class is not None and top_class not in known:
         raise invalid("class", f"{top_class} is not a class of the active model; its classes are {', '.join(known)}")
 

@@ -22,6 +22,7 @@ from service.inference.prediction import Prediction
 from service.photometry import Context, LightCurve
 from service.photometry.context_table import read_context_table
 from service.photometry.table import TableError
+from service.stream.inputs import framed
 
 # Light curves per call of the classifier: enough to keep all threads busy, few enough for a smooth progress bar.
 CHUNK: Final = 1024
@@ -76,7 +77,7 @@ def classify(
     )
     given = _contexts(context_table, classifier)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        decoder = Decoder(schema_source(settings.kafka))
+        decoder = Decoder(schema_source(framed(settings)))
         intake = Intake(
             settings.quality,
             settings.store.join_radius_arcsec,

@@ -42,6 +42,8 @@ def open_models(settings: ModelSettings) -> ModelRegistry:
         threads=settings.threads,
         trusted_keys=settings.trusted_keys,
     )
+    for survey, folder in settings.of_survey.items():
+        registry.choose(survey, folder)
     for folder in settings.shadow_bundles:
         registry.add_shadow(folder)
     return registry
@@ -68,6 +70,8 @@ def reload_on_hangup(models: ModelRegistry, settings: ModelSettings) -> None:
     def reload() -> None:
         try:
             models.activate(settings.bundle or default_bundle_folder())
+            for survey, folder in settings.of_survey.items():
+                models.choose(survey, folder)
             for folder in settings.shadow_bundles:
                 models.add_shadow(folder)
         except (BundleError, DeviceError) as error:

@@ -18,6 +18,7 @@ from service.stream.accounting import Account
 from service.stream.batch import Batch
 from service.stream.files.replay import replay_archive
 from service.stream.files.sinks import FileSink
+from service.stream.inputs import framed
 from service.stream.pipeline import build_pipeline
 
 
@@ -53,7 +54,7 @@ def replay(
     writer: Writer | None = None
     if out is not None:
         writer = Parquet(out) if out.suffix == ".parquet" else JsonLines.to(out)
-    pipeline = build_pipeline(settings, models, store)
+    pipeline = build_pipeline(settings.model_copy(update={"kafka": framed(settings)}), models, store)
     spare_collector()
     try:
         with Progress(

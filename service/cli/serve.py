@@ -24,6 +24,7 @@ from service.cli.watchdog import Watchdog, end_now
 from service.config import ConfigError, load_settings
 from service.log import configure_logging
 from service.store import open_store
+from service.stream.inputs import framed
 from service.stream.kafka.topics import Span
 from service.stream.service import StreamService
 
@@ -84,6 +85,8 @@ def serve(
         config, kafka=_given(kafka), store=_given({"url": store_url}), model=_given({"bundle": bundle}),
         api=_given({"host": host, "port": port}),
     )  # fmt: skip
+    if settings.inputs and (topics or bootstrap_servers or group):
+        raise click.UsageError("--topic, --bootstrap-servers and --group are for one stream: here are inputs")
     configure_logging(settings.log)
     listening = listen(settings.api)
     models = open_models(settings.model)
@@ -97,7 +100,7 @@ def serve(
             stream = StreamService(settings, models, store, span=span, exit_at_end=exit_at_end)
         elif start is not None or exit_at_end or topics:
             raise ConfigError("there is nothing to stream from: set kafka.bootstrap_servers or --bootstrap-servers")
-        app = create_app(settings, models, store, stream, Decoder(schema_source(settings.kafka)))
+        app = create_app(settings, models, store, stream, Decoder(schema_source(framed(settings))))
         server = HttpServer(app, settings.api, listening)
         spare_collector()
         with slow_gauges(app, models, store):

@@ -216,6 +216,8 @@ def merge(light_curves: Sequence[LightCurve]) -> LightCurve:
         return filled[0] if filled else LightCurve.empty()
     if sum([len(curve.points) for curve in filled]) < LONG:
         return LightCurve.from_points(end_to_end(filled))
+    if len(filled) == 2 and (shared := _shared(*sorted(filled, key=lambda curve: float(curve.mjd[0])))) is not None:
+        return shared
     # An alert adds to the end of a long history: what lies before it stays as it is.
     longest = max(filled, key=len)
     others = [curve for curve in filled if curve is not longest]
@@ -223,6 +225,27 @@ def merge(light_curves: Sequence[LightCurve]) -> LightCurve:
     untouched = int(np.searchsorted(longest.mjd, begin))
     rest = _union(end_to_end([LightCurve(longest.points[untouched:]), *others]))
     return LightCurve(end_to_end([LightCurve(longest.points[:untouched]), LightCurve(rest)]))
+
+
+def _shared(early: LightCurve, late: LightCurve) -> LightCurve | None:
+    """The union where `late`, to the last bit, begins with points of `early`: a packet may bring a year again that the
+    store has. Only what comes behind them is united: it can't hold a measurement of theirs, as both are in order. None
+    where they do not share their beginning.
+    """
+    begin = int(np.searchsorted(early.mjd, late.mjd[0]))
+    known, again = early.points[begin:].view(np.uint32), late.points.view(np.uint32)
+    words = min(len(known), len(again))
+    differs = known[:words] != again[:words]
+    first = int(differs.argmax()) if words else 0
+    same = (words if words and not differs[first] else first) // (POINT.itemsize // 4)
+    if not same:
+        return None
+    end = begin + same
+    rest = [LightCurve(early.points[end:]), LightCurve(late.points[same:])]
+    filled = [curve for curve in rest if len(curve)]
+    if len(filled) == 2:
+        filled = [LightCurve(_union(end_to_end(filled)))]
+    return LightCurve(end_to_end([LightCurve(early.points[:end]), *filled]))
 
 
 def end_to_end(light_curves: Iterable[LightCurve]) -> NDArray[np.void]:

@@ -63,13 +63,17 @@ class Pipeline:
         quality: QualitySettings,
         max_message_bytes: int = 10_485_760,
         outputs: Outputs | None = None,
+        surveys: frozenset[str] = frozenset(),
     ) -> None:
-        """`outputs`: the topics and forms of classifications; None: the default topic alone."""
+        """`outputs`: the topics and forms of classifications; None: the default topic alone. `surveys`: whose alerts
+        are expected, another's are refused; empty: anybody's.
+        """
         self._outputs = outputs or Outputs(KafkaSettings())
         self._decoder = decoder
         self._store = store
         self._models = models
         self._quality = quality
+        self._surveys = surveys
         self._max_message_bytes = max_message_bytes
 
     def take(self, messages: Sequence[Message], enough: int) -> tuple[Batch, int]:
@@ -114,6 +118,11 @@ class Pipeline:
             for item, alert in zip(items, alerts, strict=True):
                 if isinstance(alert, Alert):
                     item.alert = alert
+                    if self._surveys and alert.survey not in self._surveys:
+                        said = (
+                            f"an alert of {alert.survey}, and this input brings {' and '.join(sorted(self._surveys))}"
+                        )
+                        item.outcome = DeadLettered("unexpected_survey", said)
                 else:
                     item.outcome = _dead_letter(alert, "decode_failed")
 
@@ -158,7 +167,7 @@ class Pipeline:
         """Light curves -> predictions, for all these batches together and by the same models."""
         residents = self._models.residents
         items = [item for batch in batches for item in batch.open()]
-        predictions = isolate(_opinion_of(residents.active), items)
+        predictions = isolate(_opinion_of(residents), items)
         for item, prediction in zip(items, predictions, strict=True):
             if isinstance(prediction, Exception):
                 item.outcome = _dead_letter(prediction, "classification_failed")
@@ -206,11 +215,17 @@ class Pipeline:
         return [None] * len(answers)
 
 
-def build_pipeline(settings: Settings, models: Models, store: Store, outputs: Outputs | None = None) -> Pipeline:
-    """The pipeline of the stream, of replays and of the demo, its decoder compiled and warm."""
+def build_pipeline(
+    settings: Settings,
+    models: Models,
+    store: Store,
+    outputs: Outputs | None = None,
+    surveys: frozenset[str] = frozenset(),
+) -> Pipeline:
+    """The pipeline of an input, of replays and of the demo, its decoder compiled and warm."""
     decoder = AlertDecoder(schema_source(settings.kafka))
     decoder.warm_up()
-    return Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes, outputs)
+    return Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes, outputs, surveys)
 
 
 def preview(store: Store, alert: Alert) -> tuple[Subject, LightCurve, Context | None]:
@@ -264,7 +279,7 @@ def _classification(item: Item, prediction: Prediction | None, active: bool = Tr
     )
 
 
-def _opinion_of(classifier: Classifier) -> Callable[[Sequence[Item]], Sequence[Prediction]]:
+def _opinion_of(classifier: Classifier | Residents) -> Callable[[Sequence[Item]], Sequence[Prediction]]:
     def classify(items: Sequence[Item]) -> Sequence[Prediction]:
         merged = [(item.light_curve, item.context) for item in items if item.light_curve is not None]
         return classifier.classify([light_curve for light_curve, _ in merged], [context for _, context in merged])
