@@ -16,7 +16,7 @@ from service.store.sky import Cone
 
 _NEVER_STORED: Final = re.compile("[\0\ud800-\udfff]")
 
-Sort = Literal["newest", "most_probable"]
+Sort = Literal["newest", "most_probable", "name"]
 
 
 class StoreUnavailableError(AlertClassifierError, RuntimeError):
@@ -191,16 +191,32 @@ class Store(Protocol):
         min_probability: float = 0.0,
         since: float | None = None,
         cone: Cone | None = None,
+        superclass: str | None = None,
+        survey: str | None = None,
+        seen_since: float | None = None,
+        seen_before: float | None = None,
+        min_detections: int | None = None,
+        max_detections: int | None = None,
+        flags: Sequence[str] = (),
+        without_flags: Sequence[str] = (),
+        prefix: str | None = None,
         sort: Sort = "newest",
         limit: int = 100,
         cursor: str | None = None,
     ) -> tuple[list[StoredClassification], str | None]:
         """Latest classification per object, in order of `sort`, and a cursor for the next page (None: end).
 
-        `since` is in seconds since 1970. An answer that names no class has no probability either: above a
-        `min_probability` of 0 it is not found. An object that is classified anew while someone pages moves to the
-        front of the newest: no page shows it twice. Raises ValueError on a cursor that was not given for the same
-        `sort`.
+        The work of a page is bounded: where few objects pass the filters it may be short, or empty, and still have a
+        next one.
+
+        `since` is in seconds since 1970; `seen_since`, `seen_before` are epochs of the object's last alert [mjd].
+        `superclass` is the most probable one; all of `flags` are borne, none of `without_flags`. `prefix` is how the
+        object's name begins, in any case, and sorts by name. What was recorded by a version that did not keep survey,
+        superclass, flags and numbers of detections apart is not found by them until the object's next alert.
+
+        An answer that names no class has no probability either: above a `min_probability` of 0 it is not found. An
+        object that is classified anew while someone pages moves to the front of the newest: no page shows it twice.
+        Raises ValueError on a cursor that was not given for the same `sort`.
         """
         ...
 
@@ -211,7 +227,9 @@ class Store(Protocol):
         ...
 
     def embeddings(self, classifier: str, version: str, limit: int = 100_000) -> tuple[list[str], NDArray[np.float16]]:
-        """(object ids, their latest embeddings (n, D)) of one classifier version, newest first."""
+        """(object ids, their latest embeddings (n, D)) of one classifier version, newest first, among the `limit`
+        objects that were classified last.
+        """
         ...
 
     def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:

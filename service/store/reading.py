@@ -5,15 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Generic, Protocol, TypeVar
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.photometry import SURVEYS, SURVEYS_BY_POSITION
+from service.store.encoding import decode_embeddings
 from service.store.interface import Counterpart, Increment, Sort, StoredClassification, StoredObject, storable
 from service.store.joining import JoinTables, boxes_around, preview, sources_as_objects
-from service.store.paging import Page
+from service.store.listing import Row, keys_of, newest
+from service.store.paging import Filters, Page
 from service.store.sky import Cone, separation_arcsec
 
 C = TypeVar("C")  # connection
@@ -22,14 +25,17 @@ Embeddings = tuple[list[str], NDArray[np.float16]]
 
 
 class Classifications(Protocol[C_contra]):
-    """The engine's module `classifications`; see the methods of `Store`."""
+    """The engine's module `classifications`; see the methods of `Store`. `TABLES` stands before a table's name."""
+
+    TABLES: str
 
     def latest(self, connection: C_contra, object_id: str) -> StoredClassification | None: ...
-    def query(
-        self, connection: C_contra, page: Page, cone: Cone | None
-    ) -> tuple[list[StoredClassification], str | None]: ...
+    def run(self, connection: C_contra, sql: str, parameters: dict[str, Any]) -> list[Row]: ...
+    def of(self, connection: C_contra, object_ids: Sequence[str]) -> list[StoredClassification]: ...
     def class_mix(self, connection: C_contra, since: float) -> dict[str, int]: ...
-    def embeddings(self, connection: C_contra, classifier: str, version: str, limit: int) -> Embeddings: ...
+    def embeddings(
+        self, connection: C_contra, classifier: str, version: str, object_ids: Sequence[str]
+    ) -> list[tuple[str, bytes]]: ...
     def history(self, connection: C_contra, object_id: str, limit: int) -> list[StoredClassification]: ...
 
 
@@ -99,13 +105,28 @@ class ReadingStore(ABC, Generic[C]):
         min_probability: float = 0.0,
         since: float | None = None,
         cone: Cone | None = None,
+        superclass: str | None = None,
+        survey: str | None = None,
+        seen_since: float | None = None,
+        seen_before: float | None = None,
+        min_detections: int | None = None,
+        max_detections: int | None = None,
+        flags: Sequence[str] = (),
+        without_flags: Sequence[str] = (),
+        prefix: str | None = None,
         sort: Sort = "newest",
         limit: int = 100,
         cursor: str | None = None,
     ) -> tuple[list[StoredClassification], str | None]:
-        page = Page(top_class, min_probability, since, cone is not None, sort, limit, cursor)
+        filters = Filters(
+            top_class, min_probability, since, cone, superclass, survey, seen_since, seen_before, min_detections,
+            max_detections, tuple(flags), tuple(without_flags), prefix,
+        )  # fmt: skip
+        page = Page.of(filters, sort, limit, cursor)
         with self._reader() as connection:
-            return self._classifications.query(connection, page, cone)
+            keys, further = keys_of(partial(self._classifications.run, connection), page, self._classifications.TABLES)
+            found = {each.object_id: each for each in self._classifications.of(connection, [name for _, name in keys])}
+        return [found[name] for _, name in keys if name in found], further
 
     def class_mix(self, since: float) -> dict[str, int]:
         with self._reader() as connection:
@@ -113,7 +134,9 @@ class ReadingStore(ABC, Generic[C]):
 
     def embeddings(self, classifier: str, version: str, limit: int = 100_000) -> Embeddings:
         with self._reader() as connection:
-            return self._classifications.embeddings(connection, classifier, version, limit)
+            names = newest(partial(self._classifications.run, connection), limit, self._classifications.TABLES)
+            found = dict(self._classifications.embeddings(connection, classifier, version, names))
+        return decode_embeddings([(name, found[name]) for name in names if name in found])
 
     def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
         if not storable(object_id):
