@@ -22,7 +22,7 @@ def lsst(object_id: str, east: float = 0.0, north: float = 0.0) -> Increment:
 
 def names(store: Store, object_id: str) -> list[tuple[str, str]]:
     known = store.load([object_id])[object_id]
-    return [(each.object_id, each.survey) for each in store.counterparts(known)]
+    return [(each.object_id, each.survey) for each in store.counterparts([known])[0]]
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -31,7 +31,7 @@ def test_each_names_the_other_whichever_came_first(store: Store, order: int) -> 
         store.merge([alert])
     assert names(store, "ZTF1") == [("313", "lsst")]
     assert names(store, "313") == [("ZTF1", "ztf")]
-    (found,) = store.counterparts(store.load(["313"])["313"])
+    ((found,),) = store.counterparts([store.load(["313"])["313"]])
     assert isinstance(found, Counterpart)
     assert found.separation_arcsec == pytest.approx(1.0, abs=1e-3)
 
@@ -91,7 +91,7 @@ def test_among_ten_million_positions_they_are_found_at_once(tmp_path: Path) -> N
     store.merge([replace(ztf(f"z{n}", 1.0), ra=a, dec=d) for n, (a, d) in enumerate(places)])
     known = store.load([f"z{n}" for n in range(len(places))])
     begin = time.perf_counter()
-    found = {name: store.counterparts(each) for name, each in known.items()}
+    found = {name: store.counterparts([each])[0] for name, each in known.items()}
     spent = (time.perf_counter() - begin) / len(places)
     assert all([each.object_id for each in found[f"z{n}"]] == [f"l{n}"] for n in range(len(places)))
     assert spent < 0.05, f"{1000 * spent:.1f} ms each"
