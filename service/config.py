@@ -103,7 +103,7 @@ class OutputSettings(_Group):
 
     topic: str = Field(min_length=1)
     format: OutputFormat = OutputFormat.SINGLE_OBJECT
-    schema_version: int | None = Field(default=None, ge=1, le=3, description="of the classification; unset: the newest")
+    schema_version: int | None = Field(default=None, ge=1, le=4, description="of the classification; unset: the newest")
     classes: list[str] = Field(default_factory=list, description="its top class is one of these")
     superclasses: list[str] = Field(default_factory=list, description="its most probable superclass is one of these")
     min_probability: float = Field(
@@ -135,7 +135,7 @@ class KafkaSettings(_Group):
     output_topic: str = Field(default="alert-classifications", min_length=1)
     output_format: OutputFormat = Field(default=OutputFormat.SINGLE_OBJECT, description="of `output_topic`")
     output_schema_version: int | None = Field(
-        default=None, ge=1, le=3, description="of the messages in `output_topic`; unset: the newest"
+        default=None, ge=1, le=4, description="of the messages in `output_topic`; unset: the newest"
     )
     outputs: list[OutputSettings] = Field(
         default_factory=list, description="further topics, each with a format and a choice of its own"
@@ -372,6 +372,11 @@ class PipelineSettings(_Group):
         default=10_485_760,
         ge=10_000,
         description="larger messages are dead-lettered unread; the default is what Rubin's brokers take",
+    )
+    counterparts: bool | None = Field(
+        default=None,
+        description="whether messages name the objects of other surveys at an object's place, within"
+        " store.join_radius_arcsec: a search in the store for every batch; unset: where several inputs are read",
     )
     retry_s: float = Field(default=1.0, gt=0, description="pause between tries while the store or the broker is away")
     standstill_s: float = Field(

@@ -42,6 +42,12 @@ class LightCurveColumns(BaseModel):
     candid: list[int]
 
 
+class CounterpartAnswer(BaseModel):
+    object_id: str
+    survey: str = Field(examples=["lsst"])
+    separation_arcsec: float
+
+
 class Classification(BaseModel):
     """What one classifier version says about one light curve: the fields of the published message (`/schemas`).
 
@@ -75,6 +81,9 @@ class Classification(BaseModel):
     n_detections: dict[str, int] = Field(description="per band", examples=[{"g": 3, "r": 4}])
     n_upper_limits: dict[str, int] = Field(description="per band", examples=[{"r": 2}])
     flags: list[str] = Field(description="what to be careful about", examples=[["too_few_points"]])
+    counterparts: list[CounterpartAnswer] | None = Field(
+        default=None, description="objects of other surveys at its place when it was classified; null: not looked for"
+    )
     observed: int | None = None
     broker_timestamp: int | None = None
     received: int | None = None
@@ -94,12 +103,6 @@ class Page(BaseModel):
 
     objects: list[Classification]
     next: str | None
-
-
-class CounterpartAnswer(BaseModel):
-    object_id: str
-    survey: str = Field(examples=["lsst"])
-    separation_arcsec: float
 
 
 class ObjectAnswer(BaseModel):

@@ -5,6 +5,7 @@ A light curve is one structured array: packing copies its bytes, and every colum
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -222,7 +223,7 @@ def merge(light_curves: Sequence[LightCurve]) -> LightCurve:
     longest = max(filled, key=len)
     others = [curve for curve in filled if curve is not longest]
     begin = min((float(curve.mjd[0]) for curve in others), default=np.inf) - _MARGIN_DAYS
-    untouched = int(np.searchsorted(longest.mjd, begin))
+    untouched = bisect_left(longest.mjd, begin)
     rest = _union(end_to_end([LightCurve(longest.points[untouched:]), *others]))
     return LightCurve(end_to_end([LightCurve(longest.points[:untouched]), LightCurve(rest)]))
 
@@ -232,14 +233,14 @@ def _shared(early: LightCurve, late: LightCurve) -> LightCurve | None:
     store has. Only what comes behind them is united: it can't hold a measurement of theirs, as both are in order. None
     where they do not share their beginning.
     """
-    begin = int(np.searchsorted(early.mjd, late.mjd[0]))
+    begin = bisect_left(early.mjd, late.mjd[0])  # numpy's search would first copy the column
+    if early.points[begin : begin + 1].tobytes() != late.points[:1].tobytes():
+        return None
     known, again = early.points[begin:].view(np.uint32), late.points.view(np.uint32)
     words = min(len(known), len(again))
     differs = known[:words] != again[:words]
-    first = int(differs.argmax()) if words else 0
-    same = (words if words and not differs[first] else first) // (POINT.itemsize // 4)
-    if not same:
-        return None
+    first = int(differs.argmax())
+    same = (first if differs[first] else words) // (POINT.itemsize // 4)
     end = begin + same
     rest = [LightCurve(early.points[end:]), LightCurve(late.points[same:])]
     filled = [curve for curve in rest if len(curve)]

@@ -165,8 +165,9 @@ class Store(Protocol):
         """Names of the position sources that have joined an object."""
         ...
 
-    def counterparts(self, known: StoredObject) -> list[Counterpart]:
-        """Objects of other surveys within the join radius, nearest first: surveys name the same source each for itself.
+    def counterparts(self, known: Sequence[StoredObject]) -> list[list[Counterpart]]:
+        """Of each of these objects, in their order: objects of other surveys within the join radius, nearest first.
+        Surveys name the same source each for itself.
 
         They are looked for when asked, by the index of the sky, so it does not matter which came first.
         """

@@ -33,6 +33,8 @@ def _alone(settings: Settings, name: str, given: InputSettings) -> Input:
     if given.quality is not None:
         changes["quality"] = given.quality
     pipeline: dict[str, Any] = {}
+    if settings.pipeline.counterparts is None:
+        pipeline["counterparts"] = len(settings.inputs) > 1
     if given.max_batch is not None:
         pipeline["max_batch"] = given.max_batch
     changes["pipeline"] = settings.pipeline.model_copy(update=pipeline)

@@ -64,9 +64,10 @@ class Pipeline:
         max_message_bytes: int = 10_485_760,
         outputs: Outputs | None = None,
         surveys: frozenset[str] = frozenset(),
+        counterparts: bool = False,
     ) -> None:
         """`outputs`: the topics and forms of classifications; None: the default topic alone. `surveys`: whose alerts
-        are expected, another's are refused; empty: anybody's.
+        are expected, another's are refused; empty: anybody's. `counterparts`: answers name them.
         """
         self._outputs = outputs or Outputs(KafkaSettings())
         self._decoder = decoder
@@ -74,6 +75,7 @@ class Pipeline:
         self._models = models
         self._quality = quality
         self._surveys = surveys
+        self._counterparts = counterparts
         self._max_message_bytes = max_message_bytes
 
     def take(self, messages: Sequence[Message], enough: int) -> tuple[Batch, int]:
@@ -157,6 +159,19 @@ class Pipeline:
                 assert item.alert is not None
                 item.light_curve, item.context = stored.light_curve, stored.context
                 item.subject = Subject.of(item.alert, stored)
+        if self._counterparts:
+            merged = [
+                (item, stored) for item, stored in zip(items, known, strict=True) if isinstance(stored, StoredObject)
+            ]
+            self._find_counterparts(merged)
+
+    def _find_counterparts(self, merged: Sequence[tuple[Item, StoredObject]]) -> None:
+        found = isolate(self._store.counterparts, [stored for _, stored in merged])
+        for (item, _), counterparts in zip(merged, found, strict=True):
+            if isinstance(counterparts, Exception):  # an answer without them is better than none
+                log.error("no counterparts of %s could be found: %s", item.message.topic_partition, counterparts)
+            else:
+                item.counterparts = counterparts
 
     @property
     def batch_window_s(self) -> float:
@@ -225,7 +240,16 @@ def build_pipeline(
     """The pipeline of an input, of replays and of the demo, its decoder compiled and warm."""
     decoder = AlertDecoder(schema_source(settings.kafka))
     decoder.warm_up()
-    return Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes, outputs, surveys)
+    return Pipeline(
+        decoder,
+        store,
+        models,
+        settings.quality,
+        settings.pipeline.max_message_bytes,
+        outputs,
+        surveys,
+        counterparts=bool(settings.pipeline.counterparts),
+    )
 
 
 def preview(store: Store, alert: Alert) -> tuple[Subject, LightCurve, Context | None]:
@@ -275,6 +299,7 @@ def _classification(item: Item, prediction: Prediction | None, active: bool = Tr
         received=message.received,
         broker_timestamp=message.timestamp,
         failed_cuts=item.failed_cuts,
+        counterparts=item.counterparts,
         active=active,
     )
 

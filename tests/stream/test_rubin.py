@@ -154,3 +154,31 @@ def test_a_year_that_comes_again_is_not_written_again(run: Run, store: SqliteSto
     assert len(known.light_curve) == 362 + 361
     run(alert_of(100))  # one that comes late
     assert store.load([name])[name].light_curve.is_identical(known.light_curve)
+
+
+def test_each_survey_s_answer_names_the_other_s_object(
+    tmp_path: Path, store: SqliteStore, models: ModelRegistry, batch_of: BatchOf
+) -> None:
+    """Given a source that both surveys see, then the message about the one names the other from the moment that it is
+    known; a later alert of the first names the second too; where nobody looks, the field is null.
+    """
+    (tmp_path / "1101.avsc").write_bytes(orjson.dumps(schema()))
+    decoder = Decoder(SchemaFolder(tmp_path))
+    first = next(iter(simulate(1, seed=5))).packet
+    here = decoder.decode(first)
+    beside = an_alert(ra=here.ra, dec=here.dec + 0.5 / 3600)
+    rubin = framed(beside, schema())
+
+    def told(*packets: bytes, look: bool = True) -> list[Any]:
+        batch = batch_of(*packets)
+        Pipeline(decoder, store, models, QualitySettings(), counterparts=look).run(batch)
+        return [decode_classification(outcome.value)["counterparts"] for _, outcome in batch.published()]
+
+    assert told(first) == [[]]
+    ((of_rubin,),) = told(rubin)
+    assert (of_rubin["object_id"], of_rubin["survey"]) == (here.object_id, "ztf")
+    assert of_rubin["separation_arcsec"] == pytest.approx(0.5, abs=1e-3)
+    again, other = told(first, rubin)
+    assert [each["object_id"] for each in again] == [str(beside["diaSource"]["diaObjectId"])]
+    assert [each["object_id"] for each in other] == [here.object_id]
+    assert told(first, look=False) == [None]
