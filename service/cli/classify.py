@@ -12,6 +12,7 @@ import orjson
 from rich.console import Console
 from rich.progress import Progress
 
+from service import jit
 from service.alerts import Decoder, schema_source
 from service.cli.intake import Intake
 from service.cli.report import FORMATS, Report
@@ -20,8 +21,6 @@ from service.inference.bundle import default_bundle_folder, load_bundle
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.photometry import Context, LightCurve
-from service.photometry.context_table import read_context_table
-from service.photometry.table import TableError
 
 # Light curves per call of the classifier: enough to keep all threads busy, few enough for a smooth progress bar.
 CHUNK: Final = 1024
@@ -76,6 +75,8 @@ def classify(
     )
     given = _contexts(context_table, classifier)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        if progress.console.is_terminal:
+            jit.when_slow(progress.console.print)
         decoder = Decoder(schema_source(settings.kafka))
         intake = Intake(
             settings.quality,
@@ -98,6 +99,8 @@ def classify(
             progress.advance(task)
     report.end()
     click.echo(intake.summary(), err=True)
+    if jit.is_compiling() and sys.stderr.isatty():
+        click.echo("keeping what has been compiled, for the next time ...", err=True)
     if not curves or intake.unreadable or intake.skipped_rows:
         sys.exit(1)
 
@@ -106,6 +109,9 @@ def _contexts(path: Path | None, classifier: Classifier) -> dict[str, Context]:
     """object_id -> context of the table, if there is one."""
     if path is None:
         return {}
+    from service.photometry.context_table import read_context_table  # pyarrow, for which packets do not wait
+    from service.photometry.table import TableError
+
     try:
         contexts = read_context_table(path)
     except TableError as error:

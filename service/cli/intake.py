@@ -12,23 +12,18 @@ import click
 import orjson
 
 from service.alerts import Alert, AlertError, Decoder
-from service.alerts.atlas_table import is_atlas_table, read_atlas_table
 from service.alerts.quality import failed_cuts, quality_flags
 from service.config import QualitySettings
-from service.exports import read_export
 from service.photometry import SURVEYS_BY_POSITION, Context, LightCurve
 from service.photometry.context import newest
-from service.photometry.table import TableError, light_curves, read_points_table
 from service.store import JOIN_RADIUS_ARCSEC
 from service.store.sky import NamedPosition, Positions
 from service.stream.files.archives import LARGEST, MOST_TOLD, PACKET_SUFFIXES, TAR_SUFFIXES, Damage, read_archive
 
-POINTS_TABLE_SUFFIXES: Final = (".parquet", ".csv")
 TABLE_SUFFIXES: Final = (
-    *POINTS_TABLE_SUFFIXES, ".tsv", ".txt", ".dat", ".tbl", ".json", ".jsonl", ".ndjson", ".ecsv", ".fits", ".fit",
+    ".parquet", ".csv", ".tsv", ".txt", ".dat", ".tbl", ".json", ".jsonl", ".ndjson", ".ecsv", ".fits", ".fit",
     ".vot", ".xml",
 )  # fmt: skip
-ATLAS_SUFFIXES: Final = (".txt", ".csv", ".dat")
 _WHAT_IS_READ: Final = (
     f" (by their endings are read: packets {', '.join(PACKET_SUFFIXES)}, archives {', '.join(TAR_SUFFIXES)},"
     f" tables {', '.join(TABLE_SUFFIXES)})"
@@ -59,9 +54,7 @@ class Intake:
         """Read each path, yielding it when done. What can't be read is reported on standard error."""
         for path in paths:
             suffix = path.suffix.lower()
-            if suffix in ATLAS_SUFFIXES and is_atlas_table(path):
-                self._read_atlas_table(path)
-            elif suffix in TABLE_SUFFIXES:
+            if suffix in TABLE_SUFFIXES:
                 self._read_table(path)
             else:
                 self._read_packets(path)
@@ -126,41 +119,27 @@ class Intake:
         self._refuse_more(file, untold)
 
     def _read_table(self, path: Path) -> None:
-        if path.suffix.lower() in POINTS_TABLE_SUFFIXES and self._read_points_table(path):
-            return
+        from service.cli.given_tables import TableError, read_given_table  # pyarrow, for which packets do not wait
+
         try:
-            export = read_export(path.read_bytes(), path.name, strict=self.strict)
+            table = read_given_table(path, strict=self.strict)
         except (TableError, OSError) as error:
             self._refuse(str(path), "unreadable_table", str(error))
             return
-        for object_id, light_curve in export.light_curves.items():
+        self.tables += 1
+        if isinstance(table, Alert):
+            self._photometry.append(table)
+            return
+        for object_id, light_curve in table.light_curves.items():
             self._add(object_id, light_curve)
-        for row in export.skipped[:MOST_TOLD]:
+        for row in table.skipped[:MOST_TOLD]:
             _tell(str(path), "skipped_row", str(row))
-        more = len(export.skipped) - MOST_TOLD
+        more = len(table.skipped) - MOST_TOLD
         if more > 0:
             _tell(str(path), "skipped_row", f"and {more:,} more rows of this file", more)
-        self.skipped_rows += len(export.skipped)
-        self._read_as[export.read_as] += 1
-        self.tables += 1
-
-    def _read_points_table(self, path: Path) -> bool:
-        """Read a table that is as our documentation says, fast; False if it is not, or has a bad row."""
-        try:
-            curves = list(light_curves(read_points_table(path), path.name))
-        except TableError:
-            return False
-        for object_id, light_curve in curves:
-            self._add(object_id, light_curve)
-        self.tables += 1
-        return True
-
-    def _read_atlas_table(self, path: Path) -> None:
-        try:
-            self._photometry.append(read_atlas_table(path).alert(path.stem))
-            self.tables += 1
-        except TableError as error:
-            self._refuse(str(path), "unreadable_table", str(error))
+        self.skipped_rows += len(table.skipped)
+        if table.read_as:
+            self._read_as[table.read_as] += 1
 
     def _add_alert(self, alert: Alert) -> None:
         self.packets += 1

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
+from service import jit
 from service.alerts.alert import Alert, AlertError
 from service.alerts.container import Piece
 from service.alerts.decode import Decoder as AlertDecoder
@@ -31,6 +33,9 @@ from service.stream.batch import Batch, DeadLettered, Filtered, Item, Message, P
 log = logging.getLogger(__name__)
 
 TEMPORARY: Final = (StoreUnavailableError, SchemaSourceUnavailableError)
+
+# A batch of more packets waits for the decoder to be compiled; as plain Python a packet takes some 10 ms.
+MANY: Final = 100
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -103,8 +108,8 @@ class Pipeline:
 
     def decode(self, batch: Batch) -> None:
         """Bytes -> alerts."""
-        with stage("decode"):
-            items = batch.open()
+        items = batch.open()
+        with stage("decode"), jit.compiled() if len(items) > MANY else nullcontext():
             alerts = isolate(lambda part: self._decoder.decode_many(item.message.packet for item in part), items)
             for item, alert in zip(items, alerts, strict=True):
                 if isinstance(alert, Alert):
@@ -202,9 +207,9 @@ class Pipeline:
 
 
 def build_pipeline(settings: Settings, models: Models, store: Store, outputs: Outputs | None = None) -> Pipeline:
-    """The pipeline of the stream, of replays and of the demo, its decoder compiled and warm."""
+    """The pipeline of the stream, of replays and of the demo, what it compiles known to `jit.compile_in_background`."""
     decoder = AlertDecoder(schema_source(settings.kafka))
-    decoder.warm_up()
+    decoder.try_out()
     return Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes, outputs)
 
 
