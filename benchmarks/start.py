@@ -1,4 +1,4 @@
-"""How long the first answer takes: `classify` of one packet, and `serve` until it is ready; numba's cache empty and warm.
+"""The first answer: seconds until `classify` has one packet, and until `serve` is ready; numba's cache empty and warm.
 
     python -m benchmarks.start [--turns 5]
 
