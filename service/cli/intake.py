@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import click
-import orjson
-
 from service.alerts import Alert, AlertError, Decoder
 from service.alerts.quality import failed_cuts, quality_flags
+from service.cli.notes import note, summary
 from service.config import QualitySettings
 from service.photometry import SURVEYS_BY_POSITION, Context, LightCurve
 from service.photometry.context import newest
@@ -81,8 +79,8 @@ class Intake:
         """Flags of the object's newest alert, from its reader and the quality cuts."""
         return self._newest.get(object_id, (0.0, ()))[1]
 
-    def summary(self) -> str:
-        """One JSON line: how many of what."""
+    def summarise(self) -> None:
+        """Say how many of what there were."""
         objects, packets, tables, unreadable = len(self._curves), self.packets, self.tables, self.unreadable
         words = (
             f"{objects} objects classified from {packets} packets and {tables} tables; {unreadable} could not be read"
@@ -96,7 +94,7 @@ class Intake:
                 what if count == 1 else f"{what} ({count})" for what, count in self._read_as.items()
             )
             counts["read_as"] = dict(self._read_as)
-        return orjson.dumps({"summary": words, **counts}).decode()
+        summary(words, counts)
 
     def _read_packets(self, path: Path) -> None:
         advice = "" if _holds_packets(path) else _WHAT_IS_READ
@@ -133,10 +131,10 @@ class Intake:
         for object_id, light_curve in table.light_curves.items():
             self._add(object_id, light_curve)
         for row in table.skipped[:MOST_TOLD]:
-            _tell(str(path), "skipped_row", str(row))
+            note(str(path), "skipped_row", str(row))
         more = len(table.skipped) - MOST_TOLD
         if more > 0:
-            _tell(str(path), "skipped_row", f"and {more:,} more rows of this file", more)
+            note(str(path), "skipped_row", f"and {more:,} more rows of this file", **_counted(more))
         self.skipped_rows += len(table.skipped)
         if table.read_as:
             self._read_as[table.read_as] += 1
@@ -161,7 +159,7 @@ class Intake:
 
     def _refuse(self, source: str, code: str, message: str, count: int = 1) -> None:
         self.unreadable += count
-        _tell(source, code, message, count)
+        note(source, code, message, **_counted(count))
 
     def _refuse_more(self, file: str, codes: Counter[str]) -> None:
         for code, count in codes.items():
@@ -173,6 +171,5 @@ def _holds_packets(path: Path) -> bool:
     return path.is_dir() or path.name.lower().endswith(PACKET_SUFFIXES + TAR_SUFFIXES)
 
 
-def _tell(source: str, code: str, message: str, count: int = 1) -> None:
-    more = {"count": count} if count > 1 else {}
-    click.echo(orjson.dumps({"source": source, "code": code, "message": message, **more}), err=True)
+def _counted(count: int) -> dict[str, int]:
+    return {"count": count} if count > 1 else {}
