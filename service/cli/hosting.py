@@ -50,7 +50,7 @@ def open_models(settings: ModelSettings) -> ModelRegistry:
 
 
 def spare_collector() -> None:
-    """Exclude everything loaded so far (code, compiled functions, models) from garbage collection. Call it once, when
+    """Exclude everything loaded so far (code, compiled functions, models) from garbage collection. Call it when
     everything is warm.
 
     Walking these 200,000 permanent objects blocked all threads for 100 to 200 ms each time. Without that, the 99th

@@ -171,5 +171,5 @@ class ModelRegistry:
 
     def _open(self, bundle: Bundle) -> Classifier:
         classifier = Classifier(bundle, self._device, self._threads)
-        classifier.warm_up()
+        classifier.try_out()
         return classifier

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
+from service import jit
 from service.alerts.alert import Alert, AlertError
 from service.alerts.container import Piece
 from service.alerts.decode import Decoder as AlertDecoder
@@ -31,6 +33,9 @@ from service.stream.batch import Batch, DeadLettered, Filtered, Item, Message, P
 log = logging.getLogger(__name__)
 
 TEMPORARY: Final = (StoreUnavailableError, SchemaSourceUnavailableError)
+
+# A batch of more packets waits for the decoder to be compiled; as plain Python a packet takes some 10 ms.
+MANY: Final = 100
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -114,8 +119,8 @@ class Pipeline:
 
     def decode(self, batch: Batch) -> None:
         """Bytes -> alerts."""
-        with stage("decode"):
-            items = batch.open()
+        items = batch.open()
+        with stage("decode"), jit.compiled() if len(items) > MANY else nullcontext():
             alerts = isolate(lambda part: self._decoder.decode_many(item.message.packet for item in part), items)
             for item, alert in zip(items, alerts, strict=True):
                 if isinstance(alert, Alert):
@@ -237,9 +242,9 @@ def build_pipeline(
     outputs: Outputs | None = None,
     surveys: frozenset[str] = frozenset(),
 ) -> Pipeline:
-    """The pipeline of an input, of replays and of the demo, its decoder compiled and warm."""
+    """The pipeline of an input, of replays and of the demo, what it compiles known to `jit.compile_in_background`."""
     decoder = AlertDecoder(schema_source(settings.kafka))
-    decoder.warm_up()
+    decoder.try_out()
     return Pipeline(
         decoder,
         store,
