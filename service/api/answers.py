@@ -204,7 +204,15 @@ def of_context(context: Context) -> dict[str, np.float32]:
 
 
 def links(object_id: str) -> dict[str, str]:
-    """Pages about a ZTF object at the community's brokers and at the Transient Name Server."""
+    """Pages about an object at the community's brokers: a ZTF object's, with the Transient Name Server's, and a Rubin
+    object's, whose name is a number of 15 to 19 digits. Those of the Solar System have none.
+    """
+    if re.fullmatch(r"[1-9]\d{14,18}", object_id):
+        return {
+            "Fink": f"https://lsst.fink-portal.org/{object_id}",
+            "ALeRCE": f"https://lsst.alerce.online/object/{object_id}?survey=lsst",
+            "Lasair": f"https://lasair.lsst.ac.uk/objects/{object_id}/",
+        }
     if not re.fullmatch(r"ZTF\d\d[a-z]{7}", object_id):
         return {}
     return {
