@@ -91,11 +91,12 @@ def queries(store: Store) -> dict[str, list[float]]:
         "nothing is like that": lambda: store.query(superclass="Transient", survey="lsst", limit=50),
         "by the beginning of a name": lambda: store.query(prefix="ztf2500", limit=50),
         "cone of 5 arcsec": lambda: store.query(cone=cone(5 / 3600), limit=50),
+        "cone of 10 arcmin": lambda: store.query(cone=cone(1 / 6), limit=50),
         "cone of 1 degree": lambda: store.query(cone=cone(1.0), limit=50),
         "cone of 10 degrees": lambda: store.query(cone=cone(10.0), limit=50),
         "cone of 10 degrees, a rare class": lambda: store.query(cone=cone(10.0), top_class=RARE, limit=50),
         "an object, its latest, its history": lambda: _page_of(store, name()),
-        "classes of the last day": lambda: store.class_mix(now - 86400),
+        "classes of the last hour": lambda: store.class_mix(now - 3600),
         "statistics": store.statistics,
         "similar objects": lambda: neighbours.of(newest[int(rng.integers(len(newest)))], 10),
     }

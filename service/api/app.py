@@ -28,7 +28,7 @@ from service.api import (
     problems,
 )  # fmt: skip
 from service.api.access import KEY_HEADER, Access, ApiKeys
-from service.api.context import Context, Stream
+from service.api.context import Context, Stream, in_thread
 from service.api.middleware import Admission, RequestContext
 from service.api.neighbours import Neighbours
 from service.api.parameters import refuse_unknown_parameters
@@ -57,6 +57,7 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        await in_thread(context.neighbours.begin, (registry.active.name, registry.active.version))
         async with running(pulse):
             yield
 

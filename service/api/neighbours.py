@@ -20,8 +20,9 @@ log = logging.getLogger(__name__)
 # takes 2.5 ms. For ten million they would be 4 GB, and an index over them in the store would cost every alert.
 MOST_COMPARED: Final = 100_000
 # New alerts appear among the neighbours after a minute or two; reading 10^5 embeddings takes a second, which nobody
-# waits for but the first.
+# waits for.
 KEPT_S: Final = 60.0
+MANY: Final = 10_000  # fewer are read in the request, in a tenth of a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,15 @@ class Neighbours:
         """The vectors; where they are old, still these, while a thread reads them anew."""
         with self._reading:
             vectors = self._vectors
-            if vectors is None or vectors.classifier != classifier:
-                vectors = self._vectors = self._fresh(classifier)
-            elif self._clock() - vectors.since > KEPT_S and (self._renewal is None or not self._renewal.is_alive()):
-                self._renewal = threading.Thread(target=self._renew, args=(classifier,), name="neighbours", daemon=True)
-                self._renewal.start()
-            return vectors
+            if vectors is not None and vectors.classifier == classifier:
+                if self._clock() - vectors.since <= KEPT_S:
+                    return vectors
+                if len(vectors.ids) >= MANY:
+                    if self._renewal is None or not self._renewal.is_alive():
+                        self._begin(classifier)
+                    return vectors
+            self._vectors = self._fresh(classifier)
+            return self._vectors
 
     def _renew(self, classifier: tuple[str, str]) -> None:
         try:
@@ -92,6 +96,18 @@ class Neighbours:
         length = np.linalg.norm(unit, axis=1, keepdims=True) if len(ids) else np.ones((0, 1), np.float32)
         np.divide(unit, length, out=unit, where=length > 0)  # zero embeddings get similarity 0
         return _Vectors(classifier, ids, unit, self._clock())
+
+    def begin(self, classifier: tuple[str, str]) -> None:
+        """Where reading takes long, read the vectors in a thread: the first who asks does not wait either."""
+        try:
+            if self._store.statistics().objects >= MANY:
+                self._begin(classifier)
+        except StoreUnavailableError as error:
+            log.debug("no embeddings from the store: %s", error)
+
+    def _begin(self, classifier: tuple[str, str]) -> None:
+        self._renewal = threading.Thread(target=self._renew, args=(classifier,), name="neighbours", daemon=True)
+        self._renewal.start()
 
     def renewed(self) -> None:
         """Wait until nothing is being read anew."""
