@@ -60,7 +60,8 @@ class Classifier:
     """A bundle ready to answer. Every method may be called from any thread.
 
     `provider` is the ONNX Runtime execution provider in force; `threads` how many cores one call uses at most;
-    `batch_window_s` how long it is worth to wait for more light curves before a call.
+    `batch_window_s` how long it is worth to wait for more light curves before a call. `embeds_as`: the bundle's, None
+    if it keeps nothing of light curves; `keeps_above`: points above which there may be something to keep.
     """
 
     def __init__(self, bundle: Bundle, device: Device = Device.AUTO, threads: int = 0) -> None:
@@ -81,6 +82,8 @@ class Classifier:
             ) from error
         self._session = Session(bundle, device, sample)
         self._blocks = BlockInputs(bundle) if bundle.in_blocks else None
+        self.embeds_as = bundle.embeds_as if bundle.in_blocks else None
+        self.keeps_above = int(manifest.preprocessing.parameters.get("window", 128))
         self._chunk = max(1, min(CHUNK, CHUNK_BYTES // sum(array.nbytes for array in sample.values())))
         self.provider = self._session.provider
         on_gpu = self.provider == CUDA

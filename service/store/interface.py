@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.errors import AlertClassifierError
 from service.photometry import Context, LightCurve
+from service.store.kept import KeptBlocks
 from service.store.sky import Cone
 
 _NEVER_STORED: Final = re.compile("[\0\ud800-\udfff]")
@@ -180,6 +181,18 @@ class Store(Protocol):
 
         The latest of an object is the active one with the greatest (mjd, candid); of several classifiers' answers to
         the same alert, the one published last.
+        """
+        ...
+
+    def kept_blocks(self, object_ids: Sequence[str]) -> dict[str, dict[str, bytes]]:
+        """What models have kept of the objects among `object_ids` that they kept anything of: object -> the name that
+        the model `embeds_as` -> embeddings.
+        """
+        ...
+
+    def keep_blocks(self, kept: Sequence[KeptBlocks], in_use: Collection[str]) -> None:
+        """Keep these, of objects that are in the store, in one transaction that does not wait for the disk; the last
+        written stands. What models kept of the same objects that are not `in_use` is forgotten.
         """
         ...
 

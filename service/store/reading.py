@@ -45,6 +45,7 @@ class ReadingStore(ABC, Generic[C]):
     _classifications: Classifications[C]
     _sources: Callable[[C], JoinTables]
     _objects: Callable[[C, Sequence[str]], dict[str, StoredObject]]
+    _kept: Callable[[C, Sequence[str]], dict[str, dict[str, bytes]]]
     _join_radius: float
 
     @abstractmethod
@@ -91,6 +92,13 @@ class ReadingStore(ABC, Generic[C]):
             ]
             for each, beside in zip(known, found, strict=True)
         ]
+
+    def kept_blocks(self, object_ids: Sequence[str]) -> dict[str, dict[str, bytes]]:
+        names = list(filter(storable, object_ids))
+        if not names:
+            return {}
+        with self._reader() as connection:
+            return self._kept(connection, names)
 
     def latest(self, object_id: str) -> StoredClassification | None:
         if not storable(object_id):

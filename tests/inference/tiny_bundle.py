@@ -14,6 +14,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from service.config import Device
+from service.inference.block_inputs import BlockInputs
+from service.inference.bundle import load_bundle
+from service.inference.classifier import Classifier
 from service.inference.preprocessing.alert_clr import CONTEXT_FEATURES, POINT_FEATURES, alert_clr
 from service.inference.preprocessing.blocks import KEPT_FACTS, KEPT_INPUT
 from service.photometry import CONTEXT_INPUT, Kind, LightCurve
@@ -261,3 +265,10 @@ def write_bundle_with_blocks(path: Path, parameters: dict[str, Any] = BLOCK_PARA
     return write_files(
         path, model.SerializeToString(), **{"name": "tiny-blocks", "preprocessing": preprocessing} | changes
     )
+
+
+def forgetful(folder: Path) -> Classifier:
+    """A classifier that remembers no block, and so computes every answer from nothing."""
+    opened = Classifier(load_bundle(folder), Device.CPU, 1)
+    opened._blocks = BlockInputs(opened.bundle, remembered=0)
+    return opened

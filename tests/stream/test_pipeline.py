@@ -200,6 +200,8 @@ def test_quality_cuts_flag_or_drop(
 class _Fragile:
     """A classifier that can't bear a certain light curve, for a reason that nobody foresaw."""
 
+    embeds_as = None
+
     def __init__(self, models: ModelRegistry, victim: int) -> None:
         self._active = models.active
         self._victim = victim

@@ -73,7 +73,7 @@ def points_of(points: NDArray[np.void], bounds: NDArray[np.int64]) -> tuple[NDAr
 
 def digest_of(points: NDArray[np.void]) -> bytes:
     """A digest of what the model reads of a block's points: not which packets brought them, nor forced photometry."""
-    from service.inference.preprocessing.block_kernel import measured
+    from service.inference.preprocessing.block_kernel import measured  # as in `cut_into_blocks`
 
     words = np.empty((len(points), 7), dtype=np.uint32)
     number = measured(points.view(np.uint32).reshape(len(points), -1), points, words)
@@ -86,7 +86,7 @@ def kept_input(facts: NDArray[np.float64], embeddings: NDArray[np.float32], size
     """
     kept = np.zeros(2 * size + len(KEPT_FACTS), dtype=np.float32)
     if len(facts) > 1:
-        from service.inference.preprocessing.block_kernel import summarise
+        from service.inference.preprocessing.block_kernel import summarise  # as in `cut_into_blocks`
 
         summarise(facts, embeddings, kept)
     return kept

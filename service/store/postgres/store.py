@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, LiteralString
@@ -17,6 +17,7 @@ from service.store.joining import (
     join_waiting_sources,
     with_waiting_sources,
 )
+from service.store.kept import KeptBlocks, last_of_each
 from service.store.merging import merge_batch
 from service.store.reading import ReadingStore
 
@@ -27,6 +28,8 @@ try:
         LOCKED,
         Connection,
         execute,
+        keep,
+        kept_of,
         load_objects,
         with_contexts,
         write,
@@ -49,7 +52,8 @@ class PostgresStore(ReadingStore[Connection]):
     objects within `join_radius_arcsec`; 0: none.
     """
 
-    _classifications, _sources, _objects = postgres_classifications, PostgresSources, staticmethod(load_objects)
+    _classifications, _sources = postgres_classifications, PostgresSources
+    _objects, _kept = staticmethod(load_objects), staticmethod(kept_of)
 
     def __init__(self, dsn: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True) -> None:
         self._join_radius = join_radius_arcsec
@@ -109,6 +113,12 @@ class PostgresStore(ReadingStore[Connection]):
         if not classifications:
             return
         self._connections.transact(lambda connection: postgres_classifications.record(connection, classifications))
+
+    def keep_blocks(self, kept: Sequence[KeptBlocks], in_use: Collection[str]) -> None:
+        if not kept:
+            return
+        last = last_of_each(kept)
+        self._connections.transact(lambda connection: keep(connection, last, in_use))
 
     def prune(self, older_than_mjd: float) -> int:
         with self._connections.connection() as connection:
@@ -184,6 +194,7 @@ def _prune(connection: Connection, names: list[str], older_than_mjd: float) -> i
         )
     )
     execute(connection, "DELETE FROM alert_classifier.blocks WHERE object_id = ANY(%s)", [sorted(objects)])
+    execute(connection, "DELETE FROM alert_classifier.kept_blocks WHERE object_id = ANY(%s)", [sorted(objects)])
     execute(
         connection, "UPDATE alert_classifier.sources SET object_id = NULL WHERE object_id = ANY(%s)", [sorted(objects)]
     )
