@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from service.alerts.alert import LONGEST_NAME
 from service.api.answers import Page, json_response
-from service.api.context import Here
+from service.api.context import Context, Here
 from service.api.problems import invalid, responses
 from service.photometry import SURVEYS
 from service.photometry.time import mjd_from_unix, unix_from_mjd
@@ -94,6 +94,28 @@ def asked(
     dec: Annotated[float | None, Query(ge=-90, le=90, description="[deg, ICRS]")] = None,
     radius: Annotated[float | None, Query(gt=0, le=600, description="of the cone [arcmin]")] = None,
 ) -> Asked:
+    lasting = lasting_filters(
+        here, top_class=top_class, superclass=superclass, min_probability=min_probability,
+        min_detections=min_detections, max_detections=max_detections, flag=flag, without_flag=without_flag,
+        survey=survey, ra=ra, dec=dec, radius=radius,
+    )  # fmt: skip
+    return Asked(
+        {
+            **lasting,
+            "since": _unix_seconds(since),
+            "seen_since": _mjd(seen_since),
+            "seen_before": _mjd(seen_before),
+            "prefix": prefix,
+        }
+    )
+
+
+def lasting_filters(
+    here: Context, *, top_class: str | None, superclass: str | None, min_probability: float,
+    min_detections: int | None, max_detections: int | None, flag: list[str] | None, without_flag: list[str] | None,
+    survey: str | None, ra: float | None, dec: float | None, radius: float | None,
+) -> dict[str, Any]:  # fmt: skip
+    """The filters that say what an answer is, checked, as `Store.query` takes them. Raises ProblemError."""
     manifests = [each.bundle.manifest for each in here.models.residents.answering]
     for name, given, known in (
         ("class", top_class, dict.fromkeys(each for manifest in manifests for each in manifest.classes)),
@@ -105,23 +127,17 @@ def asked(
         raise invalid("survey", f"{survey} is no survey; there are {', '.join(SURVEYS)}")
     if min_detections is not None and max_detections is not None and min_detections > max_detections:
         raise invalid("max_detections", f"must be at least min_detections ({min_detections})")
-    return Asked(
-        {
-            "top_class": top_class,
-            "superclass": superclass,
-            "min_probability": min_probability,
-            "since": _unix_seconds(since),
-            "seen_since": _mjd(seen_since),
-            "seen_before": _mjd(seen_before),
-            "min_detections": min_detections,
-            "max_detections": max_detections,
-            "flags": flag or (),
-            "without_flags": without_flag or (),
-            "survey": survey,
-            "prefix": prefix,
-            "cone": _cone(ra, dec, radius),
-        }
-    )
+    return {
+        "top_class": top_class,
+        "superclass": superclass,
+        "min_probability": min_probability,
+        "min_detections": min_detections,
+        "max_detections": max_detections,
+        "flags": tuple(flag or ()),
+        "without_flags": tuple(without_flag or ()),
+        "survey": survey,
+        "cone": _cone(ra, dec, radius),
+    }
 
 
 Filtered = Annotated[Asked, Depends(asked)]

@@ -21,6 +21,7 @@ from service.cli.hosting import (
     reload_on_hangup,
     slow_gauges,
     spare_collector,
+    webhooks,
 )
 from service.cli.watchdog import Watchdog, end_now
 from service.config import ConfigError, load_settings
@@ -110,7 +111,7 @@ def serve(
         decoder.try_out()
         app = create_app(settings, models, store, stream, decoder)
         server = HttpServer(app, settings.api, listening)
-        with slow_gauges(app, models, store):
+        with slow_gauges(app, models, store), webhooks(store, settings.watch):
             if stream is not None:
                 watchdog = Watchdog(stream.longest_stage, settings.pipeline.give_up_s, lambda: server.should_exit)
                 watchdog.start()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.errors import AlertClassifierError
 from service.photometry import Context, LightCurve
+from service.store.filters import Notice, Watch
 from service.store.kept import KeptBlocks
 from service.store.sky import Cone
 
@@ -251,6 +252,36 @@ class Store(Protocol):
 
         Their `document` holds only the probabilities, in single precision, and they have no embedding.
         """
+        ...
+
+    def watches(self) -> list[Watch]:
+        """The saved filters, by name; `record` notices what passes one for the first time."""
+        ...
+
+    def add_watch(self, watch: Watch) -> bool:
+        """False where there is one of that name. Raises ValueError on a filter that can't be watched."""
+        ...
+
+    def remove_watch(self, name: str) -> bool:
+        """With what it noticed. False where there is none of that name."""
+        ...
+
+    def notices(self, name: str, limit: int = 100) -> list[Notice]:
+        """What a watch noticed last, the newest first."""
+        ...
+
+    def lease_notices(self, name: str, now: float, lease_s: float, limit: int) -> list[Notice]:
+        """The oldest notices that wait for the webhook, for the caller alone to send for `lease_s` from `now` on; none
+        where another has them or it is not yet time to try again.
+        """
+        ...
+
+    def notices_delivered(self, name: str, numbers: Sequence[int], now: float) -> None: ...
+
+    def notices_failed(self, name: str, error: str, next_try: float) -> None: ...
+
+    def prune_notices(self, before: float) -> int:
+        """Forget what was noticed before a time [s since 1970], and what is too much; how many had not been told."""
         ...
 
     def prune(self, older_than_mjd: float) -> int:

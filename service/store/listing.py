@@ -13,8 +13,9 @@ from typing import Any, Final
 import orjson
 
 from service.store.encoding import NO_CLASS
+from service.store.filters import Filters
 from service.store.interface import storable
-from service.store.paging import Filters, Key, Page, encode_cursor
+from service.store.paging import Key, Page, encode_cursor
 from service.store.sky import LARGEST_RADIUS_DEG, Cone
 
 # Entries of an index that a page looks at: some 20 ms of work, at ten million objects on a busy disk 60.

@@ -10,44 +10,12 @@ from typing import Any, Final
 
 import orjson
 
+from service.store.filters import Filters
 from service.store.interface import Sort, storable
-from service.store.sky import Cone
 
 SORTS: Final[tuple[Sort, ...]] = ("newest", "most_probable", "name")
 
 Key = tuple[float, str]  # of a row in its list: the value that sorts it (0 for names), then the object id
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """See `Store.query`."""
-
-    top_class: str | None = None
-    min_probability: float = 0.0
-    since: float | None = None
-    cone: Cone | None = None
-    superclass: str | None = None
-    survey: str | None = None
-    seen_since: float | None = None
-    seen_before: float | None = None
-    min_detections: int | None = None
-    max_detections: int | None = None
-    flags: tuple[str, ...] = ()
-    without_flags: tuple[str, ...] = ()
-    prefix: str | None = None
-
-    @property
-    def by_traits(self) -> bool:
-        return bool(self.superclass is not None or self.survey is not None or self.flags or self.without_flags)
-
-    def takes(self, survey: str, superclass: str, flags: list[str]) -> bool:
-        """Whether objects of these traits are wanted."""
-        return (
-            self.survey in (None, survey)
-            and self.superclass in (None, superclass)
-            and set(self.flags) <= set(flags)
-            and not set(self.without_flags) & set(flags)
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.photometry import SURVEYS, SURVEYS_BY_POSITION
+from service.store import watches
 from service.store.encoding import decode_embeddings
+from service.store.filters import Filters, Notice, Watch
 from service.store.interface import Counterpart, Increment, Sort, StoredClassification, StoredObject, storable
 from service.store.joining import JoinTables, boxes_around, preview, sources_as_objects
-from service.store.listing import Row, keys_of, newest
-from service.store.paging import Filters, Page
+from service.store.listing import Row, Run, keys_of, newest
+from service.store.paging import Page
 from service.store.sky import Cone, Positions
+from service.store.watches import Watching
 
 C = TypeVar("C")  # connection
+T = TypeVar("T")
 C_contra = TypeVar("C_contra", contravariant=True)
 Embeddings = tuple[list[str], NDArray[np.float16]]
 
@@ -47,9 +51,14 @@ class ReadingStore(ABC, Generic[C]):
     _objects: Callable[[C, Sequence[str]], dict[str, StoredObject]]
     _kept: Callable[[C, Sequence[str]], dict[str, dict[str, bytes]]]
     _join_radius: float
+    _watching: Watching
 
     @abstractmethod
     def _reader(self) -> AbstractContextManager[C]: ...
+
+    @abstractmethod
+    def _write(self, change: Callable[[Run], T]) -> T:
+        """Run `change` in a write transaction."""
 
     def _snapshot(self, connection: C) -> AbstractContextManager[object]:
         """Several reads that see the same; an engine whose readers lock rows needs a transaction for it."""
@@ -145,6 +154,35 @@ class ReadingStore(ABC, Generic[C]):
             names = newest(partial(self._classifications.run, connection), limit, self._classifications.TABLES)
             found = dict(self._classifications.embeddings(connection, classifier, version, names))
         return decode_embeddings([(name, found[name]) for name in names if name in found])
+
+    def watches(self) -> list[Watch]:
+        with self._reader() as connection:
+            return watches.load(partial(self._classifications.run, connection), self._classifications.TABLES)
+
+    def add_watch(self, watch: Watch) -> bool:
+        self._watching.forget()
+        return self._write(lambda run: watches.add(run, self._classifications.TABLES, watch))
+
+    def remove_watch(self, name: str) -> bool:
+        self._watching.forget()
+        return self._write(lambda run: watches.remove(run, self._classifications.TABLES, name))
+
+    def notices(self, name: str, limit: int = 100) -> list[Notice]:
+        with self._reader() as connection:
+            run = partial(self._classifications.run, connection)
+            return watches.notices(run, self._classifications.TABLES, name, limit)
+
+    def lease_notices(self, name: str, now: float, lease_s: float, limit: int) -> list[Notice]:
+        return self._write(lambda run: watches.lease(run, self._classifications.TABLES, name, now, lease_s, limit))
+
+    def notices_delivered(self, name: str, numbers: Sequence[int], now: float) -> None:
+        self._write(lambda run: watches.delivered(run, self._classifications.TABLES, name, numbers, now))
+
+    def notices_failed(self, name: str, error: str, next_try: float) -> None:
+        self._write(lambda run: watches.failed(run, self._classifications.TABLES, name, error, next_try))
+
+    def prune_notices(self, before: float) -> int:
+        return self._write(lambda run: watches.prune(run, self._classifications.TABLES, before))
 
     def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
         if not storable(object_id):

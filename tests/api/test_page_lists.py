@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from service.simulate import SimulatedAlert
+from service.store import Store
+from tests.api.examples import KEYS, WRITE
 from tests.api.test_page import axe, base, browser, open_page, serve, store, sync_api  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
@@ -207,3 +209,43 @@ def test_lists_are_whole_and_accessible(
             if each["impact"] in ("serious", "critical")
         ]
         assert serious == []
+
+
+def test_a_filter_is_watched_and_its_feed_and_webhook_are_shown(
+    open_page: Open, serve: Callable[..., str], store: Store, tmp_path: Path
+) -> None:
+    """Given a key that may write, when a list's filter is saved, then it stands among the watches, and is removed there
+    at the second press.
+    """
+    hooks = {"webhook_origins": ["https://hooks.example.org"]}
+    page = open_page("dark", (360, 740))
+    page.goto(serve(api={"api_keys": KEYS}, watch=hooks) + "#/objects?superclass=Transient&without_flag=low_quality")
+    page.wait_for_selector("dialog[open]")
+    page.fill("#key-value", WRITE)
+    page.keyboard.press("Enter")
+    shown(page)
+    page.click("summary:has-text('Watch this filter')")
+    page.fill("input[name=name]", "young")
+    page.fill("input[name=url]", "https://elsewhere.example.org/hook")
+    page.click("button:has-text('Watch')")
+    page.wait_for_selector(".watch [role=status]:has-text('watch.webhook_origins')")
+    page.fill("input[name=url]", "https://hooks.example.org/hook")
+    page.click("button:has-text('Watch')")
+    page.wait_for_selector(".watch [role=status]:has-text('whsec_')")
+    page.click("a:has-text('It is watched.')")
+    page.wait_for_selector("h2:has-text('young')")
+    assert page.locator(".tag").all_inner_texts() == ["superclass Transient", "without flag low_quality"]
+    assert "Webhook at https://hooks.example.org: never told yet, 0 objects wait" in page.inner_text("main")
+    assert page.locator("a:has-text('Atom')").get_attribute("href") == "/v1/watches/young/feed.atom"
+    folder = os.environ.get("PAGE_SCREENSHOTS", str(tmp_path))
+    page.screenshot(path=f"{folder}/watches-dark-360.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    serious = [
+        each["id"] for each in axe.Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+    page.click("button:has-text('Remove')")
+    assert len(store.watches()) == 1
+    page.click("button:has-text('Really remove')")
+    page.wait_for_selector("p:has-text('None yet.')")
+    assert store.watches() == []

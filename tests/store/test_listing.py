@@ -19,6 +19,7 @@ def answer(object_id: str, number: int = 1, **said: Any) -> StoredClassification
     parent = SUPERCLASSES.get(top_class)
     document = {
         "object_id": object_id,
+        "top_class": top_class,
         "survey": "ztf",
         "superclass_probabilities": {name: 0.9 if name == parent else 0.05 for name in set(SUPERCLASSES.values())},
         "probabilities": dict.fromkeys(SUPERCLASSES, 0.25),

@@ -7,6 +7,7 @@ import { nightView } from "./night.js";
 import { objectView } from "./object.js";
 import { objectsView } from "./objects.js";
 import { found } from "./search.js";
+import { watchesView } from "./watches.js";
 
 const main = document.getElementById("main");
 const status = document.getElementById("status");
@@ -20,6 +21,7 @@ const routes = [
   [/^\/objects(?:\?(.*))?$/, (query) => objectsView(new URLSearchParams(query))],
   [/^\/object\/(.+)$/, (id) => objectView(decodeURIComponent(id))],
   [/^\/classify$/, () => classifyView()],
+  [/^\/watches$/, () => watchesView()],
 ];
 
 /** A view is {title, node, pulse?, leave?}, or a promise of one. */

@@ -1,8 +1,9 @@
-// Objects by what their latest answer says, a page at a time; what is found can be taken away as a table.
+// Objects by what their latest answer says, a page at a time; what is found can be taken away as a table, or watched.
 
 import { ask } from "./api.js";
 import { ago, html, named, short, utc } from "./dom.js";
 import { take } from "./take.js";
+import { watchForm } from "./watches.js";
 
 const AT_ONCE = 50;
 const MOST_REQUESTS = 5; // where few objects pass, pages are short: so many are asked for at a click
@@ -95,7 +96,7 @@ export async function objectsView(query) {
   if (!lists.has("since")) lists.set("since", "0");
   const node = html("section", { class: "card" }, html("h1", {}, "Objects"), html("br"), form,
     html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Objects" }, table), said,
-    html("p", { class: "list" }, more, take("Take away", "/v1/candidates", lists)));
+    html("p", { class: "list" }, more, take("Take away", "/v1/candidates", lists)), watchForm(filters));
   if (before && state.begun) fill();
   else load();
   return { title: "Objects", node, scroll: before ? state.scroll : 0, leave: () => { state.scroll = scrollY; } };

@@ -64,7 +64,8 @@ def run(connection: Connection, sql: str, parameters: dict[str, Any]) -> list[Ro
     """See `service.store.listing`."""
     # psycopg writes a placeholder as %(name)s; `::` is PostgreSQL's cast
     sql = re.sub(r"(?<!:):([a-z_0-9]+)", r"%(\1)s", re.sub(r"IN \{(\w+)\}", r"= ANY(:\1)", sql))
-    return list(execute(connection, sql, parameters).fetchall())
+    cursor = execute(connection, sql, parameters)
+    return list(cursor.fetchall()) if cursor.description is not None else []
 
 
 def of(connection: Connection, object_ids: Sequence[str]) -> list[StoredClassification]:
