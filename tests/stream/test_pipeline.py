@@ -207,7 +207,10 @@ class _Fragile:
         self._victim = victim
 
     def classify(
-        self, light_curves: Sequence[LightCurve], contexts: Sequence[Context | None] | None = None
+        self,
+        light_curves: Sequence[LightCurve],
+        contexts: Sequence[Context | None] | None = None,
+        kept: Sequence[bytes | None] | None = None,
     ) -> list[Prediction]:
         for curve in light_curves:
             if self._victim in curve.points["candid"]:
