@@ -93,6 +93,7 @@ def classify(
             decoder,
             strict=strict,
             largest=settings.pipeline.max_message_bytes,
+            threads=classifier.threads,
         )
         for _ in progress.track(intake.read(paths), total=len(paths), description="reading"):
             pass

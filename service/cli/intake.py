@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from service.alerts import Alert, AlertError, Decoder
 from service.alerts.quality import failed_cuts, quality_flags
+from service.cli.decoding import decoded
 from service.cli.notes import note, summary
 from service.config import QualitySettings
 from service.photometry import SURVEYS_BY_POSITION, Context, LightCurve
@@ -41,6 +42,7 @@ class Intake:
     strict: bool = False  # whether a row that can't be read refuses its table
     skipped_rows: int = 0
     largest: int = LARGEST  # bytes of a packet
+    threads: int = 1
     _curves: dict[str, LightCurve] = field(default_factory=dict)
     _newest: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)  # mjd of the last alert, its flags
     _contexts: dict[str, Context | None] = field(default_factory=dict)
@@ -99,14 +101,14 @@ class Intake:
     def _read_packets(self, path: Path) -> None:
         advice = "" if _holds_packets(path) else _WHAT_IS_READ
         told, untold, file = 0, Counter[str](), ""
-        for one in read_archive(path, self.largest):
+        for one, alerts in decoded(read_archive(path, self.largest), self.decoder, self.threads):
             if isinstance(one, Damage):
                 self._refuse(one.source, one.code, one.message + advice, one.count)
                 continue
             if one.file != file:
                 self._refuse_more(file, untold)
                 told, untold, file = 0, Counter(), one.file
-            for alert in self.decoder.decode_all(one.value):
+            for alert in alerts:
                 if not isinstance(alert, AlertError):
                     self._add_alert(alert)
                 elif told < MOST_TOLD:
