@@ -58,7 +58,6 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        await in_thread(context.decoder.warm_up)
         await in_thread(context.neighbours.begin, (registry.active.name, registry.active.version))
         async with running(pulse):
             yield

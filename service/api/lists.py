@@ -116,10 +116,10 @@ def lasting_filters(
     survey: str | None, ra: float | None, dec: float | None, radius: float | None,
 ) -> dict[str, Any]:  # fmt: skip
     """The filters that say what an answer is, checked, as `Store.query` takes them. Raises ProblemError."""
-    manifest = here.models.active.bundle.manifest
+    manifests = [each.bundle.manifest for each in here.models.residents.answering]
     for name, given, known in (
-        ("class", top_class, manifest.classes),
-        ("superclass", superclass, manifest.superclasses),
+        ("class", top_class, dict.fromkeys(each for manifest in manifests for each in manifest.classes)),
+        ("superclass", superclass, dict.fromkeys(each for manifest in manifests for each in manifest.superclasses)),
     ):
         if given is not None and given not in known:
             raise invalid(name, f"{given} is not a {name} of the active model; it has {', '.join(known)}")

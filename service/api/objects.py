@@ -49,7 +49,7 @@ def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False
             "classification": None if latest is None else of_stored(latest, embedding),
             "context": None if known.context is None else of_context(known.context),
             "sources": here.store.joined(known.object_id),
-            "counterparts": [asdict(each) for each in here.store.counterparts(known)],
+            "counterparts": [asdict(each) for each in here.store.counterparts([known])[0]],
             "links": links(known.object_id) | links_of_place(known.ra, known.dec),
         }
     )

@@ -43,13 +43,15 @@ def open_models(settings: ModelSettings) -> ModelRegistry:
         threads=settings.threads,
         trusted_keys=settings.trusted_keys,
     )
+    for survey, folder in settings.of_survey.items():
+        registry.choose(survey, folder)
     for folder in settings.shadow_bundles:
         registry.add_shadow(folder)
     return registry
 
 
 def spare_collector() -> None:
-    """Exclude everything loaded so far (code, compiled functions, models) from garbage collection. Call it once, when
+    """Exclude everything loaded so far (code, compiled functions, models) from garbage collection. Call it when
     everything is warm.
 
     Walking these 200,000 permanent objects blocked all threads for 100 to 200 ms each time. Without that, the 99th
@@ -69,6 +71,8 @@ def reload_on_hangup(models: ModelRegistry, settings: ModelSettings) -> None:
     def reload() -> None:
         try:
             models.activate(settings.bundle or default_bundle_folder())
+            for survey, folder in settings.of_survey.items():
+                models.choose(survey, folder)
             for folder in settings.shadow_bundles:
                 models.add_shadow(folder)
         except (BundleError, DeviceError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from service.errors import AlertClassifierError
 from service.photometry import Context, LightCurve
 from service.store.filters import Notice, Watch
+from service.store.kept import KeptBlocks
 from service.store.sky import Cone
 
 _NEVER_STORED: Final = re.compile("[\0\ud800-\udfff]")
@@ -166,8 +167,9 @@ class Store(Protocol):
         """Names of the position sources that have joined an object."""
         ...
 
-    def counterparts(self, known: StoredObject) -> list[Counterpart]:
-        """Objects of other surveys within the join radius, nearest first: surveys name the same source each for itself.
+    def counterparts(self, known: Sequence[StoredObject]) -> list[list[Counterpart]]:
+        """Of each of these objects, in their order: objects of other surveys within the join radius, nearest first.
+        Surveys name the same source each for itself.
 
         They are looked for when asked, by the index of the sky, so it does not matter which came first.
         """
@@ -180,6 +182,18 @@ class Store(Protocol):
 
         The latest of an object is the active one with the greatest (mjd, candid); of several classifiers' answers to
         the same alert, the one published last.
+        """
+        ...
+
+    def kept_blocks(self, object_ids: Sequence[str]) -> dict[str, dict[str, bytes]]:
+        """What models have kept of the objects among `object_ids` that they kept anything of: object -> the name that
+        the model `embeds_as` -> embeddings.
+        """
+        ...
+
+    def keep_blocks(self, kept: Sequence[KeptBlocks], in_use: Collection[str]) -> None:
+        """Keep these, of objects that are in the store, in one transaction that does not wait for the disk; the last
+        written stands. What models kept of the same objects that are not `in_use` is forgotten.
         """
         ...
 

@@ -19,7 +19,7 @@ from service.store.interface import Counterpart, Increment, Sort, StoredClassifi
 from service.store.joining import JoinTables, boxes_around, preview, sources_as_objects
 from service.store.listing import Row, Run, keys_of, newest
 from service.store.paging import Page
-from service.store.sky import Cone, separation_arcsec
+from service.store.sky import Cone, Positions
 from service.store.watches import Watching
 
 C = TypeVar("C")  # connection
@@ -49,6 +49,7 @@ class ReadingStore(ABC, Generic[C]):
     _classifications: Classifications[C]
     _sources: Callable[[C], JoinTables]
     _objects: Callable[[C, Sequence[str]], dict[str, StoredObject]]
+    _kept: Callable[[C, Sequence[str]], dict[str, dict[str, bytes]]]
     _join_radius: float
     _watching: Watching
 
@@ -82,24 +83,31 @@ class ReadingStore(ABC, Generic[C]):
         with self._reader() as connection:
             return sorted(s.stored.object_id for s in self._sources(connection).sources_of([object_id]))
 
-    def counterparts(self, known: StoredObject) -> list[Counterpart]:
-        own = _surveys(known)
+    def counterparts(self, known: Sequence[StoredObject]) -> list[list[Counterpart]]:
         with self._reader() as connection, self._snapshot(connection):
-            positions = self._sources(connection).object_positions(
-                boxes_around([(known.ra, known.dec)], self._join_radius), []
-            )
-            apart = {
-                each.name: separation_arcsec(known.ra, known.dec, each.ra, each.dec)
-                for each in positions
-                if each.name != known.object_id
-            }
-            near = sorted((far, name) for name, far in apart.items() if far <= self._join_radius)
-            objects = self._objects(connection, [name for _, name in near])
+            boxes = boxes_around([(each.ra, each.dec) for each in known], self._join_radius)
+            near = Positions(self._sources(connection).object_positions(boxes, []))
+            found = [near.within(each.ra, each.dec, self._join_radius) for each in known]
+            own = {each.object_id for each in known}
+            others = {name for beside in found for _, name in beside} - own
+            objects = self._objects(connection, sorted(others)) if others else {}
+        surveys = {name: _surveys(each) for name, each in objects.items()}
+        surveys |= {each.object_id: _surveys(each) for each in known}
         return [
-            Counterpart(name, surveys[0], far)
-            for far, name in near
-            if (surveys := _surveys(objects[name]) if name in objects else []) and not set(surveys) & set(own)
+            [
+                Counterpart(name, surveys[name][0], far)
+                for far, name in beside
+                if surveys.get(name) and not set(surveys[name]) & set(surveys[each.object_id])
+            ]
+            for each, beside in zip(known, found, strict=True)
         ]
+
+    def kept_blocks(self, object_ids: Sequence[str]) -> dict[str, dict[str, bytes]]:
+        names = list(filter(storable, object_ids))
+        if not names:
+            return {}
+        with self._reader() as connection:
+            return self._kept(connection, names)
 
     def latest(self, object_id: str) -> StoredClassification | None:
         if not storable(object_id):

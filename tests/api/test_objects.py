@@ -254,6 +254,9 @@ def test_an_unknown_object_may_be_known_elsewhere(client: TestClient) -> None:
     answer = client.get("/v1/objects/ZTF99zzzzzzz").json()
     assert answer["links"]["ALeRCE"] == "https://alerce.online/object/ZTF99zzzzzzz"
     assert "links" not in client.get("/v1/objects/mine").json()
+    rubin = client.get("/v1/objects/170059286935240883").json()["links"]
+    assert rubin["Lasair"] == "https://lasair.lsst.ac.uk/objects/170059286935240883/"
+    assert "links" not in client.get("/v1/objects/sso170059286935240883").json()
     assert client.get("/v1/objects/ZTF99zzzzzzz/light-curve").status_code == 404
 
 

@@ -3,6 +3,7 @@
 import { ask } from "./api.js";
 import { ago, count, html, milliseconds, percent, seconds, short } from "./dom.js";
 import { bars, sparkline } from "./charts.js";
+import { inputsCard } from "./inputs.js";
 import { take } from "./take.js";
 
 const BEST = [["superclass", "Transient"], ["sort", "most_probable"],
@@ -17,10 +18,11 @@ export function nightView() {
     list.append(html("div", { class: "tile" }, html("dt", {}, label), tiles[name].value, tiles[name].note));
   }
   const reasons = html("div");
+  const inputs = inputsCard();
   const mix = html("div", {}, html("p", { class: "quiet" }, "Waiting for the first answer…"));
   const newest = html("div", {}, html("p", { class: "quiet" }, "Waiting for the first answer…"));
   const node = html("div", {}, html("h1", { class: "hidden" }, "What the sky is doing now"), html("div", { class: "stack" },
-    reasons, list,
+    reasons, list, inputs.node,
     html("div", { class: "row" },
       html("section", { class: "card live" }, html("h2", {}, "Classes of the last hour"), mix),
       html("section", { class: "card live" }, html("h2", {}, "Newest confident transients"), newest)),
@@ -40,6 +42,7 @@ export function nightView() {
     set("dead", count(sum(now.dead_lettered)), Object.entries(now.dead_lettered).map(([why, n]) => `${why} ${n}`).join(", ") || "none");
     set("objects", now.objects === null ? "–" : count(now.objects), `model ${now.model.name} ${now.model.version}`);
     reasons.replaceChildren(...(now.ready ? [] : [html("p", { class: "notice bad" }, `Not ready. ${now.reasons.join("; ")}`)]));
+    inputs.show(now.inputs);
     const what = JSON.stringify([now.class_mix, now.newest]);
     if (what === shown) return;
     shown = what;

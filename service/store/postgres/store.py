@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, LiteralString
@@ -17,6 +17,7 @@ from service.store.joining import (
     join_waiting_sources,
     with_waiting_sources,
 )
+from service.store.kept import KeptBlocks, last_of_each
 from service.store.listing import Run
 from service.store.merging import merge_batch
 from service.store.reading import ReadingStore, T
@@ -29,6 +30,8 @@ try:
         LOCKED,
         Connection,
         execute,
+        keep,
+        kept_of,
         load_objects,
         with_contexts,
         write,
@@ -51,7 +54,8 @@ class PostgresStore(ReadingStore[Connection]):
     objects within `join_radius_arcsec`; 0: none.
     """
 
-    _classifications, _sources, _objects = postgres_classifications, PostgresSources, staticmethod(load_objects)
+    _classifications, _sources = postgres_classifications, PostgresSources
+    _objects, _kept = staticmethod(load_objects), staticmethod(kept_of)
 
     def __init__(self, dsn: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True) -> None:
         self._join_radius, self._watching = join_radius_arcsec, Watching()
@@ -120,6 +124,12 @@ class PostgresStore(ReadingStore[Connection]):
 
     def _write(self, change: Callable[[Run], T]) -> T:
         return self._connections.transact(lambda connection: change(partial(postgres_classifications.run, connection)))
+
+    def keep_blocks(self, kept: Sequence[KeptBlocks], in_use: Collection[str]) -> None:
+        if not kept:
+            return
+        last = last_of_each(kept)
+        self._connections.transact(lambda connection: keep(connection, last, in_use))
 
     def prune(self, older_than_mjd: float) -> int:
         with self._connections.connection() as connection:
@@ -195,6 +205,7 @@ def _prune(connection: Connection, names: list[str], older_than_mjd: float) -> i
         )
     )
     execute(connection, "DELETE FROM alert_classifier.blocks WHERE object_id = ANY(%s)", [sorted(objects)])
+    execute(connection, "DELETE FROM alert_classifier.kept_blocks WHERE object_id = ANY(%s)", [sorted(objects)])
     execute(
         connection, "UPDATE alert_classifier.sources SET object_id = NULL WHERE object_id = ANY(%s)", [sorted(objects)]
     )

@@ -73,7 +73,7 @@ def damaged_names(connection: sqlite3.Connection, names: Sequence[str]) -> list[
         try:
             for table, key in NAMES.items():
                 connection.execute(f"SELECT * FROM {table} WHERE {key} = ?", (name,)).fetchall()
-            for table in ("blocks", "history"):
+            for table in ("blocks", "kept_blocks", "history"):
                 connection.execute(f"SELECT * FROM {table} WHERE object_id = ?", (name,)).fetchall()
         except sqlite3.DatabaseError:
             return True

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from service.store.joining import (
     join_waiting_sources,
     with_waiting_sources,
 )
+from service.store.kept import KeptBlocks, last_of_each
 from service.store.listing import Run
 from service.store.merging import merge_batch
 from service.store.migrations import migrations
@@ -39,7 +40,7 @@ from service.store.sky import cell_of
 from service.store.sqlite import classifications as sqlite_classifications
 from service.store.sqlite.checkpoints import BACKSTOP, Checkpointer
 from service.store.sqlite.damage import damaged_names
-from service.store.sqlite.rows import load_objects, write_blocks
+from service.store.sqlite.rows import keep, kept_of, load_objects, write_blocks
 from service.store.sqlite.sources import SqliteSources
 from service.store.watches import Watching
 
@@ -80,7 +81,8 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
     Raises StoreUnavailableError if the file can't be made or opened, StoreVersionError if it is too new.
     """
 
-    _classifications, _sources, _objects = sqlite_classifications, SqliteSources, staticmethod(load_objects)
+    _classifications, _sources = sqlite_classifications, SqliteSources
+    _objects, _kept = staticmethod(load_objects), staticmethod(kept_of)
 
     def __init__(
         self, path: Path | None = None, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True
@@ -160,6 +162,13 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
     def _write(self, change: Callable[[Run], T]) -> T:
         with self._transaction() as connection:
             return change(partial(sqlite_classifications.run, connection))
+
+    def keep_blocks(self, kept: Sequence[KeptBlocks], in_use: Collection[str]) -> None:
+        if not kept:
+            return
+        last = last_of_each(kept)
+        with self._damage_named([each.object_id for each in last]), self._transaction(durable=False) as connection:
+            keep(connection, last, in_use)
 
     def prune(self, older_than_mjd: float) -> int:
         with self._reader() as connection:
@@ -320,10 +329,11 @@ def _prune(connection: sqlite3.Connection, names: Sequence[str], older_than_mjd:
         }
         for table, key in (("objects", "object_id"), ("sources", "source_id"))
     )
-    connection.execute(
-        "DELETE FROM blocks WHERE object_id IN (SELECT value FROM json_each(?))",
-        (orjson.dumps(sorted(objects)).decode(),),
-    )
+    for table in ("blocks", "kept_blocks"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE object_id IN (SELECT value FROM json_each(?))",
+            (orjson.dumps(sorted(objects)).decode(),),
+        )
     gone = objects | sources
     ids = (orjson.dumps(sorted(gone)).decode(),)
     connection.execute(
