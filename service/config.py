@@ -18,6 +18,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -74,6 +75,9 @@ class Device(StrEnum):
 
 
 _WEB_ADDRESS = re.compile(r"https?://([^\s@/]*@)?[^\s@/:]+(:\d+)?(/[^\s@]*)?")
+
+
+_ORIGIN = re.compile(r"https?://([^\s@/?#:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?")
 
 
 class _Group(BaseModel):
@@ -440,6 +444,40 @@ class ApiSettings(_Group):
         return given
 
 
+class WatchSettings(_Group):
+    """Saved filters (`/v1/watches`): feeds need no setting, webhooks the origins that they may go to."""
+
+    webhook_origins: list[str] = Field(
+        default_factory=list,
+        description="where webhooks may be sent, like https://hooks.example.org; empty: nowhere. A private address is"
+        " reached only if it stands here",
+    )
+    interval_s: float = Field(default=2.0, gt=0, description="how often it is looked for what webhooks are to be told")
+
+    @field_validator("webhook_origins")
+    @classmethod
+    def _origins(cls, given: list[str]) -> list[str]:
+        for each in given:
+            if not _ORIGIN.fullmatch(each):
+                raise ValueError("each must be scheme, host and perhaps port, like https://hooks.example.org")
+        return [each.lower() for each in given]
+
+    def allows(self, url: str) -> bool:
+        """Whether a webhook may go to `url`."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            return False
+        if parts.username is not None or parts.hostname is None:
+            return False
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        standing = {"https": 443, "http": 80}.get(parts.scheme)
+        plain = f"{parts.scheme}://{host}"
+        wanted = {plain if port in (None, standing) else f"{plain}:{port}", f"{plain}:{port or standing}"}
+        return any(each in wanted for each in self.webhook_origins)
+
+
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
@@ -469,6 +507,7 @@ class Settings(BaseSettings):
     quality: QualitySettings = QualitySettings()
     pipeline: PipelineSettings = PipelineSettings()
     api: ApiSettings = ApiSettings()
+    watch: WatchSettings = WatchSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

@@ -125,6 +125,10 @@ HTTP_REFUSED: Final = Counter(
 LOG_MESSAGES: Final = Counter(
     f"{_PREFIX}_log_messages", "Warnings and errors, those included that are only counted in the log", ["level"]
 )
+WEBHOOKS: Final = Counter(f"{_PREFIX}_webhooks", "Messages to webhooks of watches, by outcome", ["outcome"])
+WEBHOOKS_DROPPED: Final = Counter(
+    f"{_PREFIX}_webhooks_dropped", "Objects that a watch noticed and its webhook was never told: too many or too old"
+)
 MODEL: Final = Info(f"{_PREFIX}_model", "Active model bundle and execution provider")
 
 

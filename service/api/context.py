@@ -19,7 +19,7 @@ from service.photometry import Context as ObjectContext
 from service.photometry import LightCurve
 from service.store.interface import Store
 from service.stream.accounting import Accounting, Accounts
-from service.stream.service import StreamHealth
+from service.stream.health import StreamHealth
 
 P = ParamSpec("P")
 T = TypeVar("T")

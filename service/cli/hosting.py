@@ -17,11 +17,12 @@ from fastapi import FastAPI
 from service import metrics
 from service.api.operations import check_readiness
 from service.api.server import Server
-from service.config import ApiSettings, ModelSettings
+from service.config import ApiSettings, ModelSettings, WatchSettings
 from service.inference.bundle import BundleError, default_bundle_folder, load_bundle
 from service.inference.registry import ModelRegistry
 from service.inference.session import DeviceError
 from service.store.interface import Store, StoreUnavailableError
+from service.watches.delivery import Delivery
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def open_models(settings: ModelSettings) -> ModelRegistry:
 
 
 def spare_collector() -> None:
-    """Exclude everything loaded so far (code, compiled functions, models) from garbage collection. Call it once, when
+    """Exclude everything loaded so far (code, compiled functions, models) from garbage collection. Call it when
     everything is warm.
 
     Walking these 200,000 permanent objects blocked all threads for 100 to 200 ms each time. Without that, the 99th
@@ -152,3 +153,14 @@ def slow_gauges(app: FastAPI, models: ModelRegistry, store: Store) -> Iterator[N
     finally:
         ended.set()
         thread.join()
+
+
+@contextmanager
+def webhooks(store: Store, settings: WatchSettings) -> Iterator[None]:
+    """Tell the webhooks of watches what was noticed while the block runs."""
+    delivery = Delivery(store, settings)
+    delivery.start()
+    try:
+        yield
+    finally:
+        delivery.stop()

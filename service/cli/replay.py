@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
+from service import jit
 from service.cli.hosting import open_models, spare_collector
 from service.config import load_settings
 from service.log import configure_logging
@@ -56,6 +57,7 @@ def replay(
         writer = Parquet(out) if out.suffix == ".parquet" else JsonLines.to(out)
     pipeline = build_pipeline(settings.model_copy(update={"kafka": framed(settings)}), models, store)
     spare_collector()
+    jit.when_compiled(spare_collector)
     try:
         with Progress(
             SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(),

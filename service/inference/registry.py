@@ -38,11 +38,17 @@ class Residents:
         return (self.active, *(each for each in self.of_survey.values() if each is not self.active))
 
     def classify(
-        self, light_curves: Sequence[LightCurve], contexts: Sequence[Context | None] | None = None
+        self,
+        light_curves: Sequence[LightCurve],
+        contexts: Sequence[Context | None] | None = None,
+        kept: Sequence[Mapping[str, bytes]] | None = None,
     ) -> list[Prediction]:
-        """As `Classifier.classify`; by the model of a survey where all points of a light curve are of that survey."""
+        """As `Classifier.classify`; by the model of a survey where all points of a light curve are of that survey.
+
+        `kept`: for each object, what bundles have kept of it by their `embeds_as`.
+        """
         if not self.of_survey:
-            return self.active.classify(light_curves, contexts)
+            return self.active.classify(light_curves, contexts, _own(self.active, kept))
         codes = {SURVEY_CODES[survey]: classifier for survey, classifier in self.of_survey.items()}
         rows_of: dict[int, list[int]] = {}
         chosen: dict[int, Classifier] = {}
@@ -54,9 +60,17 @@ class Residents:
             rows_of.setdefault(id(classifier), []).append(row)
         answers: dict[int, Prediction] = {}
         for key, rows in rows_of.items():
+            classifier, curves = chosen[key], [light_curves[row] for row in rows]
             given = None if contexts is None else [contexts[row] for row in rows]
-            answers |= zip(rows, chosen[key].classify([light_curves[row] for row in rows], given), strict=True)
+            own = None if kept is None else _own(classifier, [kept[row] for row in rows])
+            answers |= zip(rows, classifier.classify(curves, given, own), strict=True)
         return [answers[row] for row in range(len(light_curves))]
+
+
+def _own(classifier: Classifier, kept: Sequence[Mapping[str, bytes]] | None) -> list[bytes | None] | None:
+    if kept is None or classifier.embeds_as is None:
+        return None
+    return [each.get(classifier.embeds_as) for each in kept]
 
 
 class ModelRegistry:
@@ -171,5 +185,5 @@ class ModelRegistry:
 
     def _open(self, bundle: Bundle) -> Classifier:
         classifier = Classifier(bundle, self._device, self._threads)
-        classifier.warm_up()
+        classifier.try_out()
         return classifier

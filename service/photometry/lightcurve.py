@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from service.errors import AlertClassifierError
 from service.photometry.bands import BAND_CODES, SURVEY_CODES
+from service.photometry.union import union
 
 
 class LightCurveError(AlertClassifierError, ValueError):
@@ -75,7 +76,7 @@ class LightCurve:
     @classmethod
     def from_points(cls, points: NDArray[np.void]) -> LightCurve:
         """Sort points of dtype `POINT` by time and keep each measurement once."""
-        return cls(_union(points))
+        return cls(_frozen(union(points)))
 
     @classmethod
     def from_columns(
@@ -224,7 +225,7 @@ def merge(light_curves: Sequence[LightCurve]) -> LightCurve:
     others = [curve for curve in filled if curve is not longest]
     begin = min((float(curve.mjd[0]) for curve in others), default=np.inf) - _MARGIN_DAYS
     untouched = bisect_left(longest.mjd, begin)
-    rest = _union(end_to_end([LightCurve(longest.points[untouched:]), *others]))
+    rest = _frozen(union(end_to_end([LightCurve(longest.points[untouched:]), *others])))
     return LightCurve(end_to_end([LightCurve(longest.points[:untouched]), LightCurve(rest)]))
 
 
@@ -245,7 +246,7 @@ def _shared(early: LightCurve, late: LightCurve) -> LightCurve | None:
     rest = [LightCurve(early.points[end:]), LightCurve(late.points[same:])]
     filled = [curve for curve in rest if len(curve)]
     if len(filled) == 2:
-        filled = [LightCurve(_union(end_to_end(filled)))]
+        filled = [LightCurve(_frozen(union(end_to_end(filled))))]
     return LightCurve(end_to_end([LightCurve(early.points[:end]), *filled]))
 
 
@@ -253,13 +254,6 @@ def end_to_end(light_curves: Iterable[LightCurve]) -> NDArray[np.void]:
     """The points of all light curves in one read-only array, one light curve after the other."""
     # Joins bytes, because np.concatenate compares the fields of every structured array, 10 us each.
     return np.frombuffer(b"".join([curve.points.tobytes() for curve in light_curves]), dtype=POINT)
-
-
-def _union(points: NDArray[np.void]) -> NDArray[np.void]:
-    # imported here, so that using light curves does not always load numba
-    from service.photometry.union import union
-
-    return _frozen(union(points))
 
 
 def _words(points: NDArray[np.void], layout: np.dtype[np.void]) -> NDArray[np.void]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from service.alerts.alert import Alert
 from service.alerts.container import Piece
@@ -103,7 +103,7 @@ class Item:
     """One message in the pipeline: each stage fills in the next field; one with an `outcome` is finished.
 
     `alert` is never changed; `subject` is what the classification is about; `light_curve` and `context` are those of
-    its object as known at this alert.
+    its object as known at this alert, and `kept` what models have kept of it (`Store.kept_blocks`).
     """
 
     message: Message
@@ -113,6 +113,7 @@ class Item:
     light_curve: LightCurve | None = None
     context: Context | None = None
     counterparts: list[Counterpart] | None = None
+    kept: Mapping[str, bytes] = field(default_factory=dict)
     prediction: Prediction | None = None
     shadows: tuple[Prediction, ...] = ()
     outcome: Outcome | None = None

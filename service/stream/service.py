@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -23,6 +22,7 @@ from service.secrets import masked
 from service.store.interface import Store
 from service.stream.accounting import Accounting, Accounts
 from service.stream.batch import Batch
+from service.stream.health import StreamHealth
 from service.stream.inputs import Input, each_input
 from service.stream.interfaces import Sink, StreamError
 from service.stream.journal import open_journal
@@ -42,24 +42,6 @@ log = logging.getLogger(__name__)
 DRAIN_S: Final = 20.0
 # The group may wait 10 s for us while the source leaves it (REVOKE_DRAIN_S).
 CLOSE_S: Final = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class StreamHealth:
-    """Whether alerts flow; `reasons` are the obstacles, as text; `idle_s` is the time since a batch was settled.
-
-    `inputs` are those of the named inputs, whose names stand before the reasons.
-    """
-
-    ready: bool
-    reasons: tuple[str, ...]
-    partitions: tuple[str, ...]
-    in_flight: int
-    lag_messages: int
-    lag_seconds: float
-    idle_s: float
-    name: str = ""
-    inputs: tuple[StreamHealth, ...] = ()
 
 
 class StreamService:

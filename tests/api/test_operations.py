@@ -28,7 +28,7 @@ from service.output.avro import CLASSIFICATION
 from service.store import Store, StoreUnavailableError
 from service.stream.accounting import Accounting
 from service.stream.batch import Batch, Message
-from service.stream.service import StreamHealth
+from service.stream.health import StreamHealth
 from tests.api.examples import KEYS, WRITE, MakeClient
 
 

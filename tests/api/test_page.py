@@ -166,7 +166,7 @@ def test_the_night_is_shown_from_here_alone_light_and_fast(
     assert f"{objects} objects by their most probable class" in page.inner_text("main")
     page.click(".bars a")
     page.wait_for_selector("h1:has-text('Objects')")
-    assert page.locator("tbody tr").count() > 0
+    page.wait_for_selector("tbody tr")
 
 
 def test_an_object_is_drawn_point_by_point_and_can_be_looked_into(

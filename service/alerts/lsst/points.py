@@ -6,6 +6,7 @@ signed; epochs the middle of the exposure in TAI.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -205,10 +206,10 @@ def _write(words, point, mjd, candid, flux, error, template, zero_point, band, k
     if kind != _UPPER_LIMIT:
         # isNegative says another sign in 3 % of real rows; the flux is what is classified
         sign = -1 if flux < 0.0 else 1
-        floats[base + 4] = zero_point - 2.5 * np.log10(abs(flux))
+        floats[base + 4] = zero_point - 2.5 * math.log10(abs(flux))
         floats[base + 5] = MAG_PER_RELATIVE_FLUX * error / abs(flux)
-    floats[base + 6] = zero_point - 2.5 * np.log10(DETECTION_SIGMA * error)
-    floats[base + 7] = zero_point - 2.5 * np.log10(template) if 0.0 < template < LARGEST_FLUX else np.nan
+    floats[base + 6] = zero_point - 2.5 * math.log10(DETECTION_SIGMA * error)
+    floats[base + 7] = zero_point - 2.5 * math.log10(template) if 0.0 < template < LARGEST_FLUX else np.nan
     brought_by = candid if candid > 0 else _IN_A_PACKET
     words[base + 9] = brought_by & 0xFFFFFFFF
     words[base + 10] = brought_by >> 32 & 0xFFFFFFFF
