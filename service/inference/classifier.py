@@ -13,8 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service import jit
 from service.config import Device
 from service.errors import AlertClassifierError
+from service.inference import census_kernel
 from service.inference.batching import (
     CPU_BATCH,
     CPU_TOKENS,
@@ -140,6 +142,11 @@ class Classifier:
 
     def warm_up(self) -> None:
         """Run light curves of several lengths, so that the first alert is answered as fast as the next."""
+        with jit.compiled():
+            self.try_out()
+
+    def try_out(self) -> None:
+        """`warm_up` without waiting for what is compiled in the background."""
         counts = [count for count in WARM_UP_DETECTIONS for _ in range(2 * self.threads)]
         if self._blocks:  # what cuts and fuses blocks is compiled at first use
             counts.append(LONG_WARM_UP * self.keeps_above)
@@ -342,15 +349,13 @@ class _Census:
 
     def __init__(self, points: NDArray[np.void], counts: NDArray[np.int64], is_read: NDArray[np.bool_]) -> None:
         """`is_read` [survey, band]: whether the model reads such points."""
-        from service.inference.census_kernel import count  # so that importing a classifier does not load numba
-
         points = np.ascontiguousarray(points).view()
         points.setflags(write=False)  # the kernel is compiled for read-only arrays
         self._counts = np.zeros((len(counts), len(BANDS), len(Kind)), dtype=np.int64)
         self.n_usable = np.zeros(len(counts), dtype=np.int64)
         self.is_read = np.empty(len(points), dtype=np.bool_)
         left_out = np.zeros((len(counts), 2), dtype=np.int64)
-        count(points, counts, is_read, self._counts, self.n_usable, left_out, self.is_read)
+        census_kernel.count(points, counts, is_read, self._counts, self.n_usable, left_out, self.is_read)
         self.n_left_out = left_out.sum(axis=1)
         self.has_unknown_band, self.has_unknown_survey = left_out.T > 0
         self.has_no_model = np.zeros(len(counts), dtype=np.bool_)

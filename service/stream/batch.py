@@ -13,7 +13,7 @@ from service.output.classification import Subject
 from service.output.dead_letter import DeadLetter
 from service.output.outputs import Outgoing
 from service.photometry import Context, LightCurve
-from service.store.interface import StoredClassification
+from service.store.interface import Counterpart, StoredClassification
 
 # (topic, partition); for an archive (its path, 0)
 Partition = tuple[str, int]
@@ -112,6 +112,7 @@ class Item:
     subject: Subject | None = None
     light_curve: LightCurve | None = None
     context: Context | None = None
+    counterparts: list[Counterpart] | None = None
     kept: Mapping[str, bytes] = field(default_factory=dict)
     prediction: Prediction | None = None
     shadows: tuple[Prediction, ...] = ()

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
+from service import jit
 from service.alerts.alert import Alert, AlertError
 from service.alerts.container import Piece
 from service.alerts.decode import Decoder as AlertDecoder
@@ -32,6 +34,9 @@ from service.stream.batch import Batch, DeadLettered, Filtered, Item, Message, P
 log = logging.getLogger(__name__)
 
 TEMPORARY: Final = (StoreUnavailableError, SchemaSourceUnavailableError)
+
+# A batch of more packets waits for the decoder to be compiled; as plain Python a packet takes some 10 ms.
+MANY: Final = 100
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -64,29 +69,40 @@ class Pipeline:
         quality: QualitySettings,
         max_message_bytes: int = 10_485_760,
         outputs: Outputs | None = None,
+        surveys: frozenset[str] = frozenset(),
+        counterparts: bool = False,
     ) -> None:
-        """`outputs`: the topics and forms of classifications; None: the default topic alone."""
+        """`outputs`: the topics and forms of classifications; None: the default topic alone. `surveys`: whose alerts
+        are expected, another's are refused; empty: anybody's. `counterparts`: answers name them.
+        """
         self._outputs = outputs or Outputs(KafkaSettings())
         self._decoder = decoder
         self._store = store
         self._models = models
         self._quality = quality
+        self._surveys = surveys
+        self._counterparts = counterparts
         self._max_message_bytes = max_message_bytes
 
-    def take(self, messages: Iterable[Message]) -> Batch:
-        """Messages -> a batch with an item for each alert: a message may hold several.
+    def take(self, messages: Sequence[Message], enough: int) -> tuple[Batch, int]:
+        """The first of these messages -> a batch with an item for each alert, and how many messages they are: a message
+        may hold several alerts, and the one with which they are `enough` is the last.
 
         One that is too large, or whose records are too many, is refused as a whole before it is taken apart.
         """
-        items = []
+        items: list[Item] = []
+        count = 0
         for message in messages:
+            if len(items) >= enough:
+                break
+            count += 1
             if len(message.value) > self._max_message_bytes:
                 items.append(self._too_large(message))
             elif self._decoder.holds_many(message.value):
                 items += self._records(message)
             else:
                 items.append(Item(message))
-        return Batch(items)
+        return Batch(items), count
 
     def _records(self, message: Message) -> list[Item]:
         try:
@@ -104,12 +120,17 @@ class Pipeline:
 
     def decode(self, batch: Batch) -> None:
         """Bytes -> alerts."""
-        with stage("decode"):
-            items = batch.open()
+        items = batch.open()
+        with stage("decode"), jit.compiled() if len(items) > MANY else nullcontext():
             alerts = isolate(lambda part: self._decoder.decode_many(item.message.packet for item in part), items)
             for item, alert in zip(items, alerts, strict=True):
                 if isinstance(alert, Alert):
                     item.alert = alert
+                    if self._surveys and alert.survey not in self._surveys:
+                        said = (
+                            f"an alert of {alert.survey}, and this input brings {' and '.join(sorted(self._surveys))}"
+                        )
+                        item.outcome = DeadLettered("unexpected_survey", said)
                 else:
                     item.outcome = _dead_letter(alert, "decode_failed")
 
@@ -145,6 +166,19 @@ class Pipeline:
                 assert item.alert is not None
                 item.light_curve, item.context = stored.light_curve, stored.context
                 item.subject = Subject.of(item.alert, stored)
+        if self._counterparts:
+            merged = [
+                (item, stored) for item, stored in zip(items, known, strict=True) if isinstance(stored, StoredObject)
+            ]
+            self._find_counterparts(merged)
+
+    def _find_counterparts(self, merged: Sequence[tuple[Item, StoredObject]]) -> None:
+        found = isolate(self._store.counterparts, [stored for _, stored in merged])
+        for (item, _), counterparts in zip(merged, found, strict=True):
+            if isinstance(counterparts, Exception):  # an answer without them is better than none
+                log.error("no counterparts of %s could be found: %s", item.message.topic_partition, counterparts)
+            else:
+                item.counterparts = counterparts
 
     def _load_kept(self, items: Sequence[Item]) -> None:
         """What the resident models have kept of long light curves."""
@@ -163,7 +197,7 @@ class Pipeline:
     def _keeping(self) -> list[Classifier]:
         """The resident models that keep something of light curves."""
         now = self._models.residents
-        everyone = (now.active, *now.shadows, *([now.previous] if now.previous else []))
+        everyone = (*now.answering, *now.shadows, *([now.previous] if now.previous else []))
         return [each for each in everyone if each.embeds_as is not None]
 
     @property
@@ -175,7 +209,7 @@ class Pipeline:
         """Light curves -> predictions, for all these batches together and by the same models."""
         residents = self._models.residents
         items = [item for batch in batches for item in batch.open()]
-        predictions = isolate(_opinion_of(residents.active), items)
+        predictions = isolate(_opinion_of(residents), items)
         for item, prediction in zip(items, predictions, strict=True):
             if isinstance(prediction, Exception):
                 item.outcome = _dead_letter(prediction, "classification_failed")
@@ -183,7 +217,7 @@ class Pipeline:
                 item.prediction = prediction
         for shadow in residents.shadows:
             answered = [item for item in items if item.outcome is None]
-            opinions = isolate(_opinion_of(shadow), answered)
+            opinions = isolate(_opinion_of(Residents(shadow)), answered)
             for item, opinion in zip(answered, opinions, strict=True):
                 if isinstance(opinion, Exception):  # nobody waits for a shadow's answer
                     log.error("shadow %s failed on %s: %s", shadow.bundle.label, item.message.topic_partition, opinion)
@@ -246,11 +280,26 @@ class Pipeline:
         return [None] * len(answers)
 
 
-def build_pipeline(settings: Settings, models: Models, store: Store, outputs: Outputs | None = None) -> Pipeline:
-    """The pipeline of the stream, of replays and of the demo, its decoder compiled and warm."""
+def build_pipeline(
+    settings: Settings,
+    models: Models,
+    store: Store,
+    outputs: Outputs | None = None,
+    surveys: frozenset[str] = frozenset(),
+) -> Pipeline:
+    """The pipeline of an input, of replays and of the demo, what it compiles known to `jit.compile_in_background`."""
     decoder = AlertDecoder(schema_source(settings.kafka))
-    decoder.warm_up()
-    return Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes, outputs)
+    decoder.try_out()
+    return Pipeline(
+        decoder,
+        store,
+        models,
+        settings.quality,
+        settings.pipeline.max_message_bytes,
+        outputs,
+        surveys,
+        counterparts=bool(settings.pipeline.counterparts),
+    )
 
 
 def preview(store: Store, alert: Alert) -> tuple[Subject, LightCurve, Context | None]:
@@ -300,17 +349,16 @@ def _classification(item: Item, prediction: Prediction | None, active: bool = Tr
         received=message.received,
         broker_timestamp=message.timestamp,
         failed_cuts=item.failed_cuts,
+        counterparts=item.counterparts,
         active=active,
     )
 
 
-def _opinion_of(classifier: Classifier) -> Callable[[Sequence[Item]], Sequence[Prediction]]:
+def _opinion_of(models: Residents) -> Callable[[Sequence[Item]], Sequence[Prediction]]:
     def classify(items: Sequence[Item]) -> Sequence[Prediction]:
         merged = [(item.light_curve, item.context, item.kept) for item in items if item.light_curve is not None]
         curves, contexts = [curve for curve, _, _ in merged], [context for _, context, _ in merged]
-        if classifier.embeds_as is None:
-            return classifier.classify(curves, contexts)
-        return classifier.classify(curves, contexts, [kept.get(classifier.embeds_as) for _, _, kept in merged])
+        return models.classify(curves, contexts, [kept for _, _, kept in merged])
 
     return classify
 

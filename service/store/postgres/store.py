@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, LiteralString
@@ -18,8 +18,10 @@ from service.store.joining import (
     with_waiting_sources,
 )
 from service.store.kept import KeptBlocks, last_of_each
+from service.store.listing import Run
 from service.store.merging import merge_batch
-from service.store.reading import ReadingStore
+from service.store.reading import ReadingStore, T
+from service.store.watches import Watching
 
 try:
     from service.store.postgres import classifications as postgres_classifications
@@ -56,7 +58,7 @@ class PostgresStore(ReadingStore[Connection]):
     _objects, _kept = staticmethod(load_objects), staticmethod(kept_of)
 
     def __init__(self, dsn: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True) -> None:
-        self._join_radius = join_radius_arcsec
+        self._join_radius, self._watching = join_radius_arcsec, Watching()
         self._connections = Connections(dsn, create)
 
     def merge(self, increments: Sequence[Increment]) -> list[StoredObject]:
@@ -112,7 +114,16 @@ class PostgresStore(ReadingStore[Connection]):
     def record(self, classifications: Sequence[StoredClassification]) -> None:
         if not classifications:
             return
-        self._connections.transact(lambda connection: postgres_classifications.record(connection, classifications))
+
+        def transaction(connection: Connection) -> None:
+            postgres_classifications.record(connection, classifications)
+            run = partial(postgres_classifications.run, connection)
+            self._watching.notice(run, postgres_classifications.TABLES, classifications)
+
+        self._connections.transact(transaction)
+
+    def _write(self, change: Callable[[Run], T]) -> T:
+        return self._connections.transact(lambda connection: change(partial(postgres_classifications.run, connection)))
 
     def keep_blocks(self, kept: Sequence[KeptBlocks], in_use: Collection[str]) -> None:
         if not kept:
