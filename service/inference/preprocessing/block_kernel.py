@@ -31,12 +31,15 @@ _DROPPED_LIMIT: Final = 3
 
 
 @jit
-def cut(points, counts, length, cell_days, most, bounds, facts, numbers):  # type: ignore[no-untyped-def]
+def cut(  # type: ignore[no-untyped-def]
+    points, counts, window, many, short, cell_days, most, bounds, facts, numbers
+):
     """Fill in `bounds` (K, 2), where in `points` each block begins and ends, `facts` (K, 4), and `numbers` (B,) of each
     light curve; see `blocks.Blocks`. Returns K.
 
     `points` (N,) of dtype POINT end to end, `counts` (B,) of each, in order of time within each. A light curve of up to
-    `length` tokens is one block, detections or not, and so is one without any block otherwise. Raises ValueError if
+    `window` tokens is one block, detections or not, and so is one without any block otherwise. Else a block has up to
+    `window` tokens, in a light curve of more than `many` up to `short`. Raises ValueError if
     `counts` don't sum to N.
     """
     total = 0
@@ -50,9 +53,10 @@ def cut(points, counts, length, cell_days, most, bounds, facts, numbers):  # typ
     begin = 0
     for curve in range(len(counts)):
         end = begin + counts[curve]
-        if not _is_longer(points, begin, end, length):
+        if not _is_longer(points, begin, end, window):
             number = 0
         else:
+            length = short if _is_longer(points, begin, end, many) else window
             number = _cut_one(points, begin, end, length, cell_days, most, bounds[found:], stack, lows)
         if number == 0:
             bounds[found, 0] = begin
@@ -179,19 +183,23 @@ def _describe(points, begin, end, facts):  # type: ignore[no-untyped-def]
 
 
 @jit
-def measured(given, points, words):  # type: ignore[no-untyped-def]
-    """Copy what the model reads of each point: mjd, mag, magerr, limit, magnr, and the codes of band, kind, sign and
-    survey. `given` (n, 11) are `points` (n,) as words, `words` (n, 7) is filled. Returns how many points there are.
+def measured(given, points, bounds, words, stops):  # type: ignore[no-untyped-def]
+    """Copy what the model reads of the points of each block: mjd, mag, magerr, limit, magnr, and the codes of band,
+    kind, sign and survey.
+
+    `given` (N, 11) are `points` (N,) as words; `words` (n, 7) is filled block after block at `bounds` (k, 2), and
+    `stops` (k,) says where each ends in it.
     """
     number = 0
-    for index in range(len(points)):
-        if _is_read(points, index):
-            words[number, 0] = given[index, 0]
-            words[number, 1] = given[index, 1]
-            for word in range(4, 9):
-                words[number, word - 2] = given[index, word]
-            number += 1
-    return number
+    for block in range(len(bounds)):
+        for index in range(bounds[block, 0], bounds[block, 1]):
+            if _is_read(points, index):
+                words[number, 0] = given[index, 0]
+                words[number, 1] = given[index, 1]
+                for word in range(4, 9):
+                    words[number, word - 2] = given[index, word]
+                number += 1
+        stops[block] = number
 
 
 @jit
