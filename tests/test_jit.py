@@ -123,6 +123,20 @@ def test_a_large_array_waits_for_machine_code() -> None:
     assert choose.is_compiled
 
 
+def test_a_large_packet_does_not_wait() -> None:
+    run = Kernel(interpreter.run.function)
+    program = interpreter.Program(
+        np.array([[interpreter.BEGIN, 1, 1, -1], [interpreter.END, 0, 0, -1]], np.int32),
+        (),
+        np.zeros(2, np.int64),
+        1,
+        1,
+    )
+    packet = np.frombuffer(bytes(2 * jit.LARGE), np.uint8)
+    run(program.operations, program.empty, packet, 0, len(packet), np.empty(2, np.int64))
+    assert not run.is_compiled
+
+
 def test_a_program_that_ends_while_it_compiles_ends_well(tmp_path: Path) -> None:
     script = """if True:
     from service import jit
