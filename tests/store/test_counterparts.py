@@ -115,8 +115,9 @@ def _fill(store: Store, url: str, rows: Iterable[tuple[Any, ...]]) -> None:
     """Rows of the table of objects, without the work of merging."""
     columns = "object_id, ra, dec, cell, last_mjd, light_curve"
     if isinstance(store, SqliteStore):
-        with store._writer:
-            store._writer.executemany(f"INSERT INTO objects ({columns}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+        store._writer.execute("BEGIN")  # the connection begins none by itself: each row would be a transaction
+        store._writer.executemany(f"INSERT INTO objects ({columns}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+        store._writer.execute("COMMIT")
         return
     psycopg = pytest.importorskip("psycopg")
     with (
