@@ -25,13 +25,14 @@ from service.inference import census_kernel
 from service.inference.batching import lay_end_to_end
 from service.inference.bundle import default_bundle_folder, load_bundle
 from service.inference.classifier import Classifier
-from service.inference.preprocessing import image_kernel, token_kernel
+from service.inference.preprocessing import block_kernel, image_kernel, token_kernel
+from service.inference.preprocessing.blocks import cut_into_blocks, digests_of, kept_input
 from service.inference.preprocessing.images import light_curve_images
 from service.jit import Kernel
 from service.photometry import POINT, Kind, LightCurve, union
 from tests.alerts.test_mutations import damaged, mutations, simulated_packets
 from tests.alerts.test_rubin_mutations import SCHEMAS, small_packets
-from tests.inference.preprocessing import test_alert_clr, test_images
+from tests.inference.preprocessing import test_alert_clr, test_blocks, test_images
 from tests.photometry.test_union import rows
 
 ROOT = Path(service.__file__).parents[1]
@@ -44,6 +45,9 @@ KERNELS = (
     (census_kernel, "count"),
     (token_kernel, "fill"),
     (image_kernel, "draw"),
+    (block_kernel, "cut"),
+    (block_kernel, "measured"),
+    (block_kernel, "summarise"),
 )
 
 
@@ -240,6 +244,18 @@ def test_answers_about_any_light_curves(both: Counter[str], classifier: Classifi
     before = both["service.inference.preprocessing.token_kernel"]
     classifier.classify(curves)
     assert both["service.inference.preprocessing.token_kernel"] > before
+
+
+@settings(max_examples=4, deadline=None)
+@given(curve=test_blocks.long_light_curves(), seed=st.integers(0, 2**32 - 1))
+def test_blocks_of_any_long_light_curve(both: Counter[str], curve: LightCurve, seed: int) -> None:
+    blocks = cut_into_blocks(*lay_end_to_end([curve]), {})
+    digests_of(curve.points, blocks.bounds)
+    embeddings = np.random.default_rng(seed).normal(size=(len(blocks.facts) - 1, 5)).astype(np.float32)
+    kept_input(blocks.facts, embeddings, 5)
+    before = both["service.inference.preprocessing.block_kernel"]
+    kept_input(np.repeat(blocks.facts[:1], 3, axis=0), np.ones((2, 5), np.float32), 5)
+    assert both["service.inference.preprocessing.block_kernel"] == before + 1
 
 
 @settings(max_examples=8, deadline=None)

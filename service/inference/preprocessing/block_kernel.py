@@ -5,6 +5,7 @@ Bands are the codes 0, 1, 2 (g, r, i), as in `token_kernel`.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -223,9 +224,9 @@ def summarise(facts, embeddings, kept):  # type: ignore[no-untyped-def]
         below = min(facts[block, 1] - best, _FAINTEST)
         weight[block] = facts[block, 0] * 10.0 ** (-0.4 * below)
         total += weight[block]
-        squares += weight[block] ** 2
+        squares += weight[block] * weight[block]
         offset += below / number
-        offset_square += below**2 / number
+        offset_square += below * below / number
     before = total - weight[number - 1]
     for column in range(size):
         mean = 0.0
@@ -233,12 +234,13 @@ def summarise(facts, embeddings, kept):  # type: ignore[no-untyped-def]
             mean += weight[block] / before * embeddings[block, column]
         variance = 0.0
         for block in range(number - 1):
-            variance += weight[block] / before * (embeddings[block, column] - mean) ** 2
+            away = embeddings[block, column] - mean
+            variance += weight[block] / before * (away * away)
         kept[column] = mean
         kept[size + column] = variance
     kept[2 * size] = before / total
-    kept[2 * size + 1] = np.log(number)
+    kept[2 * size + 1] = math.log(number)
     kept[2 * size + 2] = offset
-    kept[2 * size + 3] = np.sqrt(max(offset_square - offset**2, 0.0))
-    kept[2 * size + 4] = np.log1p(last - first)
-    kept[2 * size + 5] = np.log(total**2 / squares)
+    kept[2 * size + 3] = math.sqrt(max(offset_square - offset * offset, 0.0))
+    kept[2 * size + 4] = math.log1p(last - first)
+    kept[2 * size + 5] = math.log(total * total / squares)
