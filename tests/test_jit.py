@@ -190,6 +190,8 @@ def both() -> Any:
             patch.setattr(module, name, Both(getattr(module, name), calls))
         patch.setattr("service.inference.preprocessing.alert_clr.fill", token_kernel.fill)
         patch.setattr("service.inference.preprocessing.images.draw", image_kernel.draw)
+        for name in ("cut", "measured", "summarise"):
+            patch.setattr(f"service.inference.preprocessing.blocks.{name}", getattr(block_kernel, name))
         yield calls
 
 
@@ -246,16 +248,15 @@ def test_answers_about_any_light_curves(both: Counter[str], classifier: Classifi
     assert both["service.inference.preprocessing.token_kernel"] > before
 
 
-@settings(max_examples=4, deadline=None)
-@given(curve=test_blocks.long_light_curves(), seed=st.integers(0, 2**32 - 1))
-def test_blocks_of_any_long_light_curve(both: Counter[str], curve: LightCurve, seed: int) -> None:
-    blocks = cut_into_blocks(*lay_end_to_end([curve]), {})
-    digests_of(curve.points, blocks.bounds)
-    embeddings = np.random.default_rng(seed).normal(size=(len(blocks.facts) - 1, 5)).astype(np.float32)
-    kept_input(blocks.facts, embeddings, 5)
-    before = both["service.inference.preprocessing.block_kernel"]
-    kept_input(np.repeat(blocks.facts[:1], 3, axis=0), np.ones((2, 5), np.float32), 5)
-    assert both["service.inference.preprocessing.block_kernel"] == before + 1
+@settings(max_examples=20, deadline=None)
+@given(curves=st.lists(test_blocks.long_light_curves(), min_size=1, max_size=3), seed=st.integers(0, 2**32))
+def test_blocks_of_long_light_curves(both: Counter[str], curves: list[LightCurve], seed: int) -> None:
+    points, counts = lay_end_to_end(curves)
+    found = cut_into_blocks(points, counts, test_blocks.PARAMETERS)
+    digests_of(points, found.bounds)
+    stop = int(found.numbers[0])
+    embeddings = np.random.default_rng(seed).random((stop - 1, 6)).astype(np.float32)
+    kept_input(found.facts[:stop], embeddings, 6)
 
 
 @settings(max_examples=8, deadline=None)

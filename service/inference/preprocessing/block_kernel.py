@@ -20,6 +20,7 @@ _FORCED: Final = int(Kind.FORCED)
 # Halvings of a cell at most: one of 512 days is then shorter than a millionth of a day, and no two epochs are so near.
 _DEEPEST: Final = 30
 _FAINTEST: Final = 8.0  # mag below the brightest, as in `token_kernel`
+_FLUX_PER_MAG: Final = -0.4 * math.log(10.0)
 # Columns of a cell on the stack, and of a block.
 _BEGIN: Final = 0
 _END: Final = 1
@@ -159,7 +160,7 @@ def _is_read(points, index):  # type: ignore[no-untyped-def]
 def _is_seen(points, begin, end):  # type: ignore[no-untyped-def]
     """Whether there is a detection with a magnitude."""
     for index in range(begin, end):
-        if points[index].kind == _DETECTION and _is_read(points, index) and np.isfinite(points[index].mag):
+        if points[index].kind == _DETECTION and _is_read(points, index) and math.isfinite(points[index].mag):
             return True
     return False
 
@@ -172,7 +173,7 @@ def _describe(points, begin, end, facts):  # type: ignore[no-untyped-def]
     first = np.inf
     last = -np.inf
     for index in range(begin, end):
-        if points[index].kind == _DETECTION and _is_read(points, index) and np.isfinite(points[index].mag):
+        if points[index].kind == _DETECTION and _is_read(points, index) and math.isfinite(points[index].mag):
             number += 1
             peak = min(peak, points[index].mag)
             first = min(first, points[index].mjd)
@@ -222,7 +223,7 @@ def summarise(facts, embeddings, kept):  # type: ignore[no-untyped-def]
     offset_square = 0.0
     for block in range(number):
         below = min(facts[block, 1] - best, _FAINTEST)
-        weight[block] = facts[block, 0] * 10.0 ** (-0.4 * below)
+        weight[block] = facts[block, 0] * math.exp(_FLUX_PER_MAG * below)
         total += weight[block]
         squares += weight[block] * weight[block]
         offset += below / number
@@ -234,8 +235,7 @@ def summarise(facts, embeddings, kept):  # type: ignore[no-untyped-def]
             mean += weight[block] / before * embeddings[block, column]
         variance = 0.0
         for block in range(number - 1):
-            away = embeddings[block, column] - mean
-            variance += weight[block] / before * (away * away)
+            variance += weight[block] / before * (embeddings[block, column] - mean) * (embeddings[block, column] - mean)
         kept[column] = mean
         kept[size + column] = variance
     kept[2 * size] = before / total

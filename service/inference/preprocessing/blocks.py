@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.inference.preprocessing.alert_clr import alert_tokens
+from service.inference.preprocessing.block_kernel import cut, measured, summarise
 from service.photometry import LightCurve, end_to_end
 
 KEPT_INPUT: Final = "kept"
@@ -54,14 +55,11 @@ def cut_into_blocks(points: NDArray[np.void], counts: NDArray[np.int64], paramet
 
     Raises ValueError where the parameters are none that a light curve can be cut by.
     """
-    from service.inference.preprocessing.block_kernel import cut  # so that reading a manifest does not load numba
-
     window, many, short, most = (int(parameters.get(name, given)) for name, given in _CUT.items())
     cell_days = float(parameters.get("cell_days", 512.0))
     if min(window, many, short, most) < 1 or not 0.0 < cell_days < np.inf:
         raise ValueError("window, many, short_block, max_blocks and cell_days must be positive")
-    points = np.ascontiguousarray(points).view()
-    points.setflags(write=False)  # the kernel is compiled for read-only arrays
+    points = _read_only(points)
     counts = np.asarray(counts, dtype=np.int64)
     room = int(np.minimum(np.maximum(counts, 1), most).sum())  # every block but that of an empty one has a point
     bounds, facts = np.empty((room, 2), dtype=np.int64), np.empty((room, 4), dtype=np.float64)
@@ -79,8 +77,7 @@ def digests_of(points: NDArray[np.void], bounds: NDArray[np.int64]) -> list[byte
     """A digest of what the model reads of each block at `bounds` (k, 2): not which packets brought its points, nor
     forced photometry.
     """
-    from service.inference.preprocessing.block_kernel import measured  # as in `cut_into_blocks`
-
+    points = _read_only(points)
     words = np.empty((int(np.diff(bounds).sum()), 7), dtype=np.uint32)
     stops = np.empty(len(bounds), dtype=np.int64)
     measured(points.view(np.uint32).reshape(len(points), -1), points, bounds, words, stops)
@@ -89,14 +86,19 @@ def digests_of(points: NDArray[np.void], bounds: NDArray[np.int64]) -> list[byte
     return [hashlib.blake2b(raw[begin:end], digest_size=DIGEST_BYTES).digest() for begin, end in pairwise([0, *ends])]
 
 
+def _read_only(points: NDArray[np.void]) -> NDArray[np.void]:
+    """What the kernels are compiled for."""
+    points = np.ascontiguousarray(points).view()
+    points.setflags(write=False)
+    return points
+
+
 def kept_input(facts: NDArray[np.float64], embeddings: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """`kept` (2 D + 6,) of a light curve with `facts` (k, 4) of its blocks, and embeddings (k - 1, D) of all but the
     newest; `size` is D.
     """
     kept = np.zeros(2 * size + len(KEPT_FACTS), dtype=np.float32)
     if len(facts) > 1:
-        from service.inference.preprocessing.block_kernel import summarise  # as in `cut_into_blocks`
-
         summarise(facts, embeddings, kept)
     return kept
 
