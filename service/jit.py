@@ -3,8 +3,8 @@
 Compiling all of them takes ten seconds and more on a machine without numba's cache, loading them from the cache half a
 second. Neither stands in the way of a first answer: a `Kernel` runs as it is written until its machine code is there,
 with bit-identical results. Code between `jit` and `jit_inline` therefore keeps to what means the same to numba and to
-Python: `math.log10` and not `np.log10`, whose vector code may differ in the last bit; numbers of a structured array
-are read as attributes and are doubles and 64-bit integers.
+Python: `math.log10` and not `np.log10`, `x * x` and not `x**2`, which may differ in the last bit; numbers of a
+structured array are read as attributes and are doubles and 64-bit integers.
 
 numba recompiles when the file of the compiled function changes, but not when constants that it imports from another
 file do. So keep constants in the compiled function's file, or the cache goes stale.
