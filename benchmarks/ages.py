@@ -104,7 +104,9 @@ def by_age(age: int, packets: list[bytes], classifier: Classifier, rounds: int) 
             plan = spend(spent, "tensors", lambda curves=curves, kept=kept: _tensors(classifier, curves, kept))
             changed = spend(spent, "graph", lambda plan=plan: _graph(classifier, plan))
             packed = [KeptBlocks(owners[row], classifier.embeds_as or "", found) for row, found in changed.items()]
-            spent["kept"] += spend({}, "kept", lambda packed=packed: store.keep_blocks(packed, {classifier.embeds_as}))
+            reading = spent["kept"]
+            spend(spent, "kept", lambda packed=packed: store.keep_blocks(packed, {classifier.embeds_as or ""}))
+            spent["kept"] += reading
             spend(spent, "decode", lambda: decoder.decode_many(packets))
             spend(spent, "record", lambda answers=answers: store.record(answers))
             spent["write"] -= spent["load"] + spent["merge"] + spent["pack"]

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,11 @@ NAMES = {
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.archives", description=__doc__.partition("\n")[0])
     parser.add_argument("--alerts", type=int, default=4000)
-    count = parser.parse_args(arguments).alerts
+    alerts = parser.parse_args(arguments).alerts
     found: dict[str, float | str] = {}
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "alerts.parquet"
-        write_alerts({str(number): alert.packet for number, alert in enumerate(simulate(count, seed=1))}, path)
+        write_alerts({str(number): alert.packet for number, alert in enumerate(simulate(alerts, seed=1))}, path)
         for what, prepare, cores in (("columns", _columns, 1), ("spark", _spark, WORKERS), ("dask", _dask, WORKERS)):
             try:
                 run = prepare(path)
@@ -49,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 continue
             run()
             least = min(_seconds(run) for _ in range(TURNS))
-            found[what] = round(count / least / cores, 1)
+            found[what] = round(alerts / least / cores, 1)
             print(f"{what}: {found[what]} alerts per second and core")
-    print(json.dumps({"benchmark": "archives", "alerts": count, "per_core": found, "machine": machine()}))
+    print(json.dumps({"benchmark": "archives", "alerts": alerts, "per_core": found, "machine": machine()}))
 
 
 def _seconds(run: Callable[[], Any]) -> float:
@@ -97,8 +98,17 @@ def _dask(path: Path) -> Callable[[], Any]:
     with dask.config.set({"dataframe.convert-string": False}):
         frame = pd.DataFrame(_lists(path))
         parts = client.persist(from_pandas(frame, npartitions=2 * WORKERS))
-        answers = parts.map_partitions(classify_frame, meta=answers_like())
-    return answers.compute
+    meta, turns = answers_like(), count()
+
+    def classify(part: pd.DataFrame, turn: int) -> pd.DataFrame:
+        return classify_frame(part)
+
+    def run() -> pd.DataFrame:
+        with dask.config.set({"dataframe.convert-string": False}):
+            # with the turn's number, or Dask would hand out what it has computed before
+            return parts.map_partitions(classify, next(turns), meta=meta).compute()
+
+    return run
 
 
 if __name__ == "__main__":

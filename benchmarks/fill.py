@@ -71,6 +71,40 @@ def fill(path: Path, objects: int, seed: int = 0) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
 
 
+def copy(path: Path, url: str) -> None:
+    """Make the PostgreSQL store at `url`, which must be empty, hold what the SQLite store at `path` does."""
+    import psycopg  # an optional extra
+
+    with closing(open_store(url)) as store:
+        store.check()  # makes the tables
+    with psycopg.connect(url) as there, closing(sqlite3.connect(path)) as here:
+        there.execute("SET search_path TO alert_classifier")
+        select = (
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'alert_classifier' AND indexdef !~ 'UNIQUE'"
+        )
+        indexes = there.execute(select).fetchall()
+        for name, _ in indexes:
+            there.execute(f"DROP INDEX {name}")
+        numbered = {"classifiers": ("number", "classifier", "version", "classes", "sample"),
+                    "traits": ("number", "survey", "superclass", "flags")}  # fmt: skip
+        for table, columns in (numbered | COLUMNS).items():
+            rows = here.execute(f"SELECT {', '.join(columns)} FROM {table}")
+            if table in numbered:
+                marks = ", ".join(["%s"] * len(columns))
+                insert = f"INSERT INTO {table} ({', '.join(columns)}) OVERRIDING SYSTEM VALUE VALUES ({marks})"
+                there.cursor().executemany(insert, rows.fetchall())
+                continue
+            active = columns.index("active") if "active" in columns else None
+            with there.cursor().copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copying:
+                for row in rows:
+                    copying.write_row([bool(v) if i == active else v for i, v in enumerate(row)])
+        for _, definition in indexes:
+            there.execute(definition)
+        there.commit()
+        there.autocommit = True
+        there.execute("VACUUM ANALYZE")
+
+
 def _first(url: str, objects: int, rng: np.random.Generator) -> None:
     """Through the store, so that the tables and the bytes in them are its own."""
     shapes = [draw(rng) for _ in range(SHAPES)]

@@ -1,6 +1,6 @@
 """A store of very many objects: how fast it fills, and what the API's queries cost then.
 
-    python -m benchmarks.many [--objects N] [--keep FILE]
+    python -m benchmarks.many [--objects N] [--keep FILE] [--url URL]
 
 Objects are drawn from a seed (see `benchmarks.fill`). Queries are what the routes under `/v1/objects` and the page ask.
 With `--keep` the SQLite file is made once and used again. The last line is JSON.
@@ -10,28 +10,41 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.fill import FLAGS, fill
+from benchmarks.fill import FLAGS, copy, fill
 from benchmarks.machine import machine
+from benchmarks.memory import families
 from service.api.neighbours import Neighbours
+from service.config import Settings
+from service.inference.bundle import load_bundle
+from service.inference.registry import ModelRegistry
 from service.store import Cone, Store, open_store
 from service.store.paging import encode_cursor
+from service.stream.batch import Batch, Message
+from service.stream.pipeline import build_pipeline
 
 RARE: Final = "TDE"
 TURNS: Final = 100
+FEW: Final = 10_000  # objects of the store that the drain is compared with
+DRAINS, DRAINED = 7, 2048  # turns, alerts in each
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many", description=__doc__.partition("\n")[0])
     parser.add_argument("--objects", type=int, default=100_000)
     parser.add_argument("--keep", type=Path, help="SQLite file to fill, or to use where it is filled already")
+    parser.add_argument(
+        "--url", help="an empty PostgreSQL store, which gets what the SQLite file holds and is measured"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         path = options.keep or Path(folder) / "many.db"
@@ -39,11 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not path.exists():
             fill(path, options.objects)
         filled = time.perf_counter() - begin
-        store = open_store(f"sqlite:///{path}")
+        url = options.url or f"sqlite:///{path}"
+        if options.url:
+            copy(path, url)
+        store = open_store(url)
         size = store.statistics()
         costs = queries(store)
+        few = Path(folder) / "few.db"
+        fill(few, FEW)
+        with closing(open_store(f"sqlite:///{few}")) as small:
+            rates = drains({"few": (small, FEW), "many": (store, size.objects)})
         store.close()
     print(f"{size.objects:,} objects, {size.bytes / 1e9:.2f} GB, filled in {filled:.0f} s")
+    ratio = float(np.median(np.array(rates["many"]) / np.array(rates["few"])))
+    drained = {name: float(np.median(each)) for name, each in rates.items()}
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     figures = {
         name: {"p50_ms": float(np.median(ms)), "p99_ms": float(np.percentile(ms, 99)), "max_ms": max(ms)}
         for name, ms in costs.items()
@@ -51,7 +74,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{'query':38s}  p50 ms  p99 ms  max ms")
     for name, each in figures.items():
         print(f"{name:38s} {each['p50_ms']:7.1f} {each['p99_ms']:7.1f} {each['max_ms']:7.1f}")
-    result = {"benchmark": "many", "objects": size.objects, "bytes": size.bytes, "queries": figures}
+    print(f"drain: {drained['many']:,.0f} alerts/s, over that with {FEW:,} objects: {ratio:.2f}")
+    print(f"resident at most: {resident:.0f} MB")
+    result = {
+        "benchmark": "many",
+        "objects": size.objects,
+        "bytes": size.bytes,
+        "queries": figures,
+        "drain_per_second": drained["many"],
+        "drain_to_that_of_few": ratio,
+        "few": FEW,
+        "rss_mb": resident,
+    }
     print(json.dumps({**result, "machine": machine()}))
 
 
@@ -62,6 +96,8 @@ def queries(store: Store) -> dict[str, list[float]]:
     newest, _ = store.query(limit=200)
     names = [each.object_id for each in newest]
     neighbours = Neighbours(store)
+    neighbours.begin(("alert-clr", "1.0.0"))  # as the service does at its start
+    neighbours.renewed()
     second = store.query(limit=50)[1]
     low = encode_cursor("most_probable", (0.3, "ZTF"))
 
@@ -101,6 +137,39 @@ def queries(store: Store) -> dict[str, list[float]]:
         "similar objects": lambda: neighbours.of(newest[int(rng.integers(len(newest)))], 10),
     }
     return {asked: [_milliseconds(call) for _ in range(TURNS)] for asked, call in calls.items()}
+
+
+def drains(
+    stores: dict[str, tuple[Store, int]], seen: int = 0, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Alerts per second, by `clock`, of a pipeline over each of the stores: alerts of objects that it knows, at random.
+
+    One batch at a time on one thread, in turns, so that no store has the machine for itself; the decoder, the model and
+    the packets are the same. The first `seen` objects have sent theirs before.
+    """
+    settings, rng = Settings(), np.random.default_rng(2)
+    models = ModelRegistry(load_bundle(), settings.model.device, threads=1)
+    kin = [template for family in families(None) for template in family]
+    pipelines = {name: build_pipeline(settings, models, store) for name, (store, _) in stores.items()}
+
+    def seconds(name: str, numbers: Sequence[int]) -> float:
+        packets = [kin[number % len(kin)].for_object(number) for number in numbers]
+        messages = [Message("many", 0, offset, packet, received=1e9) for offset, packet in enumerate(packets)]
+        begin = clock()
+        for start in range(0, len(messages), settings.pipeline.max_batch):
+            pipelines[name].run(Batch.of(messages[start : start + settings.pipeline.max_batch]))
+        return clock() - begin
+
+    for name in stores:
+        for start in range(0, seen, DRAINED):
+            seconds(name, range(start, min(start + DRAINED, seen)))
+    rates: dict[str, list[float]] = {name: [] for name in stores}
+    for turn in range(DRAINS + 1):
+        for name, (_, objects) in stores.items():
+            took = seconds(name, rng.integers(0, objects, DRAINED).tolist())
+            if turn:  # the first warms up
+                rates[name].append(DRAINED / took)
+    return rates
 
 
 def _page_of(store: Store, name: str) -> None:

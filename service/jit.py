@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 # Seconds spent in plain Python after which machine code pays: about what loading it from numba's cache takes.
 PATIENCE_S: Final = 0.5
-# Elements of an array; above it a call waits for the machine code, which is 100 to 1,000 times faster. A light curve of
-# a thousand points has 44,000 bytes.
+# Numbers in an array; above it a call waits for the machine code, which is 100 to 1,000 times faster. As plain Python
+# so many take about half a second.
 LARGE: Final = 1 << 18
 
 # Kernels that take longer than this are not in numba's cache.
@@ -90,7 +90,7 @@ class Kernel:
         return self._python
 
     def _plain(self, *arguments: Any) -> Any:
-        if _HERE.compiles or any(isinstance(each, np.ndarray) and each.size > LARGE for each in arguments):
+        if _HERE.compiles or any(_numbers(each) > LARGE for each in arguments):
             result = self.dispatcher()(*arguments)
             self.run = self._dispatcher
             return result
@@ -244,6 +244,13 @@ def _copy(function: FunctionType, instead: Callable[[Any], Any]) -> FunctionType
     copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
     copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
     return copy
+
+
+def _numbers(argument: Any) -> int:
+    """How many an array holds; none in a packet's bytes, of which few are looked at."""
+    if not isinstance(argument, np.ndarray) or (argument.dtype == np.uint8 and not argument.flags.writeable):
+        return 0
+    return argument.size * len(argument.dtype.names or "1")
 
 
 def _as_python(argument: Any) -> Any:

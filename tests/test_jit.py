@@ -25,13 +25,14 @@ from service.inference import census_kernel
 from service.inference.batching import lay_end_to_end
 from service.inference.bundle import default_bundle_folder, load_bundle
 from service.inference.classifier import Classifier
-from service.inference.preprocessing import image_kernel, token_kernel
+from service.inference.preprocessing import block_kernel, image_kernel, token_kernel
+from service.inference.preprocessing.blocks import cut_into_blocks, digests_of, kept_input
 from service.inference.preprocessing.images import light_curve_images
 from service.jit import Kernel
 from service.photometry import POINT, Kind, LightCurve, union
 from tests.alerts.test_mutations import damaged, mutations, simulated_packets
 from tests.alerts.test_rubin_mutations import SCHEMAS, small_packets
-from tests.inference.preprocessing import test_alert_clr, test_images
+from tests.inference.preprocessing import test_alert_clr, test_blocks, test_images
 from tests.photometry.test_union import rows
 
 ROOT = Path(service.__file__).parents[1]
@@ -44,6 +45,9 @@ KERNELS = (
     (census_kernel, "count"),
     (token_kernel, "fill"),
     (image_kernel, "draw"),
+    (block_kernel, "cut"),
+    (block_kernel, "measured"),
+    (block_kernel, "summarise"),
 )
 
 
@@ -119,6 +123,20 @@ def test_a_large_array_waits_for_machine_code() -> None:
     assert choose.is_compiled
 
 
+def test_a_large_packet_does_not_wait() -> None:
+    run = Kernel(interpreter.run.function)
+    program = interpreter.Program(
+        np.array([[interpreter.BEGIN, 1, 1, -1], [interpreter.END, 0, 0, -1]], np.int32),
+        (),
+        np.zeros(2, np.int64),
+        1,
+        1,
+    )
+    packet = np.frombuffer(bytes(2 * jit.LARGE), np.uint8)
+    run(program.operations, program.empty, packet, 0, len(packet), np.empty(2, np.int64))
+    assert not run.is_compiled
+
+
 def test_a_program_that_ends_while_it_compiles_ends_well(tmp_path: Path) -> None:
     script = """if True:
     from service import jit
@@ -172,6 +190,8 @@ def both() -> Any:
             patch.setattr(module, name, Both(getattr(module, name), calls))
         patch.setattr("service.inference.preprocessing.alert_clr.fill", token_kernel.fill)
         patch.setattr("service.inference.preprocessing.images.draw", image_kernel.draw)
+        for name in ("cut", "measured", "summarise"):
+            patch.setattr(f"service.inference.preprocessing.blocks.{name}", getattr(block_kernel, name))
         yield calls
 
 
@@ -226,6 +246,17 @@ def test_answers_about_any_light_curves(both: Counter[str], classifier: Classifi
     before = both["service.inference.preprocessing.token_kernel"]
     classifier.classify(curves)
     assert both["service.inference.preprocessing.token_kernel"] > before
+
+
+@settings(max_examples=20, deadline=None)
+@given(curves=st.lists(test_blocks.long_light_curves(), min_size=1, max_size=3), seed=st.integers(0, 2**32))
+def test_blocks_of_long_light_curves(both: Counter[str], curves: list[LightCurve], seed: int) -> None:
+    points, counts = lay_end_to_end(curves)
+    found = cut_into_blocks(points, counts, test_blocks.PARAMETERS)
+    digests_of(points, found.bounds)
+    stop = int(found.numbers[0])
+    embeddings = np.random.default_rng(seed).random((stop - 1, 6)).astype(np.float32)
+    kept_input(found.facts[:stop], embeddings, 6)
 
 
 @settings(max_examples=8, deadline=None)

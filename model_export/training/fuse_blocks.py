@@ -32,7 +32,8 @@ Floats = NDArray[np.float64]
 
 def block_parameters(window: int, embedding: int) -> dict[str, Any]:
     """Of alert-clr/2, as they stand in the manifest."""
-    return {"window": window, "cell_days": 512.0, "max_blocks": 16, "embedding": embedding}
+    cut = {"window": window, "many": 3 * window, "short_block": window // 2, "cell_days": 512.0, "max_blocks": 24}
+    return cut | {"embedding": embedding}
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +21,7 @@ from service.inference.preprocessing.blocks import (
     KEPT_INPUT,
     block_inputs,
     cut_into_blocks,
-    digest_of,
+    digests_of,
     kept_input,
     points_of,
 )
@@ -47,9 +47,7 @@ class Plan:
 
     def extend(self, other: Plan) -> None:
         """With the light curves of `other` behind these."""
-        self.longer += [
-            Longer(each.row + len(self.newest), each.facts, each.digests, each.were_kept) for each in other.longer
-        ]
+        self.longer += [replace(each, row=each.row + len(self.newest)) for each in other.longer]
         self.newest += other.newest
         self.missing |= other.missing
         self.known |= other.known
@@ -57,14 +55,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Longer:
-    """A light curve of several blocks: its place, `facts` (k, 4), digests of all blocks but the newest, and whether
-    just these were kept with it.
+    """A light curve of several blocks: its place, `facts` (k, 4), digests of all blocks but the newest, and `kept`
+    (k - 1, D), their embeddings if just these were kept with it.
     """
 
     row: int
     facts: NDArray[np.float64]
-    digests: tuple[bytes, ...]
-    were_kept: bool
+    digests: list[bytes]
+    kept: NDArray[np.float32] | None
 
 
 class BlockInputs:
@@ -93,31 +91,37 @@ class BlockInputs:
             plan.newest = self._bundle.padded(block_inputs(points, counts, self._parameters), contexts)
             return plan
         stops = np.cumsum(found.numbers)
-        rows = stops - 1  # of the newest block of each light curve
+        newest = stops - 1  # block of each light curve
+        is_finished = np.repeat(found.numbers > 1, found.numbers)
+        is_finished[newest] = False
+        finished = np.flatnonzero(is_finished)
+        digest_at = dict(zip(finished.tolist(), digests_of(points, found.bounds[finished]), strict=True))
         missing: dict[bytes, int] = {}
         for row in np.flatnonzero(found.numbers > 1).tolist():
-            first = int(stops[row] - found.numbers[row])
-            before = dict(_unpack(kept[row], self._size)) if kept is not None else {}
-            digests = []
-            for block in range(first, int(rows[row])):
-                begin, end = found.bounds[block].tolist()
-                digest = digest_of(points[begin:end])
-                digests.append(digest)
-                if digest not in plan.known and digest not in missing:
-                    embedding = before.get(digest)
-                    if embedding is None:
-                        embedding = self._remembered.get(digest)
-                    if embedding is None:
-                        missing[digest] = block
-                    else:
-                        plan.known[digest] = embedding
-            facts = found.facts[first : int(stops[row])]
-            plan.longer.append(Longer(row, facts, tuple(digests), list(before) == digests))
-        wanted = found.bounds[np.concatenate((rows, np.array(list(missing.values()), dtype=np.int64)))]
+            first, last = int(stops[row] - found.numbers[row]), int(newest[row])
+            digests = [digest_at[block] for block in range(first, last)]
+            kept_digests, kept_embeddings = _unpack(kept[row] if kept else None, self._size)
+            were_kept = kept_digests == digests
+            facts = found.facts[first : last + 1]
+            plan.longer.append(Longer(row, facts, digests, kept_embeddings if were_kept else None))
+            if were_kept:
+                continue
+            before = dict(zip(kept_digests, kept_embeddings, strict=True))
+            for block, digest in zip(range(first, last), digests, strict=True):
+                if digest in plan.known or digest in missing:
+                    continue
+                embedding = before.get(digest)
+                if embedding is None:
+                    embedding = self._remembered.get(digest)
+                if embedding is None:
+                    missing[digest] = block
+                else:
+                    plan.known[digest] = embedding
+        wanted = found.bounds[np.concatenate((newest, np.array(list(missing.values()), dtype=np.int64)))]
         inputs = block_inputs(*points_of(points, wanted), self._parameters)
-        plan.newest = self._bundle.padded(inputs[: len(rows)], contexts)
+        plan.newest = self._bundle.padded(inputs[: len(newest)], contexts)
         nothing = None if contexts is None else np.full((len(missing), contexts.shape[1]), np.nan, dtype=np.float32)
-        plan.missing = dict(zip(missing, self._bundle.padded(inputs[len(rows) :], nothing), strict=True))
+        plan.missing = dict(zip(missing, self._bundle.padded(inputs[len(newest) :], nothing), strict=True))
         return plan
 
     def complete(self, plan: Plan, embed: Embed) -> dict[int, bytes]:
@@ -134,10 +138,12 @@ class BlockInputs:
                 self._remembered.put(digest, embedding)
         changed = {}
         for each in plan.longer:
-            embeddings = np.stack([known[digest] for digest in each.digests])
+            embeddings = each.kept
+            if embeddings is None:
+                embeddings = np.stack([known[digest] for digest in each.digests])
+                if np.isfinite(embeddings).all():
+                    changed[each.row] = _pack(each.digests, embeddings)
             plan.newest[each.row][KEPT_INPUT] = kept_input(each.facts, embeddings, self._size)
-            if not each.were_kept and np.isfinite(embeddings).all():
-                changed[each.row] = _pack(each.digests, embeddings)
         return changed
 
 
@@ -169,12 +175,11 @@ def _pack(digests: Sequence[bytes], embeddings: NDArray[np.float32]) -> bytes:
     return b"".join([digest + row.tobytes() for digest, row in zip(digests, rows, strict=True)])
 
 
-def _unpack(kept: bytes | None, size: int) -> Iterator[tuple[bytes, Embedding]]:
+def _unpack(kept: bytes | None, size: int) -> tuple[list[bytes], NDArray[np.float32]]:
     """Inverse of `_pack`; nothing where the bytes are of another length, or hold what is no embedding."""
-    length = DIGEST_BYTES + 4 * size
-    if not kept or len(kept) % length:
-        return
-    for start in range(0, len(kept), length):
-        embedding = np.frombuffer(kept, dtype="<f4", count=size, offset=start + DIGEST_BYTES)
-        if np.isfinite(embedding).all():
-            yield kept[start : start + DIGEST_BYTES], embedding
+    row = np.dtype([("digest", np.void, DIGEST_BYTES), ("embedding", "<f4", size)])
+    if kept and len(kept) % row.itemsize == 0:
+        embeddings = np.ascontiguousarray(np.frombuffer(kept, row)["embedding"])
+        if np.isfinite(embeddings).all():
+            return [kept[start : start + DIGEST_BYTES] for start in range(0, len(kept), row.itemsize)], embeddings
+    return [], np.empty((0, size), dtype=np.float32)

@@ -50,6 +50,7 @@ CHUNK: Final = 1024
 CHUNK_BYTES: Final = 32 * 2**20
 # Lengths run before the first alert arrives; ONNX Runtime allocates and numpy imports at first use.
 WARM_UP_DETECTIONS: Final = (1, 2, 5, 10, 25, 50, 100)
+LONG_WARM_UP: Final = 2  # times what is read whole: a light curve in blocks
 
 
 class NotAListError(AlertClassifierError, TypeError):
@@ -147,6 +148,8 @@ class Classifier:
     def try_out(self) -> None:
         """`warm_up` without waiting for what is compiled in the background."""
         counts = [count for count in WARM_UP_DETECTIONS for _ in range(2 * self.threads)]
+        if self._blocks:  # what cuts and fuses blocks is compiled at first use
+            counts.append(LONG_WARM_UP * self.keeps_above)
         self._classify([_sample_light_curve(self._reads, count) for count in counts])
 
     def _classify(

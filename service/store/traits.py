@@ -14,13 +14,18 @@ Traits = tuple[str, str, str]
 
 
 def traits_of(classification: StoredClassification) -> Traits:
-    """Without a class there is no superclass either."""
+    """As the store keeps them."""
     document = classification.document
-    superclasses: dict[str, float] = document.get("superclass_probabilities") or {}
-    named = superclasses and classification.top_class is not None
-    superclass = max(superclasses, key=superclasses.__getitem__) if named else ""
     flags = document.get("flags")
-    return document.get("survey") or "", superclass, orjson.dumps(sorted(set(flags))).decode() if flags else "[]"
+    said = orjson.dumps(sorted(set(flags))).decode() if flags else "[]"
+    return document.get("survey") or "", superclass_of(classification), said
+
+
+def superclass_of(classification: StoredClassification) -> str:
+    """The most probable one; empty where no class is named."""
+    superclasses: dict[str, float] = classification.document.get("superclass_probabilities") or {}
+    named = superclasses and classification.top_class is not None
+    return max(superclasses, key=superclasses.__getitem__) if named else ""
 
 
 def detections_of(document: dict[str, Any]) -> int:

@@ -6,8 +6,9 @@ classification: so nothing is missed, whatever fails afterwards. Both engines ru
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 from time import monotonic, time
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from service.store.filters import Filters, Notice, Watch
 from service.store.interface import StoredClassification
 from service.store.listing import Run
 from service.store.sky import Cone
-from service.store.traits import detections_of, traits_of
+from service.store.traits import detections_of, superclass_of
 
 # Watches are looked up in the store this often by whoever records: a new one begins within it, on every replica.
 LOOKED_UP_S: Final = 5.0
@@ -33,61 +34,103 @@ LASTING: Final = (
 )  # fmt: skip
 
 
-def passes(filters: Filters, classification: StoredClassification) -> bool:
-    """Whether `Store.query` would find it as the latest of its object."""
-    c = classification
-    if filters.top_class not in (None, c.top_class):
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What watches look at of a classification; made once for all of them."""
+
+    classification: StoredClassification
+    top_class: str | None
+    top_probability: float
+    superclass: str
+    survey: str
+    flags: frozenset[str]
+    detections: int
+
+    @classmethod
+    def of(cls, c: StoredClassification) -> Answer:
+        flags = frozenset(c.document.get("flags") or ())
+        survey = c.document.get("survey") or ""
+        return cls(c, c.top_class, c.top_probability, superclass_of(c), survey, flags, detections_of(c.document))
+
+
+def condition(filters: Filters) -> Callable[[Answer], bool]:
+    """Whether `Store.query` would find an answer, if it is the latest of its object."""
+    tests: list[Callable[[Answer], bool]] = []
+    f, wanted, unwanted = filters, frozenset(filters.flags), frozenset(filters.without_flags)
+    if f.top_class is not None:
+        tests.append(lambda a: a.top_class == f.top_class)
+    if f.min_probability > 0:
+        tests.append(lambda a: a.top_probability >= f.min_probability and a.top_class is not None)
+    if f.superclass is not None:
+        tests.append(lambda a: a.superclass == f.superclass)
+    if f.survey is not None:
+        tests.append(lambda a: a.survey == f.survey)
+    if wanted:
+        tests.append(lambda a: wanted <= a.flags)
+    if unwanted:
+        tests.append(lambda a: unwanted.isdisjoint(a.flags))
+    if (least := f.min_detections) is not None:
+        tests.append(lambda a: a.detections >= least)
+    if (most := f.max_detections) is not None:
+        tests.append(lambda a: a.detections <= most)
+    if f.cone is not None:
+        tests.append(partial(_inside, f.cone))
+    if len(tests) == 1:
+        return tests[0]
+    return lambda a: all(test(a) for test in tests)
+
+
+def _inside(cone: Cone, answer: Answer) -> bool:
+    ra, dec = answer.classification.document.get("ra"), answer.classification.document.get("dec")
+    if ra is None or dec is None or abs(dec - cone.dec) > cone.radius:  # the exact test takes 20 us
         return False
-    if filters.min_probability > 0 and (c.top_class is None or c.top_probability < filters.min_probability):
-        return False
-    if filters.by_traits:
-        survey, superclass, flags = traits_of(c)
-        if not filters.takes(survey, superclass, orjson.loads(flags)):
-            return False
-    if filters.min_detections is not None or filters.max_detections is not None:
-        detections = detections_of(c.document)
-        if detections < (filters.min_detections or 0) or detections > (filters.max_detections or detections):
-            return False
-    if filters.cone is not None:
-        ra, dec = c.document.get("ra"), c.document.get("dec")
-        return ra is not None and dec is not None and bool(filters.cone.holds(ra, dec))
-    return True
+    return bool(cone.holds(ra, dec))
 
 
 class Watching:
     """The watches, as whoever records knows them. Used in write transactions only, one at a time."""
 
     def __init__(self) -> None:
-        self._known: list[Watch] = []
+        self._known: list[tuple[str, Callable[[Answer], bool]]] = []
         self._looked_up = float("-inf")
 
     def notice(self, run: Run, tables: str, classifications: Sequence[StoredClassification]) -> None:
         """Note which objects pass which watch for the first time, and are to be told."""
         now = monotonic()
         if now - self._looked_up > LOOKED_UP_S:
-            self._known = load(run, tables)
+            self._known = [(each.name, condition(each.filters)) for each in load(run, tables)]
             self._looked_up = now
-        for watch in self._known:
-            for c in sorted(classifications, key=lambda each: each.object_id):
-                if c.active and passes(watch.filters, c):
-                    run(
-                        f"""
-                        INSERT INTO {tables}notices (watch, object_id, noticed_at, document, waiting)
-                        SELECT name, :object_id, :now, :document, CASE WHEN url IS NULL THEN 0 ELSE 1 END
-                        FROM {tables}watches WHERE name = :watch
-                        ON CONFLICT (watch, object_id) DO NOTHING
-                        """,
-                        {
-                            "watch": watch.name,
-                            "object_id": c.object_id,
-                            "now": time(),
-                            "document": _json(c.document),
-                        },
-                    )
+        if not self._known:
+            return
+        answers = [Answer.of(c) for c in classifications if c.active]
+        for name, passes in self._known:
+            passing = {each.classification.object_id: each for each in answers if passes(each)}
+            if not passing:
+                continue
+            names = sorted(passing)  # in one order, so that replicas can't deadlock
+            known = run(
+                f"SELECT object_id FROM {tables}notices WHERE watch = :watch AND object_id IN {{names}}",
+                {"watch": name, "names": names},
+            )
+            for object_id in sorted(passing.keys() - {row[0] for row in known}):
+                document = passing[object_id].classification.document
+                run(_NOTICE.format(tables=tables), _noticed(name, object_id, document))
 
     def forget(self) -> None:
         """Look the watches up again at the next call."""
         self._looked_up = float("-inf")
+
+
+_NOTICE: Final = """
+    INSERT INTO {tables}notices (watch, object_id, noticed_at, document, waiting)
+    SELECT name, :object_id, :now, :document, CASE WHEN url IS NULL THEN 0 ELSE 1 END
+    FROM {tables}watches WHERE name = :watch
+    ON CONFLICT (watch, object_id) DO NOTHING
+"""
+
+
+def _noticed(watch: str, object_id: str, document: dict[str, Any]) -> dict[str, Any]:
+    return {"watch": watch, "object_id": object_id, "now": time(), "document": _json(document)}
 
 
 _COLUMNS: Final = "name, filters, created, url, secret, next_try, failures, last_error, last_delivery"

@@ -27,7 +27,7 @@ from service.simulate import SimulatedAlert
 from service.store import Increment, Store, open_store
 from tests.alerts.atlas_tables import exposures
 from tests.api.examples import KEYS, POINTS, READ, stream_through
-from tests.exports.samples import NAME, SAMPLES
+from tests.exports.samples import ATLAS, IRSA, NAME, SAMPLES
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
@@ -364,6 +364,49 @@ def test_an_export_of_another_broker_is_read_and_a_wrong_file_told_in_words(
     page.wait_for_selector(f"h2:has-text('{NAME}')")
     assert page.locator("text=fink.json: read as a Fink export.").is_visible()
     assert "image.fits is a FITS image" in page.inner_text("[role=alert]")
+
+
+def test_every_export_is_read_by_the_page(open_page: Callable[..., Any], base: str, tmp_path: Path) -> None:
+    page = open_page()
+    for name, (data, _) in SAMPLES.items():
+        (tmp_path / name).write_bytes(data)
+        page.goto("about:blank")
+        page.goto(f"{base}#/classify")
+        page.set_input_files("#files", tmp_path / name)
+        page.wait_for_selector(f"h2:has-text('{NAME}')")
+        assert drawn(page) > 0, name
+    page.goto("about:blank")
+    page.goto(f"{base}#/classify")
+    (tmp_path / "sn.txt").write_bytes(ATLAS)
+    (tmp_path / "irsa.csv").write_bytes(IRSA)
+    page.set_input_files("#files", [tmp_path / "sn.txt", tmp_path / "irsa.csv"])
+    page.wait_for_selector("h2:has-text('sn')")
+    assert page.locator("text=sn.txt: read as a table of the ATLAS forced photometry server").is_visible()
+    assert "magnitudes are of all the light of a source" in page.inner_text("[role=alert]")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "what"),
+    [
+        ("plot.png", b"\x89PNG\r\n\x1a\n" + bytes(50), "is a PNG image"),
+        ("paper.pdf", b"%PDF-1.7 ...", "is a PDF document"),
+        ("answer.csv", b"<!doctype html><html>", "is a web page"),
+        ("noise.dat", b"\x00\x01\x02\x03" * 20, "a binary file"),
+        ("cut.json", b'{"detections": [}', "not JSON"),
+        ("empty.csv", b"", "empty"),
+    ],
+)
+def test_another_kind_of_file_gets_a_sentence_in_the_page(
+    open_page: Callable[..., Any], base: str, tmp_path: Path, name: str, data: bytes, what: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    page = open_page()
+    page.goto(f"{base}#/classify")
+    page.set_input_files("#files", tmp_path / name)
+    page.wait_for_selector("[role=alert]:not(:empty)")
+    told = page.inner_text("[role=alert]")
+    assert what in told
+    assert name in told
 
 
 def test_an_api_key_is_asked_for_once_and_kept_for_the_tab(

@@ -141,6 +141,13 @@ def test_what_was_embedded_once_is_remembered(opened: Classifier) -> None:
     assert len(forgetful._remembered._found) == 2
 
 
+def test_warming_up_runs_blocks_too(opened: Classifier) -> None:
+    """What cuts and fuses them is compiled then, and not at the first alert of an old object."""
+    opened.warm_up()
+    assert opened._blocks is not None
+    assert opened._blocks._remembered._found
+
+
 @pytest.mark.parametrize("damage", [b"", b"\0", b"\xff" * 4 * (16 + 4 * EMBEDDING_SIZE)])
 def test_what_was_not_kept_well_is_computed(opened: Classifier, damage: bytes) -> None:
     curve = years(3)

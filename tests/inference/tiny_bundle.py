@@ -214,7 +214,14 @@ def draw_light_curve(rng: np.random.Generator, n_detections: int, n_upper_limits
     )
 
 
-BLOCK_PARAMETERS = {"window": 12, "cell_days": 64.0, "max_blocks": 5, "embedding": EMBEDDING_SIZE}
+BLOCK_PARAMETERS = {
+    "window": 16,
+    "many": 50,
+    "short_block": 10,
+    "cell_days": 64.0,
+    "max_blocks": 5,
+    "embedding": EMBEDDING_SIZE,
+}
 _SPREAD_WEIGHTS = np.random.default_rng(4).normal(0, 2.0, (EMBEDDING_SIZE, len(TAXONOMY))).astype(np.float32)
 
 

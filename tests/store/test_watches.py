@@ -9,7 +9,7 @@ import pytest
 from service.store import Cone, Store, open_store
 from service.store import watches as module
 from service.store.filters import Filters, Watch
-from service.store.watches import decode_filters, encode_filters, passes
+from service.store.watches import Answer, condition, decode_filters, encode_filters
 from tests.store.test_contract import increment
 from tests.store.test_listing import answer
 
@@ -108,7 +108,7 @@ def test_a_watch_notices_what_a_list_would_show(store: Store, filters: Filters) 
     assert {each.object_id for each in store.notices("agn")} == shown
     assert 0 < len(shown) < len(given)
     assert decode_filters(encode_filters(filters)) == filters
-    assert {c.object_id for c in given if passes(filters, c)} == shown
+    assert {c.object_id for c in given if condition(filters)(Answer.of(c))} == shown
 
 
 @pytest.mark.parametrize("filters", [Filters(), Filters(top_class="AGN", since=1.0), Filters(prefix="ZTF")], ids=str)

@@ -5,6 +5,7 @@ Bands are the codes 0, 1, 2 (g, r, i), as in `token_kernel`.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,7 @@ _FORCED: Final = int(Kind.FORCED)
 # Halvings of a cell at most: one of 512 days is then shorter than a millionth of a day, and no two epochs are so near.
 _DEEPEST: Final = 30
 _FAINTEST: Final = 8.0  # mag below the brightest, as in `token_kernel`
+_FLUX_PER_MAG: Final = -0.4 * math.log(10.0)
 # Columns of a cell on the stack, and of a block.
 _BEGIN: Final = 0
 _END: Final = 1
@@ -31,12 +33,15 @@ _DROPPED_LIMIT: Final = 3
 
 
 @jit
-def cut(points, counts, length, cell_days, most, bounds, facts, numbers):  # type: ignore[no-untyped-def]
+def cut(  # type: ignore[no-untyped-def]
+    points, counts, window, many, short, cell_days, most, bounds, facts, numbers
+):
     """Fill in `bounds` (K, 2), where in `points` each block begins and ends, `facts` (K, 4), and `numbers` (B,) of each
     light curve; see `blocks.Blocks`. Returns K.
 
     `points` (N,) of dtype POINT end to end, `counts` (B,) of each, in order of time within each. A light curve of up to
-    `length` tokens is one block, detections or not, and so is one without any block otherwise. Raises ValueError if
+    `window` tokens is one block, detections or not, and so is one without any block otherwise. Else a block has up to
+    `window` tokens, in a light curve of more than `many` up to `short`. Raises ValueError if
     `counts` don't sum to N.
     """
     total = 0
@@ -50,9 +55,10 @@ def cut(points, counts, length, cell_days, most, bounds, facts, numbers):  # typ
     begin = 0
     for curve in range(len(counts)):
         end = begin + counts[curve]
-        if not _is_longer(points, begin, end, length):
+        if not _is_longer(points, begin, end, window):
             number = 0
         else:
+            length = short if _is_longer(points, begin, end, many) else window
             number = _cut_one(points, begin, end, length, cell_days, most, bounds[found:], stack, lows)
         if number == 0:
             bounds[found, 0] = begin
@@ -154,7 +160,7 @@ def _is_read(points, index):  # type: ignore[no-untyped-def]
 def _is_seen(points, begin, end):  # type: ignore[no-untyped-def]
     """Whether there is a detection with a magnitude."""
     for index in range(begin, end):
-        if points[index].kind == _DETECTION and _is_read(points, index) and np.isfinite(points[index].mag):
+        if points[index].kind == _DETECTION and _is_read(points, index) and math.isfinite(points[index].mag):
             return True
     return False
 
@@ -167,7 +173,7 @@ def _describe(points, begin, end, facts):  # type: ignore[no-untyped-def]
     first = np.inf
     last = -np.inf
     for index in range(begin, end):
-        if points[index].kind == _DETECTION and _is_read(points, index) and np.isfinite(points[index].mag):
+        if points[index].kind == _DETECTION and _is_read(points, index) and math.isfinite(points[index].mag):
             number += 1
             peak = min(peak, points[index].mag)
             first = min(first, points[index].mjd)
@@ -179,19 +185,23 @@ def _describe(points, begin, end, facts):  # type: ignore[no-untyped-def]
 
 
 @jit
-def measured(given, points, words):  # type: ignore[no-untyped-def]
-    """Copy what the model reads of each point: mjd, mag, magerr, limit, magnr, and the codes of band, kind, sign and
-    survey. `given` (n, 11) are `points` (n,) as words, `words` (n, 7) is filled. Returns how many points there are.
+def measured(given, points, bounds, words, stops):  # type: ignore[no-untyped-def]
+    """Copy what the model reads of the points of each block: mjd, mag, magerr, limit, magnr, and the codes of band,
+    kind, sign and survey.
+
+    `given` (N, 11) are `points` (N,) as words; `words` (n, 7) is filled block after block at `bounds` (k, 2), and
+    `stops` (k,) says where each ends in it.
     """
     number = 0
-    for index in range(len(points)):
-        if _is_read(points, index):
-            words[number, 0] = given[index, 0]
-            words[number, 1] = given[index, 1]
-            for word in range(4, 9):
-                words[number, word - 2] = given[index, word]
-            number += 1
-    return number
+    for block in range(len(bounds)):
+        for index in range(bounds[block, 0], bounds[block, 1]):
+            if _is_read(points, index):
+                words[number, 0] = given[index, 0]
+                words[number, 1] = given[index, 1]
+                for word in range(4, 9):
+                    words[number, word - 2] = given[index, word]
+                number += 1
+        stops[block] = number
 
 
 @jit
@@ -213,11 +223,11 @@ def summarise(facts, embeddings, kept):  # type: ignore[no-untyped-def]
     offset_square = 0.0
     for block in range(number):
         below = min(facts[block, 1] - best, _FAINTEST)
-        weight[block] = facts[block, 0] * 10.0 ** (-0.4 * below)
+        weight[block] = facts[block, 0] * math.exp(_FLUX_PER_MAG * below)
         total += weight[block]
-        squares += weight[block] ** 2
+        squares += weight[block] * weight[block]
         offset += below / number
-        offset_square += below**2 / number
+        offset_square += below * below / number
     before = total - weight[number - 1]
     for column in range(size):
         mean = 0.0
@@ -225,12 +235,12 @@ def summarise(facts, embeddings, kept):  # type: ignore[no-untyped-def]
             mean += weight[block] / before * embeddings[block, column]
         variance = 0.0
         for block in range(number - 1):
-            variance += weight[block] / before * (embeddings[block, column] - mean) ** 2
+            variance += weight[block] / before * (embeddings[block, column] - mean) * (embeddings[block, column] - mean)
         kept[column] = mean
         kept[size + column] = variance
     kept[2 * size] = before / total
-    kept[2 * size + 1] = np.log(number)
+    kept[2 * size + 1] = math.log(number)
     kept[2 * size + 2] = offset
-    kept[2 * size + 3] = np.sqrt(max(offset_square - offset**2, 0.0))
-    kept[2 * size + 4] = np.log1p(last - first)
-    kept[2 * size + 5] = np.log(total**2 / squares)
+    kept[2 * size + 3] = math.sqrt(max(offset_square - offset * offset, 0.0))
+    kept[2 * size + 4] = math.log1p(last - first)
+    kept[2 * size + 5] = math.log(total * total / squares)

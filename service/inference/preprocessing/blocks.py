@@ -1,10 +1,12 @@
 """alert-clr/2: long light curves in blocks, each a light curve of its own, so that finished ones need no new embedding.
 
 A light curve of up to `window` tokens is one block. A longer one is cut along a fixed grid of cells of `cell_days`;
-a cell that alone makes more than `window` tokens is halved, and its halves again. So where a block begins and ends
-depends on the points of its own cell and on nothing else: a new, late or corrected point changes the block that it
-falls into. Cells without a detection that has a magnitude make no block; of the others the newest `max_blocks` are
-read.
+a cell that alone makes more than `window` tokens is halved, and its halves again, in a light curve of more than `many`
+tokens until they make no more than `short_block`. So where a block begins and ends depends on the points of its own
+cell, and on which of these three kinds the light curve is of: a new, late or corrected point changes the block that it
+falls into, and all of them only twice in an object's life. Cells without a detection that has a magnitude make no
+block; of the others the newest `max_blocks` are read. (Transients have few blocks, and are known best by long ones;
+variable stars have many, and are known as well by short ones, whose newest costs half as much.)
 
 The tokens of a block are told from its own first and brightest detection, as those of a young object are. Blocks are
 fused by the mean of their embeddings, weighted by detections times flux at the peak: the outburst of a transient counts
@@ -21,17 +23,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.inference.preprocessing.alert_clr import alert_tokens
+from service.inference.preprocessing.block_kernel import cut, measured, summarise
 from service.photometry import LightCurve, end_to_end
 
 KEPT_INPUT: Final = "kept"
 KEPT_FACTS: Final = ("share", "log_blocks", "offset_mean", "offset_spread", "log_span", "log_effective_blocks")
 DIGEST_BYTES: Final = 16
+_CUT: Final = {"window": 128, "many": 384, "short_block": 64, "max_blocks": 24}  # in tokens; and what stands for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +55,16 @@ def cut_into_blocks(points: NDArray[np.void], counts: NDArray[np.int64], paramet
 
     Raises ValueError where the parameters are none that a light curve can be cut by.
     """
-    from service.inference.preprocessing.block_kernel import cut  # so that reading a manifest does not load numba
-
-    most = int(parameters.get("max_blocks", 16))
-    window, cell_days = int(parameters.get("window", 128)), float(parameters.get("cell_days", 512.0))
-    if min(window, most) < 1 or not 0.0 < cell_days < np.inf:
-        raise ValueError("window, max_blocks and cell_days must be positive")
-    points = np.ascontiguousarray(points).view()
-    points.setflags(write=False)  # the kernel is compiled for read-only arrays
+    window, many, short, most = (int(parameters.get(name, given)) for name, given in _CUT.items())
+    cell_days = float(parameters.get("cell_days", 512.0))
+    if min(window, many, short, most) < 1 or not 0.0 < cell_days < np.inf:
+        raise ValueError("window, many, short_block, max_blocks and cell_days must be positive")
+    points = _read_only(points)
     counts = np.asarray(counts, dtype=np.int64)
     room = int(np.minimum(np.maximum(counts, 1), most).sum())  # every block but that of an empty one has a point
     bounds, facts = np.empty((room, 2), dtype=np.int64), np.empty((room, 4), dtype=np.float64)
     numbers = np.empty(len(counts), dtype=np.int64)
-    found = cut(points, counts, window, cell_days, most, bounds, facts, numbers)
+    found = cut(points, counts, window, many, short, cell_days, most, bounds, facts, numbers)
     return Blocks(bounds[:found], facts[:found], numbers)
 
 
@@ -71,13 +73,24 @@ def points_of(points: NDArray[np.void], bounds: NDArray[np.int64]) -> tuple[NDAr
     return end_to_end([LightCurve(points[begin:end]) for begin, end in bounds.tolist()]), bounds[:, 1] - bounds[:, 0]
 
 
-def digest_of(points: NDArray[np.void]) -> bytes:
-    """A digest of what the model reads of a block's points: not which packets brought them, nor forced photometry."""
-    from service.inference.preprocessing.block_kernel import measured  # as in `cut_into_blocks`
+def digests_of(points: NDArray[np.void], bounds: NDArray[np.int64]) -> list[bytes]:
+    """A digest of what the model reads of each block at `bounds` (k, 2): not which packets brought its points, nor
+    forced photometry.
+    """
+    points = _read_only(points)
+    words = np.empty((int(np.diff(bounds).sum()), 7), dtype=np.uint32)
+    stops = np.empty(len(bounds), dtype=np.int64)
+    measured(points.view(np.uint32).reshape(len(points), -1), points, bounds, words, stops)
+    raw = words.data.cast("B")
+    ends = (stops * words.itemsize * words.shape[1]).tolist()
+    return [hashlib.blake2b(raw[begin:end], digest_size=DIGEST_BYTES).digest() for begin, end in pairwise([0, *ends])]
 
-    words = np.empty((len(points), 7), dtype=np.uint32)
-    number = measured(points.view(np.uint32).reshape(len(points), -1), points, words)
-    return hashlib.blake2b(words[:number].tobytes(), digest_size=DIGEST_BYTES).digest()
+
+def _read_only(points: NDArray[np.void]) -> NDArray[np.void]:
+    """What the kernels are compiled for."""
+    points = np.ascontiguousarray(points).view()
+    points.setflags(write=False)
+    return points
 
 
 def kept_input(facts: NDArray[np.float64], embeddings: NDArray[np.float32], size: int) -> NDArray[np.float32]:
@@ -86,8 +99,6 @@ def kept_input(facts: NDArray[np.float64], embeddings: NDArray[np.float32], size
     """
     kept = np.zeros(2 * size + len(KEPT_FACTS), dtype=np.float32)
     if len(facts) > 1:
-        from service.inference.preprocessing.block_kernel import summarise  # as in `cut_into_blocks`
-
         summarise(facts, embeddings, kept)
     return kept
 

@@ -113,7 +113,7 @@ def read_all(connection: sqlite3.Connection, take: Callable[[str, Sequence[str],
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     known: set[str] = set()
     lost: set[str] = set()
-    for table in ("classifiers", "traits", *TABLES):
+    for table in ("classifiers", "traits", "watches", "notices", *TABLES):
         if table not in tables:  # made by an older version of the service
             continue
         columns = _columns(connection, table)

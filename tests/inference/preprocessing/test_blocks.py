@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from service.inference.batching import lay_end_to_end
 from service.inference.preprocessing.alert_clr import alert_tokens
-from service.inference.preprocessing.blocks import KEPT_FACTS, cut_into_blocks, digest_of, kept_input, points_of
+from service.inference.preprocessing.blocks import KEPT_FACTS, cut_into_blocks, digests_of, kept_input, points_of
 from service.photometry import Kind, LightCurve
 
-PARAMETERS = {"window": 8, "cell_days": 64.0, "max_blocks": 6}
+PARAMETERS = {"window": 10, "many": 60, "short_block": 6, "cell_days": 64.0, "max_blocks": 6}
 
 
 @st.composite
@@ -36,15 +36,15 @@ def long_light_curves(draw: st.DrawFn) -> LightCurve:
     )
 
 
-def plain_cut(points: Any, low: float, width: float, depth: int = 0) -> list[tuple[float, float]]:
+def plain_cut(points: Any, low: float, width: float, most: float) -> list[tuple[float, float]]:
     """The cells of the rule, as it is told, by counting the tokens of each."""
     inside = points[(points["mjd"] >= low) & (points["mjd"] < low + width)]
     seen = (inside["kind"] == Kind.DETECTION) & np.isfinite(inside["mag"])
-    if not len(inside) or tokens_of(inside) <= PARAMETERS["window"]:
+    if not len(inside) or tokens_of(inside) <= most:
         return [(low, low + width)] if seen.any() else []
     return [
-        *plain_cut(points, low, width / 2, depth + 1),
-        *plain_cut(points, low + width / 2, width / 2, depth + 1),
+        *plain_cut(points, low, width / 2, most),
+        *plain_cut(points, low + width / 2, width / 2, most),
     ]
 
 
@@ -66,10 +66,11 @@ def test_blocks_are_the_cells_of_the_rule(curve: LightCurve) -> None:
     if tokens_of(curve.points) <= PARAMETERS["window"]:
         assert found.bounds.tolist() == [[0, len(curve)]]
         return
+    longest = PARAMETERS["short_block" if tokens_of(curve.points) > PARAMETERS["many"] else "window"]
     cells = [
         cell
         for low in np.unique(np.floor(curve.mjd / 64.0) * 64.0).tolist()
-        for cell in plain_cut(curve.points, low, 64.0)
+        for cell in plain_cut(curve.points, low, 64.0, longest)
     ][-PARAMETERS["max_blocks"] :]
     if not cells:
         return
@@ -79,7 +80,7 @@ def test_blocks_are_the_cells_of_the_rule(curve: LightCurve) -> None:
         seen = block[(block["kind"] == Kind.DETECTION) & np.isfinite(block["mag"])]
         assert facts.tolist() == [len(seen), seen["mag"].min(), seen["mjd"].min(), seen["mjd"].max()]
     together = alert_tokens(*points_of(curve.points, found.bounds), {})
-    assert together.counts.max() <= PARAMETERS["window"]
+    assert together.counts.max() <= longest
 
 
 @settings(max_examples=60, deadline=None)
@@ -87,7 +88,7 @@ def test_blocks_are_the_cells_of_the_rule(curve: LightCurve) -> None:
 def test_a_late_or_corrected_point_changes_its_own_block_only(curve: LightCurve, seed: int) -> None:
     parameters = PARAMETERS | {"max_blocks": 10**3}
     before = cut_into_blocks(curve.points, np.array([len(curve)]), parameters)
-    if len(before.bounds) < 3:
+    if len(before.bounds) < 3 or abs(tokens_of(curve.points) - PARAMETERS["many"]) < 4:  # of another kind afterwards
         return
     rng = np.random.default_rng(seed)
     place = rng.integers(len(before.bounds))
@@ -100,8 +101,8 @@ def test_a_late_or_corrected_point_changes_its_own_block_only(curve: LightCurve,
         LightCurve(np.concatenate((curve.points[:begin], corrected, curve.points[end:]))),
     ):
         found = cut_into_blocks(after.points, np.array([len(after)]), parameters)
-        digests = [digest_of(curve.points[b:e]) for b, e in before.bounds.tolist()]
-        now = [digest_of(after.points[b:e]) for b, e in found.bounds.tolist()]
+        digests = digests_of(curve.points, before.bounds)
+        now = digests_of(after.points, found.bounds)
         assert set(digests) - set(now) <= {digests[place]}
         assert digests[:place] + digests[place + 1 :] == [d for d in now if d in digests and d != digests[place]]
 
@@ -118,6 +119,11 @@ def test_a_digest_is_of_what_the_model_reads(long_curve: LightCurve) -> None:
         other = long_curve.points.copy()
         other[name][3] += change
         assert digest_of(other) != digest
+
+
+def digest_of(points: Any) -> bytes:
+    [digest] = digests_of(LightCurve(points.copy()).points, np.array([[0, len(points)]]))
+    return digest
 
 
 @pytest.fixture
@@ -162,7 +168,10 @@ def test_light_curves_end_to_end_are_cut_as_each_alone(long_curve: LightCurve) -
     assert together.bounds.tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("wrong", [{"window": 0}, {"max_blocks": 0}, {"cell_days": 0.0}, {"cell_days": np.inf}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"window": 0}, {"many": 0}, {"short_block": 0}, {"max_blocks": 0}, {"cell_days": 0.0}, {"cell_days": np.inf}],
+)
 def test_parameters_that_cut_nothing_are_refused(long_curve: LightCurve, wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         cut_into_blocks(long_curve.points, np.array([len(long_curve)]), PARAMETERS | wrong)
@@ -172,5 +181,5 @@ def test_a_night_of_observations_without_end_still_ends() -> None:
     mjd = 59000.0 + np.arange(3000) * 2e-6  # as dense as epochs can be told apart
     curve = LightCurve.from_columns(mjd, np.zeros(3000, np.int8), mag=18.0, magerr=0.1)
     found = cut_into_blocks(curve.points, np.array([len(curve)]), PARAMETERS | {"max_blocks": 10**4})
-    assert (found.bounds[:, 1] - found.bounds[:, 0]).max() <= PARAMETERS["window"]
+    assert (found.bounds[:, 1] - found.bounds[:, 0]).max() <= PARAMETERS["short_block"]
     assert found.bounds[-1, 1] == len(curve)
