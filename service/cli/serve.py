@@ -89,8 +89,6 @@ def serve(
         config, kafka=_given(kafka), store=_given({"url": store_url}), model=_given({"bundle": bundle}),
         api=_given({"host": host, "port": port}),
     )  # fmt: skip
-    if settings.inputs and (topics or bootstrap_servers or group):
-        raise click.UsageError("--topic, --bootstrap-servers and --group are for one stream: here are inputs")
     configure_logging(settings.log)
     listening = listen(settings.api)
     models = open_models(settings.model)
