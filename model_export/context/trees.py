@@ -17,8 +17,8 @@ from model_export.data.alert_context import MODEL_CONTEXT
 from model_export.data.tables import CLASSES
 
 FEWEST_OBJECTS: Final = 5  # with context: a class of fewer gets no evidence from it
-# By source 80 trees of any depth, four times the nodes, are no better: log-loss 1.017, 0.901 and 0.733 at one, three and
-# all detections, against 1.024, 0.901 and 0.723. At a depth of 6 it is 0.03 to 0.07 worse.
+# By source 80 trees of any depth, with four times the nodes, are no better: log-loss 1.017, 0.901 and 0.733 at one,
+# three and all detections, against 1.024, 0.901 and 0.723. At a depth of 6 it is 0.03 to 0.07 worse.
 TREES: Final = 40
 ASTEROID_TREES: Final = 16
 DEPTH: Final = 8
