@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BeforeValidator, Field
 from starlette.responses import Response
 
@@ -24,6 +24,7 @@ from service.api.answers import (
     of_stored,
 )
 from service.api.context import Here
+from service.api.etags import unless_unchanged
 from service.api.links import links_of_place
 from service.api.problems import FieldError, ProblemError, invalid, responses
 from service.store import Cone, Sort
@@ -85,8 +86,10 @@ def query(
 
 
 @router.get("/{object_id}", response_model=ObjectAnswer, responses=responses(404, 422, 503))
-def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False) -> Response:
+def get_object(object_id: ObjectId, request: Request, here: Here, embedding: WithEmbedding = False) -> Response:
     """An object's light curve, its surroundings, its latest classification, and links to other pages about it.
+
+    The answer has an ETag: with `If-None-Match` it is 304, without a body, until an alert changes the object.
 
     The name of photometry that has joined an object by position is answered with that object.
     """
@@ -94,7 +97,8 @@ def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False
     if known is None:
         raise unknown(object_id)
     latest = here.store.latest(known.object_id)
-    return json_response(
+    return unless_unchanged(
+        request,
         {
             "object_id": known.object_id,
             "ra": known.ra,
@@ -105,7 +109,7 @@ def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False
             "sources": here.store.joined(known.object_id),
             "counterparts": [asdict(each) for each in here.store.counterparts(known)],
             "links": links(known.object_id) | links_of_place(known.ra, known.dec),
-        }
+        },
     )
 
 

@@ -2,7 +2,9 @@
 
 import { follow } from "./api.js";
 import { html } from "./dom.js";
+import { classesView } from "./classes.js";
 import { classifyView, receive } from "./classify.js";
+import { tellConnection } from "./connection.js";
 import { nightView } from "./night.js";
 import { objectView } from "./object.js";
 import { objectsView } from "./objects.js";
@@ -16,8 +18,9 @@ let lastPulse = null;
 
 const routes = [
   [/^\/?$/, () => nightView()],
-  [/^\/objects(?:\?(.*))?$/, (query) => objectsView(new URLSearchParams(query))],
-  [/^\/object\/(.+)$/, (id) => objectView(decodeURIComponent(id))],
+  [/^\/objects\/?(?:\?(.*))?$/, (query) => objectsView(new URLSearchParams(query))],
+  [/^\/objects?\/(.+)$/, (id) => objectView(decodeURIComponent(id))],
+  [/^\/classes(?:\/(.+))?$/, (name) => classesView(name && decodeURIComponent(name))],
   [/^\/classify$/, () => classifyView()],
 ];
 
@@ -39,6 +42,7 @@ async function show() {
   if (path !== location.hash.replace(/^#/, "")) return; // gone on meanwhile
   document.title = `${view.title} · Alert classifier`;
   main.replaceChildren(view.node);
+  view.shown?.();
   leave = view.leave || (() => {});
   onPulse = view.pulse || (() => {});
   if (lastPulse) onPulse(lastPulse);
@@ -50,6 +54,7 @@ async function show() {
 
 let told = "";
 function tellStatus(pulse) {
+  tellConnection(pulse !== null);
   const text = pulse === null ? "connection lost" : pulse.ready ? "ready" : "not ready";
   if (text !== told) { // a screen reader hears of changes, not of every second
     told = text;
