@@ -14,6 +14,7 @@ from service import __version__
 from service.alerts import Decoder
 from service.api import (
     classify,
+    cutouts,
     downloads,
     events,
     exports,
@@ -73,7 +74,7 @@ def create_app(
     app.state.pulse = pulse
     problems.install(app)
     openapi.install(app, keys_needed=bool(keys))
-    for room in (classify, exports, objects, downloads, models, oip_statistics, oip, events, operations):
+    for room in (classify, exports, objects, downloads, cutouts, models, oip_statistics, oip, events, operations):
         app.include_router(room.router, dependencies=[Depends(refuse_unknown_parameters)])
     app.include_router(operations.health_router)
     if api.metrics:

@@ -20,6 +20,7 @@ from service.api.answers import (
     json_response,
     links,
     of_context,
+    of_cutouts,
     of_light_curve,
     of_stored,
 )
@@ -108,6 +109,7 @@ def get_object(object_id: ObjectId, request: Request, here: Here, embedding: Wit
             "context": None if known.context is None else of_context(known.context),
             "sources": here.store.joined(known.object_id),
             "counterparts": [asdict(each) for each in here.store.counterparts(known)],
+            "cutouts": of_cutouts(here.store.cutouts(known.object_id)),
             "links": links(known.object_id) | links_of_place(known.ra, known.dec),
         },
     )

@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.photometry import SURVEYS, SURVEYS_BY_POSITION
-from service.store.interface import Counterpart, Increment, Sort, StoredClassification, StoredObject, storable
+from service.store.interface import (
+    Counterpart,
+    Increment,
+    Sort,
+    StoredClassification,
+    StoredCutouts,
+    StoredObject,
+    storable,
+)
 from service.store.joining import JoinTables, boxes_around, preview, sources_as_objects
 from service.store.paging import Page
 from service.store.sky import Cone, separation_arcsec
@@ -39,6 +47,7 @@ class ReadingStore(ABC, Generic[C]):
     _classifications: Classifications[C]
     _sources: Callable[[C], JoinTables]
     _objects: Callable[[C, Sequence[str]], dict[str, StoredObject]]
+    _cutouts: Callable[[C, str], StoredCutouts | None]
     _join_radius: float
 
     @abstractmethod
@@ -114,6 +123,12 @@ class ReadingStore(ABC, Generic[C]):
     def embeddings(self, classifier: str, version: str, limit: int = 100_000) -> Embeddings:
         with self._reader() as connection:
             return self._classifications.embeddings(connection, classifier, version, limit)
+
+    def cutouts(self, object_id: str) -> StoredCutouts | None:
+        if not storable(object_id):
+            return None
+        with self._reader() as connection:
+            return self._cutouts(connection, object_id)
 
     def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
         if not storable(object_id):

@@ -14,6 +14,7 @@ from typing import Final, Protocol, TypeVar
 
 from service.alerts.alert import Alert, AlertError
 from service.alerts.container import Piece
+from service.alerts.cutouts import CutoutReader
 from service.alerts.decode import Decoder as AlertDecoder
 from service.alerts.quality import NO_USABLE_PHOTOMETRY, failed_cuts, reason_to_drop
 from service.alerts.schemas import SchemaSourceUnavailableError, schema_source
@@ -25,7 +26,14 @@ from service.metrics import stage
 from service.output.classification import Subject, classification
 from service.output.outputs import Outputs
 from service.photometry import SURVEYS_BY_POSITION, Context, LightCurve
-from service.store.interface import Increment, Store, StoredClassification, StoredObject, StoreUnavailableError
+from service.store.interface import (
+    Increment,
+    Store,
+    StoredClassification,
+    StoredCutouts,
+    StoredObject,
+    StoreUnavailableError,
+)
 from service.stream.batch import Batch, DeadLettered, Filtered, Item, Message, Published
 
 log = logging.getLogger(__name__)
@@ -63,14 +71,20 @@ class Pipeline:
         quality: QualitySettings,
         max_message_bytes: int = 10_485_760,
         outputs: Outputs | None = None,
+        cutouts_bytes: int = 0,
+        cutout_reader: CutoutReader | None = None,
     ) -> None:
-        """`outputs`: the topics and forms of classifications; None: the default topic alone."""
+        """`outputs`: the topics and forms of classifications; None: the default topic alone. `cutouts_bytes`: of the
+        packets' pictures at most so many are kept; 0: they are not read.
+        """
         self._outputs = outputs or Outputs(KafkaSettings())
         self._decoder = decoder
         self._store = store
         self._models = models
         self._quality = quality
         self._max_message_bytes = max_message_bytes
+        self._cutouts_bytes = cutouts_bytes
+        self._cutout_reader = cutout_reader or CutoutReader()
 
     def take(self, messages: Iterable[Message]) -> Batch:
         """Messages -> a batch with an item for each alert: a message may hold several.
@@ -191,6 +205,26 @@ class Pipeline:
                 if isinstance(done, Exception):  # it will be published all the same
                     log.error("the store can't keep the classification of %s: %s", answer.object_id, done)
 
+            if self._cutouts_bytes:
+                self._keep_cutouts(batch)
+
+    def _keep_cutouts(self, batch: Batch) -> None:
+        """The pictures of each object's newest alert in the batch."""
+        newest: dict[str, tuple[Item, StoredClassification]] = {}
+        for item, outcome in batch.published():
+            answer = outcome.classification
+            known = newest.get(answer.object_id)
+            if known is None or (answer.mjd, answer.candid) > (known[1].mjd, known[1].candid):
+                newest[answer.object_id] = (item, answer)
+        found = [
+            StoredCutouts(answer.object_id, answer.candid, answer.mjd, read.science, read.template, read.difference)
+            for item, answer in newest.values()
+            if (read := self._cutout_reader.read(item.message.packet)) is not None
+        ]
+        for kept, done in zip(found, isolate(self._keep, found), strict=True):
+            if isinstance(done, Exception):
+                log.error("the store can't keep the cutouts of %s: %s", kept.object_id, done)
+
     def run(self, batch: Batch) -> None:
         """All stages in order. Raises the errors in `TEMPORARY`."""
         for step in (self.decode, self.cut, self.merge, self.classify, self.encode, self.record):
@@ -200,12 +234,26 @@ class Pipeline:
         self._store.record(answers)
         return [None] * len(answers)
 
+    def _keep(self, cutouts: Sequence[StoredCutouts]) -> list[None]:
+        self._store.keep_cutouts(cutouts, self._cutouts_bytes)
+        return [None] * len(cutouts)
+
 
 def build_pipeline(settings: Settings, models: Models, store: Store, outputs: Outputs | None = None) -> Pipeline:
     """The pipeline of the stream, of replays and of the demo, its decoder compiled and warm."""
-    decoder = AlertDecoder(schema_source(settings.kafka))
+    schemas = schema_source(settings.kafka)
+    decoder = AlertDecoder(schemas)
     decoder.warm_up()
-    return Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes, outputs)
+    return Pipeline(
+        decoder,
+        store,
+        models,
+        settings.quality,
+        settings.pipeline.max_message_bytes,
+        outputs,
+        settings.store.cutouts_bytes,
+        CutoutReader(schemas),
+    )
 
 
 def preview(store: Store, alert: Alert) -> tuple[Subject, LightCurve, Context | None]:

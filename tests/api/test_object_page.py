@@ -7,16 +7,19 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.alerts.cutouts import CutoutReader
 from service.api import create_app
 from service.api.server import Server
 from service.config import Settings
 from service.inference.registry import ModelRegistry
 from service.simulate import SimulatedAlert
 from service.store import Store, open_store
+from service.store.interface import StoredCutouts
 from tests.api.examples import KEYS, stream_through
 from tests.api.test_page import base, browser, drawn, object_id, open_page, serve, store
 
@@ -161,3 +164,31 @@ def test_all_classes_every_model_and_the_reasons_are_shown(
     page.click(f".bars a:text-is('{names[0]}')")
     page.wait_for_selector(f"#about-{names[0]}.named:focus")
     assert [page.locator(f"#about-{name} dd").inner_text()[:7] for name in names].count("A class") == 0
+
+
+def test_pictures_of_an_object_and_of_a_dropped_packet_are_drawn(
+    open_page: Callable[..., Any], base: str, object_id: str, store: Store, night: list[SimulatedAlert], tmp_path: Path
+) -> None:
+    mine = next(alert for alert in night if alert.object_id == object_id)
+    found = CutoutReader().read(mine.packet)
+    assert found is not None
+    kept = StoredCutouts(object_id, mine.candid, mine.mjd, found.science, found.template, b"")
+    store.keep_cutouts([kept], 10**7)
+    grey = (
+        "c => { const d = c.getContext('2d').getImageData(0, 0, 63, 63).data; return [d[4 * (31 * 63 + 31)], d[0]]; }"
+    )
+    page = open_page()
+    page.goto(f"{base}#/objects/{object_id}")
+    page.wait_for_selector("canvas")
+    assert page.locator("figcaption").all_inner_texts() == ["Science", "Template"]
+    centre, corner = page.locator("canvas").nth(1).evaluate(grey)
+    assert centre > corner + 50, "the star in the middle of the template is brighter than the sky"
+    page.select_option("#stretch", "linear")
+    assert page.locator("canvas").nth(1).evaluate(grey) != [centre, corner]
+
+    packet = tmp_path / "packet.avro"
+    packet.write_bytes(mine.packet)
+    page.goto(f"{base}#/classify")
+    page.set_input_files("#files", [packet])
+    page.wait_for_selector("canvas")
+    assert page.locator("figcaption").all_inner_texts() == ["Science", "Template", "Difference"]

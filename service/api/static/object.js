@@ -3,6 +3,7 @@
 import { ask, parse, Problem, send } from "./api.js";
 import { ago, html, named } from "./dom.js";
 import { classificationCard } from "./charts.js";
+import { storedCutouts } from "./cutouts.js";
 import { followAnswer } from "./following.js";
 import { lightCurvePlot } from "./lightcurve.js";
 import { historyPlot } from "./history.js";
@@ -15,14 +16,15 @@ export async function objectView(asked) {
   const [first, models] = await Promise.all([load(asked), ask("/v1/models")]);
   const id = first.object.object_id; // photometry that has joined an object by position is shown as that object
   const path = place(id);
-  const kept = { lightCurve: {}, history: {} }; // what people have zoomed into, hidden and opened stays when alerts come
-  const parts = Object.fromEntries(["head", "curve", "history", "answer", "opinions", "surroundings"].map((name) => [name, html("div")]));
+  const kept = { lightCurve: {}, history: {}, cutouts: {} }; // what people have zoomed into, hidden and opened stays when alerts come
+  const parts = Object.fromEntries(["head", "curve", "history", "cutouts", "answer", "opinions", "surroundings"].map((name) => [name, html("div")]));
   const following = html("p", { class: "quiet", role: "status" });
   const similar = html("section", { class: "card" }, html("h2", {}, "Most similar objects"), html("p", { class: "quiet" }, "Looking…"));
   ask(`${path}/similar`).then((found) => showSimilar(similar, found), (error) => {
     similar.lastChild.textContent = error.message;
   });
   let changedAt = null;
+  let drawn = null; // the alert whose pictures are shown
 
   const show = (object, history) => {
     const answer = object.classification;
@@ -31,6 +33,10 @@ export async function objectView(asked) {
     parts.head.replaceChildren(head(id, object));
     parts.curve.replaceChildren(html("section", { class: "card" }, html("h2", {}, "Light curve"), lightCurvePlot(object.light_curve, kept.lightCurve),
       downloads(id, path), ...together(object)));
+    if (object.cutouts && object.cutouts.candid !== drawn) {
+      drawn = object.cutouts.candid;
+      parts.cutouts.replaceChildren(storedCutouts(path, object.cutouts, kept.cutouts));
+    }
     parts.history.replaceChildren(html("section", { class: "card" }, html("h2", {}, "How the answer grew"), historyPlot(history.filter((each) => each.active), kept.history)));
     parts.answer.replaceChildren(answer ? classificationCard(answer, model) : html("p", { class: "notice" }, "Not classified yet."));
     parts.opinions.replaceChildren(opinions(history) || "");
@@ -61,7 +67,7 @@ export async function objectView(asked) {
   return { title: id, leave: () => { stop(); clearInterval(clock); }, node: html("div", { class: "stack" },
     parts.head, following,
     html("div", { class: "row wide" },
-      html("div", { class: "stack" }, parts.curve, parts.history),
+      html("div", { class: "stack" }, parts.curve, parts.cutouts, parts.history),
       html("div", { class: "stack" }, parts.answer, parts.opinions, parts.surroundings, similar))) };
 }
 

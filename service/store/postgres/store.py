@@ -10,7 +10,7 @@ from typing import Final, LiteralString
 from service.errors import MissingExtraError
 from service.store.blocks import all_changes
 from service.store.encoding import encode_light_curve
-from service.store.interface import Increment, StoredClassification, StoredObject, StoreStatistics
+from service.store.interface import Increment, StoredClassification, StoredCutouts, StoredObject, StoreStatistics
 from service.store.joining import (
     JOIN_RADIUS_ARCSEC,
     join_batch,
@@ -22,6 +22,7 @@ from service.store.reading import ReadingStore
 
 try:
     from service.store.postgres import classifications as postgres_classifications
+    from service.store.postgres import cutouts as postgres_cutouts
     from service.store.postgres.connections import Connections, OvertakenError
     from service.store.postgres.rows import (
         LOCKED,
@@ -50,6 +51,7 @@ class PostgresStore(ReadingStore[Connection]):
     """
 
     _classifications, _sources, _objects = postgres_classifications, PostgresSources, staticmethod(load_objects)
+    _cutouts = staticmethod(postgres_cutouts.read)
 
     def __init__(self, dsn: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True) -> None:
         self._join_radius = join_radius_arcsec
@@ -109,6 +111,10 @@ class PostgresStore(ReadingStore[Connection]):
         if not classifications:
             return
         self._connections.transact(lambda connection: postgres_classifications.record(connection, classifications))
+
+    def keep_cutouts(self, cutouts: Sequence[StoredCutouts], most_bytes: int) -> None:
+        if cutouts:
+            self._connections.transact(lambda connection: postgres_cutouts.keep(connection, cutouts, most_bytes))
 
     def prune(self, older_than_mjd: float) -> int:
         with self._connections.connection() as connection:
@@ -187,6 +193,7 @@ def _prune(connection: Connection, names: list[str], older_than_mjd: float) -> i
     execute(
         connection, "UPDATE alert_classifier.sources SET object_id = NULL WHERE object_id = ANY(%s)", [sorted(objects)]
     )
+    postgres_cutouts.forget(connection, sorted(objects))
     gone = sorted(objects | sources)
     # an object and a source may have the same name
     left = execute(

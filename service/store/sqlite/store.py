@@ -19,6 +19,7 @@ from service.store.interface import (
     Increment,
     StoreDamagedError,
     StoredClassification,
+    StoredCutouts,
     StoredObject,
     StoreStatistics,
     StoreUnavailableError,
@@ -35,6 +36,7 @@ from service.store.migrations import migrations
 from service.store.reading import ReadingStore
 from service.store.sky import cell_of
 from service.store.sqlite import classifications as sqlite_classifications
+from service.store.sqlite import cutouts as sqlite_cutouts
 from service.store.sqlite.checkpoints import BACKSTOP, Checkpointer
 from service.store.sqlite.damage import damaged_names
 from service.store.sqlite.rows import load_objects, write_blocks
@@ -78,6 +80,7 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
     """
 
     _classifications, _sources, _objects = sqlite_classifications, SqliteSources, staticmethod(load_objects)
+    _cutouts = staticmethod(sqlite_cutouts.read)
 
     def __init__(
         self, path: Path | None = None, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True
@@ -152,6 +155,11 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
         names = [each.object_id for each in classifications]
         with self._damage_named(names), self._transaction() as connection:
             sqlite_classifications.record(connection, classifications)
+
+    def keep_cutouts(self, cutouts: Sequence[StoredCutouts], most_bytes: int) -> None:
+        if cutouts:
+            with self._transaction(durable=False) as connection:
+                sqlite_cutouts.keep(connection, cutouts, most_bytes)
 
     def prune(self, older_than_mjd: float) -> int:
         with self._reader() as connection:
@@ -316,6 +324,7 @@ def _prune(connection: sqlite3.Connection, names: Sequence[str], older_than_mjd:
         "DELETE FROM blocks WHERE object_id IN (SELECT value FROM json_each(?))",
         (orjson.dumps(sorted(objects)).decode(),),
     )
+    sqlite_cutouts.forget(connection, sorted(objects))
     gone = objects | sources
     ids = (orjson.dumps(sorted(gone)).decode(),)
     connection.execute(
