@@ -9,6 +9,7 @@ import { lightCurvePlot } from "./lightcurve.js";
 import { historyPlot } from "./history.js";
 import { opinions } from "./opinions.js";
 import { surroundings } from "./surroundings.js";
+import { together } from "./together.js";
 
 const MOST_ANSWERS = 2000;
 
@@ -17,7 +18,7 @@ export async function objectView(asked) {
   const id = first.object.object_id; // photometry that has joined an object by position is shown as that object
   const path = place(id);
   const kept = { lightCurve: {}, history: {}, cutouts: {} }; // what people have zoomed into, hidden and opened stays when alerts come
-  const parts = Object.fromEntries(["head", "curve", "history", "cutouts", "answer", "opinions", "surroundings"].map((name) => [name, html("div")]));
+  const parts = Object.fromEntries(["head", "curve", "together", "history", "cutouts", "answer", "opinions", "surroundings"].map((name) => [name, html("div")]));
   const following = html("p", { class: "quiet", role: "status" });
   const similar = html("section", { class: "card" }, html("h2", {}, "Most similar objects"), html("p", { class: "quiet" }, "Looking…"));
   ask(`${path}/similar`).then((found) => showSimilar(similar, found), (error) => {
@@ -32,7 +33,8 @@ export async function objectView(asked) {
     const focused = focusIn(parts);
     parts.head.replaceChildren(head(id, object));
     parts.curve.replaceChildren(html("section", { class: "card" }, html("h2", {}, "Light curve"), lightCurvePlot(object.light_curve, kept.lightCurve),
-      downloads(id, path), ...together(object)));
+      downloads(id, path), ...besides(object)));
+    parts.together.replaceChildren(together(object) || "");
     if (object.cutouts && object.cutouts.candid !== drawn) {
       drawn = object.cutouts.candid;
       parts.cutouts.replaceChildren(storedCutouts(path, object.cutouts, kept.cutouts));
@@ -67,7 +69,7 @@ export async function objectView(asked) {
   return { title: id, leave: () => { stop(); clearInterval(clock); }, node: html("div", { class: "stack" },
     parts.head, following,
     html("div", { class: "row wide" },
-      html("div", { class: "stack" }, parts.curve, parts.cutouts, parts.history),
+      html("div", { class: "stack" }, parts.curve, parts.together, parts.cutouts, parts.history),
       html("div", { class: "stack" }, parts.answer, parts.opinions, parts.surroundings, similar))) };
 }
 
@@ -99,7 +101,7 @@ function head(id, object) {
     html("span", { class: "list" }, links));
 }
 
-function together(object) {
+function besides(object) {
   return [
     object.sources.length ? html("p", { class: "quiet" }, `Joined by position: ${object.sources.join(", ")}`) : "",
     object.counterparts.length ? html("p", { class: "quiet" }, "The same place in another survey: ", ...object.counterparts.map((each) => html("span", {},
