@@ -232,6 +232,12 @@ class StoreSettings(_Group):
         le=30,
         description="ATLAS photometry joins the nearest object within this; 0: none; the same in every replica",
     )
+    cutouts_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="pictures of each object's newest packet kept in the store, bytes of all together; beyond it the"
+        " oldest go; 0: they are not read",
+    )
 
 
 class ModelSettings(_Group):

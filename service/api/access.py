@@ -24,7 +24,7 @@ KeyScope = Literal["read", "write"]
 KEY_HEADER: Final = "x-api-key"
 
 # Always open: probes and the page's files reveal nothing. The page asks for a key if one is needed.
-OPEN_PATHS: Final = ("/health/", "/static/", "/v2/health/")
+OPEN_PATHS: Final = ("/health/", "/static/", "/v2/health/", "/object/", "/objects/")  # the last two: to the page
 OPEN_EXACTLY: Final = ("/", "/docs", "/favicon.ico")
 
 # How much unused rate a client may save up, so that a page may load its parts at once.

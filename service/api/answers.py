@@ -14,10 +14,11 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from service.alerts.cutouts import KINDS
 from service.inference.prediction import Prediction
 from service.output.classification import complete
 from service.photometry import BANDS, SURVEYS, Context, Kind, LightCurve
-from service.store.interface import LightCurveDamagedError, StoredClassification
+from service.store.interface import LightCurveDamagedError, StoredClassification, StoredCutouts
 
 WithEmbedding = Annotated[bool, Query(description="add the model's embedding of the light curve")]
 WithLightCurve = Annotated[bool, Query(description="add the light curve as it was understood")]
@@ -105,6 +106,14 @@ class Page(BaseModel):
     next: str | None
 
 
+class StoredPictures(BaseModel):
+    """Which pictures are kept of an object: `/v1/objects/{id}/cutouts/{kind}`."""
+
+    candid: int
+    mjd: float = Field(description="of the alert that brought them [days, UTC]")
+    kinds: list[str] = Field(examples=[["science", "template", "difference"]])
+
+
 class ObjectAnswer(BaseModel):
     """An object at rest: where it is, what was seen, what it is taken for, and where else it is shown."""
 
@@ -123,6 +132,7 @@ class ObjectAnswer(BaseModel):
     counterparts: list[CounterpartAnswer] = Field(
         description="objects of other surveys within the join radius, nearest first: probably the same source"
     )
+    cutouts: StoredPictures | None = Field(description="null where none are kept (setting store.cutouts_bytes)")
     links: dict[str, str] = Field(description="pages about this object elsewhere")
 
 
@@ -160,6 +170,12 @@ def extras(prediction: Prediction, light_curve: LightCurve, embedding: bool, wit
     """What is added to a classification where it was asked for."""
     added: dict[str, Any] = {"embedding": np.ascontiguousarray(prediction.embedding)} if embedding else {}
     return added | ({"light_curve": of_light_curve(light_curve)} if with_light_curve else {})
+
+
+def of_cutouts(stored: StoredCutouts | None) -> dict[str, Any] | None:
+    if stored is None:
+        return None
+    return {"candid": stored.candid, "mjd": stored.mjd, "kinds": [kind for kind in KINDS if getattr(stored, kind)]}
 
 
 def of_stored(stored: StoredClassification, embedding: bool = False) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from service import __version__
 from service.alerts import Decoder
 from service.api import (
     classify,
+    cutouts,
     downloads,
     events,
     exports,
@@ -75,8 +76,8 @@ def create_app(
     app.state.pulse = pulse
     problems.install(app)
     openapi.install(app, keys_needed=bool(keys))
-    answers = (classify, exports, lists, objects, watches, downloads, models, oip_statistics, oip, events, operations)
-    for room in answers:
+    answers = (classify, exports, lists, objects, watches, downloads, cutouts, models, oip_statistics, oip, events)
+    for room in (*answers, operations):
         app.include_router(room.router, dependencies=[Depends(refuse_unknown_parameters)])
     app.include_router(operations.health_router)
     if api.metrics:

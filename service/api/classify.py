@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from starlette.responses import Response
 
 from service.alerts import Alert, AlertError, SchemaSourceUnavailableError
+from service.alerts.cutouts import CutoutReader
 from service.alerts.quality import failed_cuts
 from service.api import old_names
 from service.api.answers import (
@@ -22,6 +23,7 @@ from service.api.answers import (
 )
 from service.api.bodies import CSV, JSON, PARQUET, TABLE_TYPES, VALUES_PER_POINT, content_type, parse_json, read_body
 from service.api.context import Context, Here, in_thread
+from service.api.cutouts import of_cutouts
 from service.api.light_curves import AnyLightCurve, LightCurveBody, Sent, Unit, check_count, parse_light_curves
 from service.api.problems import FieldError, ProblemError, invalid, responses
 from service.config import ApiSettings
@@ -116,6 +118,7 @@ async def classify_alert(
     embedding: WithEmbedding = False,
     light_curve: WithLightCurve = False,
     stored_history: bool = Query(default=False, description="add what the store knows of the object and its place"),
+    cutouts: bool = Query(default=False, description="add the pictures of a packet of one alert, as numbers to draw"),
 ) -> Response:
     """Classify an alert packet: the bytes of an Avro container file with one alert, as the survey sends them.
 
@@ -138,6 +141,8 @@ async def classify_alert(
         failed = failed_cuts(alert, here.settings.quality)
         answer = classification(subject, prediction, received=received, failed_cuts=failed)
         answers.append(answer.document | extras(prediction, known, embedding, light_curve))
+    if cutouts and not several:
+        answers[0]["cutouts"] = await in_thread(lambda: of_cutouts(CutoutReader().read(raw)))
     return json_response({"classifications": answers} if several else answers[0])
 
 

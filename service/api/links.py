@@ -12,7 +12,8 @@ def links_of_place(ra: float | None, dec: float | None) -> dict[str, str]:
     """Catalogues and pictures at a position [deg, ICRS], by the name of the page; none where the position is unknown.
 
     Addresses after each service's own documentation: SIMBAD "sim-coo", NED "conesearch", VSX "results.get", the Legacy
-    Survey's viewer, Aladin Lite, TNS "search".
+    Survey's viewer, Aladin Lite, TNS "search". By place TNS finds a report under any name, so that link replaces the
+    one by name.
     """
     if ra is None or dec is None or not (isfinite(ra) and isfinite(dec)):
         return {}
@@ -27,6 +28,5 @@ def links_of_place(ra: float | None, dec: float | None) -> dict[str, str]:
         f"?view=results.get&coords={coordinates}&format=d&size={RADIUS_ARCSEC}&unit=3",
         "Legacy Survey": f"https://www.legacysurvey.org/viewer?ra={ra:.6f}&dec={dec:.6f}&mark={ra:.6f},{dec:.6f}&zoom=16",
         "Aladin": f"https://aladin.cds.unistra.fr/AladinLite/?target={coordinates}&fov=0.03",
-        "TNS at this place": "https://www.wis-tns.org/search"
-        f"?ra={ra:.6f}&decl={dec:.6f}&radius={RADIUS_ARCSEC}&coords_unit=arcsec",
+        "TNS": f"https://www.wis-tns.org/search?ra={ra:.6f}&decl={dec:.6f}&radius={RADIUS_ARCSEC}&coords_unit=arcsec",
     }

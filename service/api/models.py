@@ -14,8 +14,16 @@ from service.api.context import Context, Here, in_thread
 from service.api.problems import ProblemError, responses
 from service.inference.bundle import BundleError
 from service.inference.classifier import Classifier
+from service.inference.manifest import Manifest
 
 router: Final = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+class OutOfDistributionThresholds(BaseModel):
+    """A light curve with at least `detections[i]` detections is flagged if its `ood_score` exceeds `thresholds[i]`."""
+
+    detections: list[int] = Field(examples=[[1, 5, 20]])
+    thresholds: list[float] = Field(examples=[[2.5, 2.1, 1.9]])
 
 
 class ModelSummary(BaseModel):
@@ -33,6 +41,9 @@ class ModelSummary(BaseModel):
     minimum_detections: int = Field(description="below it, answers carry the flag too_few_points")
     context: list[str] = Field(
         description="columns of the object's surroundings that it takes; none: it takes no context"
+    )
+    out_of_distribution: OutOfDistributionThresholds | None = Field(
+        description="when a light curve counts as out of distribution; null: the model has no such score"
     )
     preprocessing: str
     sha256: str
@@ -99,6 +110,15 @@ def _fields(model: tuple[Classifier, str], shape: type[BaseModel]) -> dict[str, 
     """What users may see: where the bundle lies on disk is not theirs."""
     classifier, role = model
     bundle = classifier.bundle
-    told = {"role": role, "provider": classifier.provider, "card": bundle.card, "metrics": bundle.metrics}
+    told: dict[str, Any] = {"role": role, "provider": classifier.provider, "card": bundle.card}
+    told["metrics"] = bundle.metrics
+    told["out_of_distribution"] = _thresholds(bundle.manifest)
     told["preprocessing"] = bundle.manifest.preprocessing.id
     return {name: told[name] if name in told else getattr(bundle.manifest, name) for name in shape.model_fields}
+
+
+def _thresholds(manifest: Manifest) -> dict[str, list[Any]] | None:
+    if manifest.out_of_distribution is None:
+        return None
+    edges, thresholds = manifest.calibration.edges, manifest.out_of_distribution.thresholds
+    return {"detections": edges, "thresholds": thresholds if len(thresholds) > 1 else thresholds * len(edges)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from service.alerts.alert import LONGEST_NAME
@@ -17,10 +17,12 @@ from service.api.answers import (
     json_response,
     links,
     of_context,
+    of_cutouts,
     of_light_curve,
     of_stored,
 )
 from service.api.context import Here
+from service.api.etags import unless_unchanged
 from service.api.links import links_of_place
 from service.api.problems import FieldError, ProblemError, responses
 
@@ -31,8 +33,10 @@ ObjectId = Annotated[str, Path(max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f\x
 
 
 @router.get("/{object_id}", response_model=ObjectAnswer, responses=responses(404, 422, 503))
-def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False) -> Response:
+def get_object(object_id: ObjectId, request: Request, here: Here, embedding: WithEmbedding = False) -> Response:
     """An object's light curve, its surroundings, its latest classification, and links to other pages about it.
+
+    The answer has an ETag: with `If-None-Match` it is 304, without a body, until an alert changes the object.
 
     The name of photometry that has joined an object by position is answered with that object.
     """
@@ -40,7 +44,8 @@ def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False
     if known is None:
         raise unknown(object_id)
     latest = here.store.latest(known.object_id)
-    return json_response(
+    return unless_unchanged(
+        request,
         {
             "object_id": known.object_id,
             "ra": known.ra,
@@ -50,8 +55,9 @@ def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False
             "context": None if known.context is None else of_context(known.context),
             "sources": here.store.joined(known.object_id),
             "counterparts": [asdict(each) for each in here.store.counterparts([known])[0]],
+            "cutouts": of_cutouts(here.store.cutouts(known.object_id)),
             "links": links(known.object_id) | links_of_place(known.ra, known.dec),
-        }
+        },
     )
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 STATIC: Final = Path(__file__).parent / "static"
+
+# What people type without the page's own #: both lead to the page of the object.
+OBJECT_ADDRESSES: Final = ("/object/", "/objects/")
 
 
 def install(app: FastAPI, docs: bool) -> None:
@@ -27,7 +31,13 @@ def install(app: FastAPI, docs: bool) -> None:
     async def icon(request: Request) -> Response:
         return FileResponse(STATIC / "icon.svg", headers=fresh)
 
+    async def object_page(request: Request) -> Response:
+        name = quote(request.path_params["object_id"], safe="")
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/#/objects/{name}", headers=fresh)
+
     app.add_route("/", page, include_in_schema=False)
+    for address in OBJECT_ADDRESSES:
+        app.add_route(address + "{object_id:path}", object_page, include_in_schema=False)
     app.add_route("/favicon.ico", icon, include_in_schema=False)
     if docs:
         app.add_route("/docs", docs_page, include_in_schema=False)

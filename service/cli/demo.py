@@ -35,6 +35,8 @@ ALERTS_PER_NIGHT: Final = 400
 # Interval of progress lines if the output is no terminal.
 LOG_EVERY_S: Final = 10.0
 
+CUTOUTS_BYTES: Final = 50_000_000  # pictures of some 1,200 objects, in a file that goes with the demo
+
 
 @click.command()
 @click.option("--alerts", "count", type=click.IntRange(min=1), default=20_000, show_default=True, help="How many.")
@@ -52,7 +54,7 @@ def demo(config: Path | None, count: int, rate: float, seed: int, port: int, sur
 
     Goes on answering when they are over; Ctrl-C ends it. Simulated objects say nothing about the model's quality.
     """
-    settings = load_settings(config, api={"port": port})
+    settings = load_settings(config, api={"port": port}, store={"cutouts_bytes": CUTOUTS_BYTES})
     configure_logging(LogSettings(level="WARNING"))
     console = Console(stderr=True)
     listening = listen(settings.api)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
@@ -113,6 +114,36 @@ class StoredClassification:
     document: dict[str, Any]
     active: bool = True
     embedding: NDArray[np.floating[Any]] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCutouts:
+    """The pictures of an object's newest packet that had any, as they stand in it; empty bytes where one is missing.
+
+    `mjd` [days] and `candid` are those of its alert.
+    """
+
+    object_id: str
+    candid: int
+    mjd: float
+    science: bytes = field(repr=False)
+    template: bytes = field(repr=False)
+    difference: bytes = field(repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.science) + len(self.template) + len(self.difference)
+
+
+def newest_cutouts(given: Sequence[StoredCutouts], stored: Mapping[str, tuple[float, int]]) -> list[StoredCutouts]:
+    """Of each object the newest of `given` by (mjd, candid), if newer than what is `stored`; by the objects' names."""
+    newest: dict[str, StoredCutouts] = {}
+    for each in given:
+        known = newest.get(each.object_id)
+        before = stored.get(each.object_id, (-inf, 0)) if known is None else (known.mjd, known.candid)
+        if (each.mjd, each.candid) > before:
+            newest[each.object_id] = each
+    return [newest[name] for name in sorted(newest)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +284,14 @@ class Store(Protocol):
         Their `document` holds only the probabilities, in single precision, and they have no embedding.
         """
         ...
+
+    def keep_cutouts(self, cutouts: Sequence[StoredCutouts], most_bytes: int) -> None:
+        """Keep the pictures of each object's newest alert, of all objects at most `most_bytes`; beyond it those that
+        were kept first go. Keeping the same again changes nothing.
+        """
+        ...
+
+    def cutouts(self, object_id: str) -> StoredCutouts | None: ...
 
     def watches(self) -> list[Watch]:
         """The saved filters, by name; `record` notices what passes one for the first time."""

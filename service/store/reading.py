@@ -15,7 +15,15 @@ from service.photometry import SURVEYS, SURVEYS_BY_POSITION
 from service.store import watches
 from service.store.encoding import decode_embeddings
 from service.store.filters import Filters, Notice, Watch
-from service.store.interface import Counterpart, Increment, Sort, StoredClassification, StoredObject, storable
+from service.store.interface import (
+    Counterpart,
+    Increment,
+    Sort,
+    StoredClassification,
+    StoredCutouts,
+    StoredObject,
+    storable,
+)
 from service.store.joining import JoinTables, boxes_around, preview, sources_as_objects
 from service.store.listing import Row, Run, keys_of, newest
 from service.store.paging import Page
@@ -49,6 +57,7 @@ class ReadingStore(ABC, Generic[C]):
     _classifications: Classifications[C]
     _sources: Callable[[C], JoinTables]
     _objects: Callable[[C, Sequence[str]], dict[str, StoredObject]]
+    _cutouts: Callable[[C, str], StoredCutouts | None]
     _kept: Callable[[C, Sequence[str]], dict[str, dict[str, bytes]]]
     _join_radius: float
     _watching: Watching
@@ -183,6 +192,12 @@ class ReadingStore(ABC, Generic[C]):
 
     def prune_notices(self, before: float) -> int:
         return self._write(lambda run: watches.prune(run, self._classifications.TABLES, before))
+
+    def cutouts(self, object_id: str) -> StoredCutouts | None:
+        if not storable(object_id):
+            return None
+        with self._reader() as connection:
+            return self._cutouts(connection, object_id)
 
     def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
         if not storable(object_id):

@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeVar
 from service import jit
 from service.alerts.alert import Alert, AlertError
 from service.alerts.container import Piece
+from service.alerts.cutouts import CutoutReader
 from service.alerts.decode import Decoder as AlertDecoder
 from service.alerts.quality import NO_USABLE_PHOTOMETRY, failed_cuts, reason_to_drop
 from service.alerts.schemas import SchemaSourceUnavailableError, schema_source
@@ -27,7 +28,14 @@ from service.metrics import stage
 from service.output.classification import Subject, classification
 from service.output.outputs import Outputs
 from service.photometry import SURVEYS_BY_POSITION, Context, LightCurve
-from service.store.interface import Increment, Store, StoredClassification, StoredObject, StoreUnavailableError
+from service.store.interface import (
+    Increment,
+    Store,
+    StoredClassification,
+    StoredCutouts,
+    StoredObject,
+    StoreUnavailableError,
+)
 from service.store.kept import KeptBlocks
 from service.stream.batch import Batch, DeadLettered, Filtered, Item, Message, Published
 
@@ -71,9 +79,12 @@ class Pipeline:
         outputs: Outputs | None = None,
         surveys: frozenset[str] = frozenset(),
         counterparts: bool = False,
+        cutouts_bytes: int = 0,
+        cutout_reader: CutoutReader | None = None,
     ) -> None:
         """`outputs`: the topics and forms of classifications; None: the default topic alone. `surveys`: whose alerts
-        are expected, another's are refused; empty: anybody's. `counterparts`: answers name them.
+        are expected, another's are refused; empty: anybody's. `counterparts`: answers name them. `cutouts_bytes`: of
+        the packets' pictures at most so many are kept; 0: they are not read.
         """
         self._outputs = outputs or Outputs(KafkaSettings())
         self._decoder = decoder
@@ -83,6 +94,8 @@ class Pipeline:
         self._surveys = surveys
         self._counterparts = counterparts
         self._max_message_bytes = max_message_bytes
+        self._cutouts_bytes = cutouts_bytes
+        self._cutout_reader = cutout_reader or CutoutReader()
 
     def take(self, messages: Sequence[Message], enough: int) -> tuple[Batch, int]:
         """The first of these messages -> a batch with an item for each alert, and how many messages they are: a message
@@ -247,6 +260,8 @@ class Pipeline:
                 if isinstance(done, Exception):  # it will be published all the same
                     log.error("the store can't keep the classification of %s: %s", answer.object_id, done)
             self._keep_blocks([item for item, _ in batch.published()])
+            if self._cutouts_bytes:
+                self._keep_cutouts(batch)
 
     def _keep_blocks(self, items: Sequence[Item]) -> None:
         """What models have found of finished blocks -> the store, where it is new."""
@@ -270,6 +285,23 @@ class Pipeline:
         self._store.keep_blocks(kept, in_use)
         return [None] * len(kept)
 
+    def _keep_cutouts(self, batch: Batch) -> None:
+        """The pictures of each object's newest alert in the batch."""
+        newest: dict[str, tuple[Item, StoredClassification]] = {}
+        for item, outcome in batch.published():
+            answer = outcome.classification
+            known = newest.get(answer.object_id)
+            if known is None or (answer.mjd, answer.candid) > (known[1].mjd, known[1].candid):
+                newest[answer.object_id] = (item, answer)
+        found = [
+            StoredCutouts(answer.object_id, answer.candid, answer.mjd, read.science, read.template, read.difference)
+            for item, answer in newest.values()
+            if (read := self._cutout_reader.read(item.message.packet)) is not None
+        ]
+        for kept, done in zip(found, isolate(self._keep_pictures, found), strict=True):
+            if isinstance(done, Exception):
+                log.error("the store can't keep the cutouts of %s: %s", kept.object_id, done)
+
     def run(self, batch: Batch) -> None:
         """All stages in order. Raises the errors in `TEMPORARY`."""
         for step in (self.decode, self.cut, self.merge, self.classify, self.encode, self.record):
@@ -278,6 +310,10 @@ class Pipeline:
     def _record(self, answers: Sequence[StoredClassification]) -> list[None]:
         self._store.record(answers)
         return [None] * len(answers)
+
+    def _keep_pictures(self, cutouts: Sequence[StoredCutouts]) -> list[None]:
+        self._store.keep_cutouts(cutouts, self._cutouts_bytes)
+        return [None] * len(cutouts)
 
 
 def build_pipeline(
@@ -288,7 +324,8 @@ def build_pipeline(
     surveys: frozenset[str] = frozenset(),
 ) -> Pipeline:
     """The pipeline of an input, of replays and of the demo, what it compiles known to `jit.compile_in_background`."""
-    decoder = AlertDecoder(schema_source(settings.kafka))
+    schemas = schema_source(settings.kafka)
+    decoder = AlertDecoder(schemas)
     decoder.try_out()
     return Pipeline(
         decoder,
@@ -299,6 +336,8 @@ def build_pipeline(
         outputs,
         surveys,
         counterparts=bool(settings.pipeline.counterparts),
+        cutouts_bytes=settings.store.cutouts_bytes,
+        cutout_reader=CutoutReader(schemas),
     )
 
 

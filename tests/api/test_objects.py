@@ -51,6 +51,22 @@ def test_an_object_shows_its_light_curve_and_its_latest_classification(
     assert client.get(f"/v1/objects/{object_id}?embedding=true").json()["classification"]["embedding"]
 
 
+def test_an_object_that_has_not_changed_is_answered_without_a_body(
+    client: TestClient, documents: Documents, store: Store
+) -> None:
+    object_id = next(iter(latest(documents)))
+    first = client.get(f"/v1/objects/{object_id}")
+    tag = {"If-None-Match": f'W/"other", {first.headers["etag"]}'}
+    again = client.get(f"/v1/objects/{object_id}", headers=tag)
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    known = store.latest(object_id)
+    assert known is not None
+    store.record([replace(known, candid=known.candid + 1, mjd=known.mjd + 1, document=known.document | {"mjd": 1.0})])
+    changed = client.get(f"/v1/objects/{object_id}", headers=tag)
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != first.headers["etag"]
+
+
 def test_the_light_curve_of_an_object_can_be_posted_back(client: TestClient, documents: Documents) -> None:
     for object_id, document in list(latest(documents).items())[:20]:
         known = client.get(f"/v1/objects/{object_id}").json()

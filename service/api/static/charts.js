@@ -1,6 +1,7 @@
 // Bars of probabilities or counts, a sparkline, and what both pages say about a classification.
 
 import { html, named, svg, percent } from "./dom.js";
+import { meaning } from "./meanings.js";
 
 /** Horizontal bars: `entries` of {name, value, text, href?, inSet?}; the longest fills `most`. */
 export function bars(entries, most = Math.max(...entries.map((each) => each.value), 1e-9)) {
@@ -8,7 +9,7 @@ export function bars(entries, most = Math.max(...entries.map((each) => each.valu
     const fill = html("span", { class: "fill" });
     fill.style.width = `${(100 * each.value) / most}%`;
     return html("li", { class: each.inSet ? "in-set" : null },
-      html("span", { class: "name" }, each.href ? html("a", { href: each.href }, each.name) : each.name),
+      html("span", { class: "name" }, each.href ? html("a", { href: each.href, title: each.title }, each.name) : each.name),
       html("span", { class: "track", "aria-hidden": "true" }, fill),
       html("span", { class: "right" }, each.text));
   }));
@@ -23,11 +24,14 @@ export function sparkline(values, label) {
     svg("polyline", { points, fill: "none", stroke: "currentColor", "stroke-width": 1.5, "vector-effect": "non-scaling-stroke" }));
 }
 
-/** Card: all that a classification says, most probable first; what the conformal set holds stands out. */
-export function classificationCard(answer, title = "What it is taken for") {
+/**
+ * Card: all that a classification says, most probable first; what the conformal set holds stands out. `model`, where it
+ * is known, is the answering model's entry of /v1/models.
+ */
+export function classificationCard(answer, model = null, title = "What it is taken for") {
   const members = new Set(answer.conformal_set);
   const entries = Object.entries(answer.probabilities).sort(([, a], [, b]) => b - a)
-    .map(([name, value]) => ({ name, value, text: percent(value), inSet: members.has(name) }));
+    .map(([name, value]) => ({ name, value, text: percent(value), inSet: members.has(name), href: `#/classes/${encodeURIComponent(name)}`, title: meaning(name) }));
   const parents = Object.entries(answer.superclass_probabilities).sort(([, a], [, b]) => b - a)
     .map(([name, value]) => html("span", { class: "tag" }, `${name} ${percent(value)}`));
   const score = answer.ood_score;
@@ -36,13 +40,22 @@ export function classificationCard(answer, title = "What it is taken for") {
     html("div", { class: "list" }, html("span", { class: "tag class" }, answer.top_class === null ? "–" : named(answer).join(" ")), parents),
     flags(answer.flags),
     bars(entries, 1),
-    html("p", { class: "quiet" }, members.size
-      ? `Bold: the ${members.size} ${members.size === 1 ? "class" : "classes"} that can't be ruled out (conformal set).`
-      : "Every class can be ruled out: it is like nothing in training (empty conformal set)."),
-    score === null ? null : html("p", { class: "quiet" },
-      `Distance from the training data: ${score.toFixed(2)} (1 is typical)`
-      + (answer.flags.includes("out_of_distribution") ? ": out of distribution, so take the classes with care." : ".")),
+    html("p", { class: "quiet" }, ...(members.size
+      ? [`Bold: the ${members.size} ${members.size === 1 ? "class" : "classes"} that can't be ruled out (`, explained("conformal set", "bold"), ")."]
+      : ["Every class can be ruled out: it is like nothing in training (empty ", explained("conformal set", "bold"), ")."])),
+    score === null ? null : html("p", { class: "quiet" }, explained("Distance from the training data", "distance"), `: ${score.toFixed(2)}`, beside(answer, model)),
     html("p", { class: "quiet" }, `By ${answer.classifier} ${answer.version}`));
+}
+
+const explained = (text, anchor) => html("a", { href: `#/classes/${anchor}` }, text);
+
+function beside(answer, model) {
+  const warning = answer.flags.includes("out_of_distribution") ? ": out of distribution, so take the classes with care." : ".";
+  const known = model?.out_of_distribution;
+  if (!known) return ` (1 is typical)${warning}`;
+  const detections = model.bands.reduce((sum, band) => sum + (answer.n_detections[band] || 0), 0);
+  const bin = Math.max(0, known.detections.filter((first) => first <= detections).length - 1);
+  return ` (1 is typical; flagged above ${known.thresholds[bin].toFixed(2)})${warning}`;
 }
 
 const MEANINGS = {

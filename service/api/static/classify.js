@@ -3,6 +3,7 @@
 import { ask } from "./api.js";
 import { html, named } from "./dom.js";
 import { classificationCard } from "./charts.js";
+import { cutoutCard } from "./cutouts.js";
 import { lightCurvePlot } from "./lightcurve.js";
 
 let waiting = []; // files dropped on another page
@@ -58,7 +59,7 @@ async function classify(file, unit) {
   const ending = file.name.split(".").pop().toLowerCase();
   const post = (path, type) => ask(path, { method: "POST", body: file, headers: { "Content-Type": type } });
   if (PACKETS.some((packet) => file.name.toLowerCase().endsWith(packet))) {
-    const answer = await post("/v1/classify/alert?light_curve=true", "application/octet-stream");
+    const answer = await post("/v1/classify/alert?light_curve=true&cutouts=true", "application/octet-stream");
     return { answers: answer.classifications || [answer] };
   }
   if (unit !== "mag" && FLUX_TABLES[ending]) {
@@ -81,7 +82,8 @@ function show(results, found, notes) {
   const open = ({ file, answer }) => detail.replaceChildren(
     html("h2", {}, answer.object_id || file.name),
     html("div", { class: "row wide" }, html("section", { class: "card" }, html("h3", { class: "hidden" }, "Light curve"), lightCurvePlot(answer.light_curve)),
-      classificationCard(answer)));
+      classificationCard(answer)),
+    cutoutCard(answer.cutouts) || "");
   results.replaceChildren(
     ...bad.map(({ file, error }) => html("p", { class: "notice bad", role: "alert" }, `${file.name}: ${error.message}`)),
     ...notes.map((note) => html("p", { class: "quiet" }, note)),

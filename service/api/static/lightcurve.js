@@ -9,17 +9,19 @@ const SURVEYS = { ztf: "ZTF", lsst: "LSST", atlas: "ATLAS" };
 const FORCED_SNR = 3; // fainter forced photometry has no magnitude worth drawing
 const ERROR_AT_SNR = 1.0857;
 const MOST_ROWS = 1000;
+const KINDS = [["detection", "● detections"], ["upper_limit", "▽ upper limits"], ["forced", "· forced"]];
 
-export function lightCurvePlot(columns) {
-  const points = rows(columns);
+/** `kept` remembers what is hidden, zoomed into and opened, for the next plot of the same object. */
+export function lightCurvePlot(columns, kept = {}) {
+  const { points, faint } = rows(columns);
   if (!points.length) return html("p", { class: "notice" }, "There is no point in it.");
   const bands = [...new Set(points.map((each) => each.band))];
-  const hidden = new Set();
+  const hidden = (kept.hidden ??= new Set());
   const shown = () => points.filter((each) => !hidden.has(each.band) && !hidden.has(each.kind));
   const days = points.map((each) => each.mjd);
 
   const plot = timePlot({
-    whole: extent(days),
+    kept, whole: extent(days),
     label: summary(points, bands),
     yLabel: "mag",
     range: (from, to) => {
@@ -41,7 +43,7 @@ export function lightCurvePlot(columns) {
     },
   });
 
-  const toggle = (name, label, swatch) => html("button", { type: "button", "aria-pressed": "true", class: swatch, click: (event) => {
+  const toggle = (name, label, swatch) => html("button", { type: "button", "aria-pressed": String(!hidden.has(name)), class: swatch, click: (event) => {
     hidden.has(name) ? hidden.delete(name) : hidden.add(name);
     event.currentTarget.setAttribute("aria-pressed", String(!hidden.has(name)));
     plot.repaint();
@@ -53,8 +55,9 @@ export function lightCurvePlot(columns) {
   const label = (band) => `${glyph(band)} ${several ? `${SURVEYS[surveyOf.get(band)]} ` : ""}${band}`;
   bands.sort((a, b) => surveyOrder(surveyOf.get(a)) - surveyOrder(surveyOf.get(b)) || "ugrizyco".indexOf(a) - "ugrizyco".indexOf(b));
   plot.tools.append(...bands.map((band) => toggle(band, label(band), colour(band))),
-    kinds.has("upper_limit") ? toggle("upper_limit", "▽ upper limits") : "", kinds.has("forced") ? toggle("forced", "· forced") : "");
-  return html("div", {}, plot.box, plot.tools, table(points));
+    ...KINDS.filter(([kind]) => kinds.size > 1 && kinds.has(kind)).map(([kind, label]) => toggle(kind, label)));
+  const note = faint ? html("p", { class: "quiet" }, `${faint} forced ${faint === 1 ? "measurement" : "measurements"} below ${FORCED_SNR} sigma ${faint === 1 ? "is" : "are"} not drawn; the download has ${faint === 1 ? "it" : "them"}.`) : "";
+  return html("div", {}, plot.box, plot.tools, note, table(points, kept));
 }
 
 function rows(columns) {
@@ -66,7 +69,9 @@ function rows(columns) {
   const place = (each) => `${each.survey} ${each.band} ${each.mjd.toFixed(5)}`;
   const detected = new Set(found.filter((each) => each.kind === "detection").map(place));
   const worthDrawing = (each) => each.kind !== "forced" || (each.magerr < ERROR_AT_SNR / FORCED_SNR && !detected.has(place(each)));
-  return found.filter((each) => each.y !== null && worthDrawing(each));
+  const points = found.filter((each) => each.y !== null && worthDrawing(each));
+  const faint = found.filter((each) => each.kind === "forced" && !detected.has(place(each)) && !(each.y !== null && worthDrawing(each))).length;
+  return { points, faint };
 }
 
 /** All points as one path per band, kind and sign, and one of error bars per band: ten elements, not ten thousand. */
@@ -124,15 +129,18 @@ function summary(points, bands) {
 }
 
 /** The rows are made when the table is opened, the first MOST_ROWS of them: the others are in the download. */
-function table(points) {
+function table(points, kept) {
   const fixed = (value, digits) => (value === null || value === undefined ? "" : value.toFixed(digits));
   const row = (each) => html("tr", {}, html("td", { class: "number" }, fixed(each.mjd, 5)), html("td", {}, SURVEYS[each.survey] || each.survey), html("td", {}, each.band),
     html("td", { class: "number" }, each.kind === "upper_limit" ? "" : fixed(each.mag, 3)), html("td", { class: "number" }, fixed(each.magerr, 3)),
     html("td", { class: "number" }, fixed(each.limit, 2)), html("td", {}, each.sign < 0 ? "−" : each.sign > 0 ? "+" : ""), html("td", {}, each.kind.replace("_", " ")));
   const body = html("tbody", {});
   const more = points.length > MOST_ROWS ? html("p", { class: "quiet" }, `The newest ${MOST_ROWS} of ${points.length} points.`) : "";
-  const open = (event) => { if (event.target.open && !body.children.length) body.append(...points.slice(-MOST_ROWS).map(row)); };
-  return html("details", { toggle: open }, html("summary", {}, "The points as a table"), more,
+  const open = (event) => {
+    kept.open = event.target.open;
+    if (kept.open && !body.children.length) body.append(...points.slice(-MOST_ROWS).map(row));
+  };
+  return html("details", { toggle: open, open: kept.open }, html("summary", {}, "The points as a table"), more,
   html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Points" }, html("table", {}, html("thead", {}, html("tr", {},
     ["MJD", "Survey", "Band", "mag", "± mag", "limit", "sign", "kind"].map((name) => html("th", { scope: "col" }, name)))), body)));
 }

@@ -2,6 +2,7 @@
 
 import { follow } from "./api.js";
 import { html } from "./dom.js";
+import { classesView } from "./classes.js";
 import { classifyView, receive } from "./classify.js";
 import { nightView } from "./night.js";
 import { objectView } from "./object.js";
@@ -18,8 +19,9 @@ let lastPulse = null;
 
 const routes = [
   [/^\/?$/, () => nightView()],
-  [/^\/objects(?:\?(.*))?$/, (query) => objectsView(new URLSearchParams(query))],
-  [/^\/object\/(.+)$/, (id) => objectView(decodeURIComponent(id))],
+  [/^\/objects\/?(?:\?(.*))?$/, (query) => objectsView(new URLSearchParams(query))],
+  [/^\/objects?\/(.+)$/, (id) => objectView(decodeURIComponent(id))],
+  [/^\/classes(?:\/(.+))?$/, (name) => classesView(name && decodeURIComponent(name))],
   [/^\/classify$/, () => classifyView()],
   [/^\/watches$/, () => watchesView()],
 ];
@@ -44,6 +46,7 @@ async function show() {
   main.removeAttribute("aria-busy");
   document.title = `${view.title} · Alert classifier`;
   main.replaceChildren(view.node);
+  view.shown?.();
   leave = view.leave || (() => {});
   onPulse = view.pulse || (() => {});
   if (lastPulse) onPulse(lastPulse);

@@ -17,12 +17,12 @@ export function ticks(low, high, wanted) {
 /**
  * A plot over time. `whole` is [first, last] in days; `range(from, to)` gives [bottom, top] of the other axis;
  * `draw(x, y, from, to)` gives the marks; `near(day, x, y, pixel)` gives {x, y, text} of what is next to the pointer.
- * Zoom: drag, wheel, the buttons, or + - 0 and the arrow keys.
+ * `kept` remembers what is zoomed into, for the next plot of the same object. Zoom: drag, wheel, the buttons, or + - 0 and the arrow keys.
  */
-export function timePlot({ whole, label, yLabel, range, draw, near, height = 340 }) {
+export function timePlot({ whole, label, yLabel, range, draw, near, height = 340, kept = {} }) {
   const pad = Math.max(0.02 * (whole[1] - whole[0]), 0.5);
   const full = [whole[0] - pad, whole[1] + pad];
-  let [from, to] = full;
+  let [from, to] = kept.zoomed || full;
   let width = 640;
   let drag = null;
   const picture = svg("svg", { role: "img", "aria-label": label, tabindex: 0 });
@@ -66,6 +66,7 @@ export function timePlot({ whole, label, yLabel, range, draw, near, height = 340
     from = Math.max(low, full[0]);
     to = Math.min(high, full[1]);
     if (to - from < least) [from, to] = full;
+    kept.zoomed = from === full[0] && to === full[1] ? null : [from, to]; // all stays all when points are added
     paint();
   };
   const scale = (factor, about = (from + to) / 2) => zoom(about - (about - from) * factor, about + (to - about) * factor);

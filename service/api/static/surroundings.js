@@ -28,7 +28,8 @@ export function surroundings(context) {
     html("p", { class: "quiet" }, told(context)));
 }
 
-const magnitude = (band, value) => (value === undefined ? "" : `${band} ${value.toFixed(2)}`.trim());
+// no-break spaces: a band stays with its value on a phone
+const magnitude = (band, value) => (value === undefined ? "" : `${band}\u00a0${value.toFixed(2)}`.trim());
 
 function told(context) {
   const said = [
@@ -37,5 +38,5 @@ function told(context) {
     ["chinr", (value) => `reference chi ${value.toFixed(2)}`],
     ["sharpnr", (value) => `sharpness ${value.toFixed(2)}`],
   ].filter(([name]) => context[name] !== undefined).map(([name, words]) => words(context[name]));
-  return `As the newest alert says that knows of them. ${said.join(" · ")}`;
+  return `From the newest alert that lists neighbours.${said.length ? " " : ""}${said.join(" · ")}`;
 }

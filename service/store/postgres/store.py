@@ -10,7 +10,7 @@ from typing import Final, LiteralString
 from service.errors import MissingExtraError
 from service.store.blocks import all_changes
 from service.store.encoding import encode_light_curve
-from service.store.interface import Increment, StoredClassification, StoredObject, StoreStatistics
+from service.store.interface import Increment, StoredClassification, StoredCutouts, StoredObject, StoreStatistics
 from service.store.joining import (
     JOIN_RADIUS_ARCSEC,
     join_batch,
@@ -25,6 +25,7 @@ from service.store.watches import Watching
 
 try:
     from service.store.postgres import classifications as postgres_classifications
+    from service.store.postgres import cutouts as postgres_cutouts
     from service.store.postgres.connections import Connections, OvertakenError
     from service.store.postgres.rows import (
         LOCKED,
@@ -56,6 +57,7 @@ class PostgresStore(ReadingStore[Connection]):
 
     _classifications, _sources = postgres_classifications, PostgresSources
     _objects, _kept = staticmethod(load_objects), staticmethod(kept_of)
+    _cutouts = staticmethod(postgres_cutouts.read)
 
     def __init__(self, dsn: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True) -> None:
         self._join_radius, self._watching = join_radius_arcsec, Watching()
@@ -130,6 +132,10 @@ class PostgresStore(ReadingStore[Connection]):
             return
         last = last_of_each(kept)
         self._connections.transact(lambda connection: keep(connection, last, in_use))
+
+    def keep_cutouts(self, cutouts: Sequence[StoredCutouts], most_bytes: int) -> None:
+        if cutouts:
+            self._connections.transact(lambda connection: postgres_cutouts.keep(connection, cutouts, most_bytes))
 
     def prune(self, older_than_mjd: float) -> int:
         with self._connections.connection() as connection:
@@ -209,6 +215,7 @@ def _prune(connection: Connection, names: list[str], older_than_mjd: float) -> i
     execute(
         connection, "UPDATE alert_classifier.sources SET object_id = NULL WHERE object_id = ANY(%s)", [sorted(objects)]
     )
+    postgres_cutouts.forget(connection, sorted(objects))
     gone = sorted(objects | sources)
     # an object and a source may have the same name
     left = execute(

@@ -20,6 +20,7 @@ from service.store.interface import (
     Increment,
     StoreDamagedError,
     StoredClassification,
+    StoredCutouts,
     StoredObject,
     StoreStatistics,
     StoreUnavailableError,
@@ -38,6 +39,7 @@ from service.store.migrations import migrations
 from service.store.reading import ReadingStore, T
 from service.store.sky import cell_of
 from service.store.sqlite import classifications as sqlite_classifications
+from service.store.sqlite import cutouts as sqlite_cutouts
 from service.store.sqlite.checkpoints import BACKSTOP, Checkpointer
 from service.store.sqlite.damage import damaged_names
 from service.store.sqlite.rows import keep, kept_of, load_objects, write_blocks
@@ -83,6 +85,7 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
 
     _classifications, _sources = sqlite_classifications, SqliteSources
     _objects, _kept = staticmethod(load_objects), staticmethod(kept_of)
+    _cutouts = staticmethod(sqlite_cutouts.read)
 
     def __init__(
         self, path: Path | None = None, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True
@@ -169,6 +172,11 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
         last = last_of_each(kept)
         with self._damage_named([each.object_id for each in last]), self._transaction(durable=False) as connection:
             keep(connection, last, in_use)
+
+    def keep_cutouts(self, cutouts: Sequence[StoredCutouts], most_bytes: int) -> None:
+        if cutouts:
+            with self._transaction(durable=False) as connection:
+                sqlite_cutouts.keep(connection, cutouts, most_bytes)
 
     def prune(self, older_than_mjd: float) -> int:
         with self._reader() as connection:
@@ -334,6 +342,7 @@ def _prune(connection: sqlite3.Connection, names: Sequence[str], older_than_mjd:
             f"DELETE FROM {table} WHERE object_id IN (SELECT value FROM json_each(?))",
             (orjson.dumps(sorted(objects)).decode(),),
         )
+    sqlite_cutouts.forget(connection, sorted(objects))
     gone = objects | sources
     ids = (orjson.dumps(sorted(gone)).decode(),)
     connection.execute(
