@@ -221,34 +221,6 @@ def test_one_process_reads_both_surveys(both: Night, models: ModelRegistry, stor
     assert counted == 50
 
 
-def test_what_one_input_waits_for_does_not_hold_up_the_other(
-    both: Night, models: ModelRegistry, store_url: str
-) -> None:
-    """Given a registry that does not answer, then ZTF's alerts are answered, and readiness names the input that waits;
-    when it answers, Rubin's are too, and nothing is lost.
-    """
-    port = free_port()
-    both.inputs[1]["schema_registry_url"] = f"http://127.0.0.1:{port}/schema-registry/"
-    settings = both.ours.reading(store_url, both.inputs)
-    with streaming(settings, models) as (service, _):
-        eventually(lambda: service.accounting.view()["inputs"][0]["published"] == 30, within_s=60)
-        eventually(lambda: not service.health().ready)
-        ztf, rubin = service.health().inputs
-        assert ztf.ready
-        assert any("schema registry" in reason for reason in rubin.reasons), rubin.reasons
-        assert service.health().reasons[0].startswith("rubin: ")
-        away = HTTPServer(("127.0.0.1", port), _Registry)
-        answering = threading.Thread(target=away.serve_forever)
-        answering.start()
-        eventually(lambda: service.accounting.total().settled == both.sent, within_s=60)
-        eventually(lambda: service.health().ready)
-    away.shutdown()
-    answering.join()
-    away.server_close()
-    assert service.accounting.view()["closes"]
-    assert both.ours.published_candids() == dict.fromkeys(both.answered, 1)
-
-
 @pytest.mark.postgres
 @pytest.mark.parametrize("delivery", list(Delivery), ids=str)
 def test_two_processes_share_both_surveys(both: Night, postgres_url: str, delivery: Delivery, tmp_path: Path) -> None:
