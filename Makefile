@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 TRAIN := .venv-train
+ARCHIVES := .venv-archives
 PIP_FLAGS := --quiet --disable-pip-version-check
 # what is locked is taken by its hash; the package itself is built with the locked setuptools
 LOCKED := --require-hashes --requirement
 OURSELVES := --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults test-model lint format bench bench-million bench-replicas bench-gpu bench-check docs lock sbom model clean
+.PHONY: help install demo tools test test-archives test-faults test-model lint format bench bench-million bench-replicas bench-gpu bench-check docs lock sbom model clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +18,7 @@ $(VENV)/.installed: pyproject.toml requirements/cpu.txt
 	@echo "installing the service into $(VENV) (a minute or two, once)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@requirements/reach_index $(VENV)/bin/pip $(PIP_FLAGS)
 	@$(VENV)/bin/pip install $(PIP_FLAGS) $(LOCKED) requirements/cpu.txt
 	@$(VENV)/bin/pip install $(PIP_FLAGS) $(OURSELVES)
 	@touch $@
@@ -34,12 +36,30 @@ $(TRAIN)/.installed: pyproject.toml
 
 install: $(VENV)/.installed  ## make .venv with the service in it
 
-demo: $(VENV)/.installed  ## a synthetic night through the true pipeline, page on http://localhost:8000
-	@exec $(VENV)/bin/alert-classifier demo
+# PORT: another than 8000, where that is in use; 0 takes one that is free.
+demo: $(VENV)/.installed  ## a synthetic night through the true pipeline, page on http://localhost:8000 (or PORT=)
+	@exec $(VENV)/bin/alert-classifier demo $(if $(PORT),--port $(PORT))
+
+tools: $(VENV)/.installed-dev  ## helm and a parser of compose files for their tests, where Go is (some minutes, once)
+	@if ! command -v go >/dev/null; then echo "no Go here: the tests of the Helm chart and of docker-compose.yml skip"; \
+	elif test -x .cache/bin/helm && test -x .cache/bin/compose-config; then :; \
+	else echo "building helm and a parser of compose files for their tests (some minutes, once)"; \
+		nice deploy/fetch_tools || echo "they could not be built: their tests skip"; fi
 
 # TESTS: only some of them, as pytest's arguments.
-test: $(VENV)/.installed-dev  ## the normal tests, some 15 minutes (needs no network, no broker, no data; uses them where they are)
-	$(VENV)/bin/python -m pytest $(TESTS)
+test: tools  ## the normal tests, some 15 minutes (needs no network, no broker, no data; uses them where they are)
+	@echo "$(if $(TESTS),pytest $(TESTS),all the normal tests: some 15 minutes on two cores; TESTS=tests/alerts runs some of them)"
+	@$(VENV)/bin/python -m pytest $(TESTS)
+
+$(ARCHIVES)/.installed: pyproject.toml
+	@echo "installing Spark, Dask and LSDB into $(ARCHIVES) (700 MB, once)"
+	@test -x $(ARCHIVES)/bin/python || $(PYTHON) -m venv $(ARCHIVES)
+	@$(ARCHIVES)/bin/pip install $(PIP_FLAGS) --editable '.[cpu,dask,spark]' lsdb hypothesis pytest pytest-timeout
+	@touch $@
+
+test-archives: $(ARCHIVES)/.installed  ## the tests on Spark (needs Java), Dask and LSDB, some two minutes
+	PATH=$(CURDIR)/$(ARCHIVES)/bin:$$PATH PYSPARK_PYTHON=$(CURDIR)/$(ARCHIVES)/bin/python \
+		$(ARCHIVES)/bin/python -m pytest -p no:cacheprovider tests/archives
 
 test-faults: $(VENV)/.installed-dev  ## long fault injection against real services
 	$(VENV)/bin/python -m pytest -m faults --timeout=1800
@@ -76,11 +96,13 @@ bench: $(VENV)/.installed-dev  ## every benchmark, some 8 minutes; results and d
 	done
 	@$(VENV)/bin/python -m benchmarks.report
 
-bench-million: $(VENV)/.installed-dev  ## memory, disk and queries at a million objects, some 20 minutes
+bench-million: $(VENV)/.installed-dev  ## memory and disk at a million objects, queries and drain at ten (23 GB), some 40 minutes
 	@mkdir -p .cache/bench; $(VENV)/bin/python -m benchmarks.memory --objects 1000000 > .cache/bench/million.txt
 	@tail -n 1 .cache/bench/million.txt > benchmarks/results/million.json
-	@$(VENV)/bin/python -m benchmarks.many --objects 1000000 > .cache/bench/many.txt
+	@$(VENV)/bin/python -m benchmarks.many --objects 10000000 > .cache/bench/many.txt
 	@tail -n 1 .cache/bench/many.txt > benchmarks/results/many.json
+	@$(VENV)/bin/python -m benchmarks.watches > .cache/bench/watches.txt
+	@tail -n 1 .cache/bench/watches.txt > benchmarks/results/watches.json
 	@$(VENV)/bin/python -m benchmarks.report
 
 bench-replicas: $(VENV)/.installed-dev  ## one, two and four replicas over one PostgreSQL, some 10 minutes
@@ -116,4 +138,4 @@ model: $(TRAIN)/.installed  ## the whole chain: simulate, pre-train, fine-tune, 
 	$(TRAIN)/bin/model-export run
 
 clean:  ## remove environments and caches
-	rm -rf $(VENV) $(TRAIN) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis site build *.egg-info
+	rm -rf $(VENV) $(TRAIN) $(ARCHIVES) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis site build *.egg-info

@@ -6,6 +6,7 @@
     [prediction] = classifier.classify([light_curve])
 
 `Client` and `AsyncClient` ask a running service over HTTP; `decode_classification` reads a message of its output topic.
+`alert_classifier.spark` and `alert_classifier.dask` classify on those engines.
 Every error that is raised on purpose descends from `AlertClassifierError`.
 """
 

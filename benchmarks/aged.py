@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.alerts import Alert
+from service.inference.classifier import Classifier
 from service.photometry import Kind, LightCurve
-from service.store import Increment, Store
+from service.store import Increment, KeptBlocks, Store
 
 # At the probabilities 0, 1/40, ... 1.
 NDETHIST: Final = (
@@ -61,9 +62,10 @@ def history(rng: np.random.Generator, detections: int, until_mjd: float, candid:
     )
 
 
-def age(store: Store, alerts: Iterable[Alert], seed: int = 0) -> dict[str, float]:
-    """Give each object among `alerts` a history that ended before its first one; returns what the store then holds:
-    objects, mean and 90th percentile of their earlier detections, mean number of points.
+def age(store: Store, alerts: Iterable[Alert], seed: int = 0, classifier: Classifier | None = None) -> dict[str, float]:
+    """Give each object among `alerts` a history that ended before its first one, and what `classifier` would have kept
+    of it; returns what the store then holds: objects, mean and 90th percentile of their earlier detections, mean number
+    of points.
     """
     first: dict[str, Alert] = {}
     for alert in alerts:
@@ -78,12 +80,25 @@ def age(store: Store, alerts: Iterable[Alert], seed: int = 0) -> dict[str, float
         points += len(past)
         batch.append(Increment(alert.object_id, alert.ra, alert.dec, past))
         if len(batch) == BATCH:
-            store.merge(batch)
+            _merge(store, batch, classifier)
             batch = []
-    store.merge(batch)
+    _merge(store, batch, classifier)
     return {
         "objects": len(first),
         "earlier_detections_mean": float(counts.mean()),
         "earlier_detections_p90": float(np.percentile(counts, 90)),
         "points_mean": points / len(first),
     }
+
+
+def _merge(store: Store, batch: list[Increment], classifier: Classifier | None) -> None:
+    known = store.merge(batch)
+    if classifier is None or classifier.embeds_as is None:
+        return
+    found = classifier.classify([each.light_curve for each in known])
+    kept = [
+        KeptBlocks(each.object_id, classifier.embeds_as, prediction.blocks)
+        for each, prediction in zip(known, found, strict=True)
+        if prediction.blocks is not None
+    ]
+    store.keep_blocks(kept, {classifier.embeds_as})

@@ -1,71 +1,92 @@
 """A store of very many objects: how fast it fills, and what the API's queries cost then.
 
-    python -m benchmarks.many [--objects N] [--url URL] [--keep FILE]
+    python -m benchmarks.many [--objects N] [--keep FILE] [--url URL]
 
-Objects are drawn from a seed (positions over the northern sky, five hundred light curves of a month, 14 classes of
-which a few are rare, embeddings of 96) and written through the store in large batches. Queries are what the routes
-under `/v1/objects` and the page ask. With `--keep` the SQLite file is made once and used again. The last line is JSON.
+Objects are drawn from a seed (see `benchmarks.fill`). Queries are what the routes under `/v1/objects` and the page ask.
+With `--keep` the SQLite file is made once and used again. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.fill import FLAGS, copy, fill
 from benchmarks.machine import machine
-from benchmarks.store import CLASSES, SHAPES, alert, answer, draw
+from benchmarks.memory import families
 from service.api.neighbours import Neighbours
-from service.store import Cone, Increment, Store, StoredClassification, open_store
+from service.config import Settings
+from service.inference.bundle import load_bundle
+from service.inference.registry import ModelRegistry
+from service.store import Cone, Store, open_store
+from service.store.paging import encode_cursor
+from service.stream.batch import Batch, Message
+from service.stream.pipeline import build_pipeline
 
-BATCH: Final = 2000
-DAYS: Final = 30.0  # over which the latest classifications are spread
 RARE: Final = "TDE"
-SHARES: Final = np.array([0.05, 0.01, 0.02, 0.005, 0.001, 0.2, 0.05, 0.02, 0.15, 0.2, 0.1, 0.02, 0.1, 0.074])
-TURNS: Final = 20
+TURNS: Final = 100
+FEW: Final = 10_000  # objects of the store that the drain is compared with
+DRAINS, DRAINED = 8, 1024  # turns, alerts in each
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many", description=__doc__.partition("\n")[0])
     parser.add_argument("--objects", type=int, default=100_000)
-    parser.add_argument("--url", help="a store that is empty; default: SQLite in a temporary folder")
     parser.add_argument("--keep", type=Path, help="SQLite file to fill, or to use where it is filled already")
+    parser.add_argument(
+        "--url", help="an empty PostgreSQL store, which gets what the SQLite file holds and is measured"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        url = options.url or f"sqlite:///{options.keep or Path(folder) / 'many.db'}"
-        store = open_store(url)
+        path = options.keep or Path(folder) / "many.db"
         begin = time.perf_counter()
-        if store.statistics().objects < options.objects:
-            fill(store, options.objects)
+        if not path.exists():
+            fill(path, options.objects)
         filled = time.perf_counter() - begin
+        url = options.url or f"sqlite:///{path}"
+        if options.url:
+            copy(path, url)
+        store = open_store(url)
         size = store.statistics()
         costs = queries(store)
+        few = Path(folder) / "few.db"
+        fill(few, FEW)
+        with closing(open_store(f"sqlite:///{few}")) as small:
+            rates = drains({"few": (small, FEW), "many": (store, size.objects)})
         store.close()
     print(f"{size.objects:,} objects, {size.bytes / 1e9:.2f} GB, filled in {filled:.0f} s")
-    print(f"{'query':36s}  p50 ms  max ms")
-    for name, milliseconds in costs.items():
-        print(f"{name:36s} {np.median(milliseconds):7.1f} {max(milliseconds):7.1f}")
-    figures = {name: {"p50_ms": float(np.median(ms)), "max_ms": max(ms)} for name, ms in costs.items()}
-    result = {"benchmark": "many", "objects": size.objects, "bytes": size.bytes, "queries": figures}
+    ratio = float(np.median(np.array(rates["many"]) / np.array(rates["few"])))
+    drained = {name: float(np.median(each)) for name, each in rates.items()}
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    figures = {
+        name: {"p50_ms": float(np.median(ms)), "p99_ms": float(np.percentile(ms, 99)), "max_ms": max(ms)}
+        for name, ms in costs.items()
+    }
+    print(f"{'query':38s}  p50 ms  p99 ms  max ms")
+    for name, each in figures.items():
+        print(f"{name:38s} {each['p50_ms']:7.1f} {each['p99_ms']:7.1f} {each['max_ms']:7.1f}")
+    print(f"drain: {drained['many']:,.0f} alerts/s, over that with {FEW:,} objects: {ratio:.2f}")
+    print(f"resident at most: {resident:.0f} MB")
+    result = {
+        "benchmark": "many",
+        "objects": size.objects,
+        "bytes": size.bytes,
+        "queries": figures,
+        "drain_per_second": drained["many"],
+        "drain_to_that_of_few": ratio,
+        "few": FEW,
+        "rss_mb": resident,
+    }
     print(json.dumps({**result, "machine": machine()}))
-
-
-def fill(store: Store, objects: int, seed: int = 0) -> None:
-    """Write `objects` with a latest classification each; the same ones for the same seed."""
-    rng = np.random.default_rng(seed)
-    shapes = [draw(rng) for _ in range(SHAPES)]
-    samples = [answer(alert(0, 0, shapes), 0, rng) for _ in range(SHAPES)]
-    for start in range(0, objects, BATCH):
-        count = min(BATCH, objects - start)
-        store.merge([_placed(alert(which, 0, shapes), rng) for which in range(start, start + count)])
-        store.record([_answered(which, samples, rng) for which in range(start, start + count)])
 
 
 def queries(store: Store) -> dict[str, list[float]]:
@@ -75,7 +96,10 @@ def queries(store: Store) -> dict[str, list[float]]:
     newest, _ = store.query(limit=200)
     names = [each.object_id for each in newest]
     neighbours = Neighbours(store)
+    neighbours.begin(("alert-clr", "1.0.0"))  # as the service does at its start
+    neighbours.renewed()
     second = store.query(limit=50)[1]
+    low = encode_cursor("most_probable", (0.3, "ZTF"))
 
     def cone(radius: float) -> Cone:
         return Cone(float(rng.uniform(0, 360)), float(rng.uniform(0, 60)), radius)
@@ -94,15 +118,61 @@ def queries(store: Store) -> dict[str, list[float]]:
         "most probable of a class": lambda: store.query(top_class="AGN", sort="most_probable", limit=50),
         "most probable of a rare class": lambda: store.query(top_class=RARE, sort="most_probable", limit=50),
         "most probable since yesterday": lambda: store.query(sort="most_probable", since=now - 86400, limit=50),
+        "least probable page of a class": lambda: store.query(
+            top_class="AGN", sort="most_probable", cursor=low, limit=50
+        ),
+        "transients without flags": lambda: store.query(superclass="Transient", without_flags=FLAGS, limit=50),
+        "a hundred detections, of a rare class": lambda: store.query(top_class=RARE, min_detections=100, limit=50),
+        "seen three weeks ago, all flags": lambda: store.query(seen_before=60009.0, flags=FLAGS, limit=50),
+        "nothing is like that": lambda: store.query(superclass="Transient", survey="lsst", limit=50),
+        "by the beginning of a name": lambda: store.query(prefix="ztf2500", limit=50),
         "cone of 5 arcsec": lambda: store.query(cone=cone(5 / 3600), limit=50),
+        "cone of 10 arcmin": lambda: store.query(cone=cone(1 / 6), limit=50),
         "cone of 1 degree": lambda: store.query(cone=cone(1.0), limit=50),
         "cone of 10 degrees": lambda: store.query(cone=cone(10.0), limit=50),
+        "cone of 10 degrees, a rare class": lambda: store.query(cone=cone(10.0), top_class=RARE, limit=50),
         "an object, its latest, its history": lambda: _page_of(store, name()),
-        "classes of the last day": lambda: store.class_mix(now - 86400),
+        "classes of the last hour": lambda: store.class_mix(now - 3600),
         "statistics": store.statistics,
         "similar objects": lambda: neighbours.of(newest[int(rng.integers(len(newest)))], 10),
     }
     return {asked: [_milliseconds(call) for _ in range(TURNS)] for asked, call in calls.items()}
+
+
+def drains(
+    stores: dict[str, tuple[Store, int]], seen: int = 0, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Alerts per second, by `clock`, of a pipeline over each of the stores: alerts of objects that it knows, at random.
+
+    One batch at a time on one thread, in turns, so that no store has the machine for itself; the decoder, the model and
+    the packets are the same. No alert comes twice. The first `seen` objects have sent another one before.
+    """
+    settings, rng = Settings(), np.random.default_rng(2)
+    models = ModelRegistry(load_bundle(), settings.model.device, threads=1)
+    kin = [template for family in families(None) for template in family]
+    pipelines = {name: build_pipeline(settings, models, store) for name, (store, _) in stores.items()}
+
+    def seconds(name: str, numbers: Sequence[int], other: int = 0) -> float:
+        packets = [kin[(number + other) % len(kin)].for_object(number) for number in numbers]
+        messages = [Message("many", 0, offset, packet, received=1e9) for offset, packet in enumerate(packets)]
+        begin = clock()
+        for start in range(0, len(messages), settings.pipeline.max_batch):
+            pipelines[name].run(Batch.of(messages[start : start + settings.pipeline.max_batch]))
+        return clock() - begin
+
+    for name in stores:
+        for start in range(0, seen, DRAINED):
+            seconds(name, range(start, min(start + DRAINED, seen)), other=1)
+    chosen = {
+        name: rng.choice(objects, ((DRAINS + 1), DRAINED), replace=False) for name, (_, objects) in stores.items()
+    }
+    rates: dict[str, list[float]] = {name: [] for name in stores}
+    for turn in range(DRAINS + 1):
+        for name in stores:
+            took = seconds(name, chosen[name][turn].tolist())
+            if turn:  # the first warms up
+                rates[name].append(DRAINED / took)
+    return rates
 
 
 def _page_of(store: Store, name: str) -> None:
@@ -115,25 +185,6 @@ def _milliseconds(call: Callable[[], Any]) -> float:
     begin = time.perf_counter()
     call()
     return (time.perf_counter() - begin) * 1000
-
-
-def _placed(increment: Increment, rng: np.random.Generator) -> Increment:
-    dec = float(np.degrees(np.arcsin(rng.uniform(-0.5, 1.0))))
-    return replace(increment, ra=float(rng.uniform(0, 360)), dec=dec)
-
-
-def _answered(which: int, samples: list[StoredClassification], rng: np.random.Generator) -> StoredClassification:
-    """The latest classification of an object, its document one of a few."""
-    sample = samples[which % len(samples)]
-    return replace(
-        sample,
-        object_id=f"ZTF25{which:07d}",
-        candid=10**17 + which,
-        published_at=time.time() - DAYS * 86400 * float(rng.random()),
-        top_class=str(rng.choice(CLASSES, p=SHARES)),
-        top_probability=float(rng.beta(4, 2)),
-        embedding=rng.standard_normal(96),
-    )
 
 
 if __name__ == "__main__":

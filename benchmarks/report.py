@@ -141,9 +141,22 @@ def ages(found: Results) -> str:
 
 
 def many(found: Results) -> str:
-    rows = [(asked, f"{row['p50_ms']:.1f}", f"{row['max_ms']:.1f}") for asked, row in found["many"]["queries"].items()]
-    size = f"{found['many']['objects']:,} objects, {found['many']['bytes'] / 1e9:.1f} GB"
-    return _table((f"SQLite, {size}", "p50, ms", "longest, ms"), rows)
+    m = found["many"]
+    rows = [(asked, *(f"{row[which]:.1f}" for which in ("p50_ms", "p99_ms"))) for asked, row in m["queries"].items()]
+    size = f"{m['objects']:,} objects, {m['bytes'] / 1e9:.1f} GB"
+    drain = f"Drain over that with {m['few']:,} objects: {m['drain_to_that_of_few']:.2f}. " if "few" in m else ""
+    drain += f"Resident memory at most: {m['rss_mb']:.0f} MB.\n"
+    return f"{_table((f'SQLite, {size}', 'p50, ms', 'p99, ms'), rows)}\n{drain}"
+
+
+def watches(found: Results) -> str:
+    w = found["watches"]
+    rows = [
+        ("watches", w["watches"]),
+        ("objects that they noticed meanwhile", f"{w['noticed']:,}"),
+        ("alerts per second of processor time, over those without watches", f"{w['ratio']:.3f}"),
+    ]
+    return _table(("", "measured"), rows)
 
 
 def decode(found: Results) -> str:
@@ -337,6 +350,7 @@ TABLES: Final[dict[str, tuple[Callable[[Results], str], tuple[str, ...]]]] = {
     "skies": (skies, ("skies",)),
     "ages": (ages, ("ages",)),
     "many": (many, ("many",)),
+    "watches": (watches, ("watches",)),
     "decode": (decode, ("decode",)),
     "rust_decode": (rust_decode, ("rust_decode",)),
     "rubin": (rubin, ("rubin",)),

@@ -1,6 +1,7 @@
 """The whole stream on one machine: Kafka in, SQLite beside, acknowledged classifications out.
 
     python -m benchmarks.stream [PATH] [--sky young mature real] [--alerts N] [--rate 250] [--seconds 20]
+        [--bundle FOLDER]
 
 Skies: `young`, simulated alerts and an empty store; `mature`, the same alerts, of objects that the store has known for
 years (`benchmarks.aged`); `real`, the packets under PATH (a folder, .avro files or .tar.gz; repeated until there are
@@ -48,7 +49,7 @@ from benchmarks.machine import machine
 from deploy.kafka.broker import Broker
 from service.alerts import Alert, Decoder
 from service.cli.hosting import spare_collector
-from service.config import KafkaSettings, Settings, StoreSettings
+from service.config import KafkaSettings, ModelSettings, Settings, StoreSettings
 from service.inference.bundle import load_bundle
 from service.inference.classifier import Classifier
 from service.inference.registry import ModelRegistry
@@ -79,6 +80,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="how long the paced run takes")
     parser.add_argument("--delivery", default="at_least_once", choices=["at_least_once", "exactly_once"])
     parser.add_argument("--survey", default="ztf", choices=["ztf", "lsst"], help="whose packets are simulated")
+    parser.add_argument("--bundle", type=Path, help="instead of the shipped one")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -132,9 +134,11 @@ def measure(sky: str, servers: str, options: argparse.Namespace) -> dict[str, An
             flush=True,
         )
         url = f"sqlite:///{folder}/bench.db"
-        aged = _age(url, max(options.alerts, paced)) if sky == MATURE else {}
+        aged = _age(url, max(options.alerts, paced), options.bundle) if sky == MATURE else {}
         child = {
-            "settings": as_json(Settings(kafka=kafka, store=StoreSettings(url=url))),
+            "settings": as_json(
+                Settings(kafka=kafka, store=StoreSettings(url=url), model=ModelSettings(bundle=options.bundle))
+            ),
             "topics": topics,
             "alerts": options.alerts,
             "paced": paced,
@@ -178,11 +182,15 @@ def show(sky: str, measured: dict[str, Any], rate: float) -> None:
         print(f"{stage:>10} {ms:8.3f} ms per alert, wall")
 
 
-def _age(url: str, alerts: int) -> dict[str, float]:
-    """Fill the store with the past of the objects that the simulated packets are of."""
+def _age(url: str, alerts: int, bundle: Path | None) -> dict[str, float]:
+    """Fill the store with the past of the objects that the simulated packets are of, and with what the bundle's model
+    would have kept of it.
+    """
     store = open_store(url)
     decoded = Decoder().decode_many([packet for _, packet in packets("ztf", alerts)])
-    found = age(store, [alert for alert in decoded if isinstance(alert, Alert)])
+    found = age(
+        store, [alert for alert in decoded if isinstance(alert, Alert)], classifier=Classifier(load_bundle(bundle))
+    )
     store.close()
     return found
 
@@ -200,7 +208,7 @@ def serve(settings: str, topics: dict[str, str], alerts: int, paced: int) -> Non
     """The service's process: warm up, drain, keep pace; figures as JSON on standard output."""
     config = Settings.model_validate_json(settings)
     store = open_store(config.store.url.get_secret_value())
-    models = ModelRegistry(load_bundle(), config.model.device, config.model.threads)
+    models = ModelRegistry(load_bundle(config.model.bundle), config.model.device, config.model.threads)
     for _ in range(2):  # the second finds everything compiled, connected and in the caches
         read_to_end(config, models, store, topics["warm"], WARM_UP)
     spare_collector()  # as `serve` does

@@ -18,7 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from service import metrics
 from service.alerts import atlas
 from service.cli import cli
-from service.config import ENV_PREFIX, Settings
+from service.config import ENV_PREFIX, InputSettings, Settings
 from service.output.avro import CLASSIFICATION
 from service.output.dead_letter import DEAD_LETTER
 
@@ -61,6 +61,39 @@ Secrets are better kept out of files. A table in the environment joins the one o
 Kubernetes, `ALERT_CLASSIFIER_KAFKA__LIBRDKAFKA__sasl.password` says the same without JSON.
 """
 
+INPUTS: Final = """Several streams in one process, say two surveys'; `kafka` then says where the classifications go, and
+what all inputs share. Each has a consumer and threads of its own, and its name in accounts, health and metrics (label
+`input`). Without `inputs` the one stream is that of `kafka`.
+
+```toml
+[kafka]
+bootstrap_servers = "kafka.example.org:9092"   # of the classifications, and of inputs that name no others
+
+[[inputs]]
+name = "ztf"
+survey = "ztf"
+
+[[inputs]]
+name = "rubin"
+survey = "lsst"
+bootstrap_servers = "rubin-alert-stream-bootstrap.slac.stanford.edu:9094"
+topics = ["lsst-alerts-v11"]
+group_id = "YOURNAME-alert-classifier"
+schema_registry_url = "https://rubin-alert-schemas.slac.stanford.edu/schema-registry/"
+max_batch = 64
+
+[inputs.librdkafka]
+"security.protocol" = "SASL_PLAINTEXT"
+"sasl.mechanism" = "SCRAM-SHA-512"
+"sasl.username" = "YOURNAME"
+```
+
+`[inputs.rubin]` is the same as `[[inputs]]` with that name, and so is the environment:
+`ALERT_CLASSIFIER_INPUTS__RUBIN__LIBRDKAFKA='{"sasl.password": "..."}'` joins the table of the file. A topic stands in
+one input only. `exactly_once` needs all inputs on the brokers of `kafka`, and is refused at the start otherwise: a
+transaction is within one cluster.
+"""
+
 METRICS: Final = """# Metrics
 
 What `/metrics` shows to Prometheus, besides the process's own (`process_*`, `python_*`). Counters end in `_total`;
@@ -100,7 +133,7 @@ def pages() -> dict[str, str]:
 
 def _settings() -> Iterator[str]:
     schema = Settings.model_json_schema()
-    groups = [(name, field["$ref"]) for name, field in schema["properties"].items()]
+    groups = [(name, field["$ref"]) for name, field in schema["properties"].items() if "$ref" in field]
     while groups:
         group, reference = groups.pop(0)
         described = schema["$defs"][reference.rsplit("/", 1)[1]]
@@ -124,6 +157,16 @@ def _settings() -> Iterator[str]:
             if "properties" in table:
                 yield f"Each of `{group}.{name}` is a table:\n"
                 yield _table(("setting", "type", "default", "meaning"), _rows(table, schema, None))
+        if group == "kafka":
+            yield from _inputs(schema)
+
+
+def _inputs(schema: dict[str, Any]) -> Iterator[str]:
+    """Tables by name, each of the same settings."""
+    described = _resolved(schema["properties"]["inputs"]["additionalProperties"], schema)
+    yield f"## inputs\n\n{_one_line(InputSettings.__doc__ or '')}\n"
+    yield INPUTS
+    yield _table(("setting", "type", "default", "meaning"), _rows(described, schema, InputSettings(name="of")))
 
 
 def _rows(described: dict[str, Any], schema: dict[str, Any], defaults: Any) -> Iterator[tuple[str, ...]]:
@@ -147,9 +190,11 @@ def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
     if choice := re.fullmatch(r"\^\(([\w|]+)\)\$", field.get("pattern", "")):
         return " or ".join(f"`{value}`" for value in choice[1].split("|"))
     if "enum" in field:
-        return " or ".join(f"`{value}`" for value in field["enum"])
+        return " or ".join(f"`{value}`" if value else "empty" for value in field["enum"])
+    if "properties" in field:
+        return "table"
     if "anyOf" in field:
-        return " or ".join(_type(part, schema) for part in field["anyOf"])
+        return " or ".join(_type(part | _resolved(part, schema), schema) for part in field["anyOf"])
     if field.get("type") == "array" and "properties" in _resolved(field["items"], schema):
         return "list of tables"
     if field.get("type") == "array":

@@ -202,8 +202,11 @@ class _Requests:
         since: datetime | float | None,
         cone: tuple[float, float, float] | None,
         sort: str,
+        **filters: Any,
     ) -> dict[str, Any]:
         asked: dict[str, Any] = {"min_probability": min_probability, "sort": sort, "limit": PAGE}
+        for name, value in filters.items():
+            asked[name] = value.isoformat() if isinstance(value, datetime) else value
         if top_class is not None:
             asked["class"] = top_class
         if since is not None:
@@ -282,10 +285,14 @@ class Client(_Requests):
 
     def objects(
         self, *, top_class: str | None = None, min_probability: float = 0.0, since: datetime | float | None = None,
-        cone: tuple[float, float, float] | None = None, sort: Literal["newest", "most_probable"] = "newest",
+        cone: tuple[float, float, float] | None = None, sort: Literal["newest", "most_probable", "name"] = "newest",
+        **filters: Any,
     ) -> Iterator[Classification]:  # fmt: skip
-        """Objects by their latest classification, page after page. `cone`: ra, dec [deg], radius [arcmin]."""
-        asked = self._query(top_class, min_probability, since, cone, sort)
+        """Objects by their latest classification, page after page. `cone`: ra, dec [deg], radius [arcmin]. `filters`
+        are the other parameters of `/v1/objects`: superclass, survey, seen_since, seen_before, min_detections,
+        max_detections, flag, without_flag (a list: several), prefix.
+        """
+        asked = self._query(top_class, min_probability, since, cone, sort, **filters)
         while True:
             page = self._ask("GET", "/v1/objects", params=asked)
             yield from map(Classification.of, page["objects"])
@@ -395,10 +402,11 @@ class AsyncClient(_Requests):
 
     async def objects(
         self, *, top_class: str | None = None, min_probability: float = 0.0, since: datetime | float | None = None,
-        cone: tuple[float, float, float] | None = None, sort: Literal["newest", "most_probable"] = "newest",
+        cone: tuple[float, float, float] | None = None, sort: Literal["newest", "most_probable", "name"] = "newest",
+        **filters: Any,
     ) -> AsyncIterator[Classification]:  # fmt: skip
         """See `Client.objects`."""
-        asked = self._query(top_class, min_probability, since, cone, sort)
+        asked = self._query(top_class, min_probability, since, cone, sort, **filters)
         while True:
             page = await self._ask("GET", "/v1/objects", params=asked)
             for each in page["objects"]:

@@ -10,12 +10,15 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -74,8 +77,29 @@ class Device(StrEnum):
 _WEB_ADDRESS = re.compile(r"https?://([^\s@/]*@)?[^\s@/:]+(:\d+)?(/[^\s@]*)?")
 
 
+_ORIGIN = re.compile(r"https?://([^\s@/?#:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?")
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True, hide_input_in_errors=True)
+
+
+def _checked_registry(given: SecretStr) -> SecretStr:
+    """Refuse what is no URL: the client would only complain at the first framed message, and quote its password."""
+    url = given.get_secret_value()
+    if url and not _WEB_ADDRESS.fullmatch(url):
+        raise ValueError(
+            "must be a URL like https://registry:8081 (in a user or password, % is written %25, @ %40 and / %2F)"
+        )
+    return given
+
+
+def _checked_pattern(pattern: str) -> str:
+    try:
+        pattern.format(date=datetime.now(UTC), programid=1)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"only {{date:...}} and {{programid}} may stand in the pattern ({error})") from error
+    return pattern
 
 
 class OutputSettings(_Group):
@@ -83,7 +107,7 @@ class OutputSettings(_Group):
 
     topic: str = Field(min_length=1)
     format: OutputFormat = OutputFormat.SINGLE_OBJECT
-    schema_version: int | None = Field(default=None, ge=1, le=3, description="of the classification; unset: the newest")
+    schema_version: int | None = Field(default=None, ge=1, le=4, description="of the classification; unset: the newest")
     classes: list[str] = Field(default_factory=list, description="its top class is one of these")
     superclasses: list[str] = Field(default_factory=list, description="its most probable superclass is one of these")
     min_probability: float = Field(
@@ -115,7 +139,7 @@ class KafkaSettings(_Group):
     output_topic: str = Field(default="alert-classifications", min_length=1)
     output_format: OutputFormat = Field(default=OutputFormat.SINGLE_OBJECT, description="of `output_topic`")
     output_schema_version: int | None = Field(
-        default=None, ge=1, le=3, description="of the messages in `output_topic`; unset: the newest"
+        default=None, ge=1, le=4, description="of the messages in `output_topic`; unset: the newest"
     )
     outputs: list[OutputSettings] = Field(
         default_factory=list, description="further topics, each with a format and a choice of its own"
@@ -150,13 +174,7 @@ class KafkaSettings(_Group):
     @field_validator("schema_registry_url")
     @classmethod
     def _registry_is_a_url(cls, given: SecretStr) -> SecretStr:
-        url = given.get_secret_value()
-        # the client would only complain at the first framed message, and quote the URL with its password
-        if url and not _WEB_ADDRESS.fullmatch(url):
-            raise ValueError(
-                "must be a URL like https://registry:8081 (in a user or password, % is written %25, @ %40 and / %2F)"
-            )
-        return given
+        return _checked_registry(given)
 
     @model_validator(mode="after")
     def _outputs_agree(self) -> KafkaSettings:
@@ -175,13 +193,7 @@ class KafkaSettings(_Group):
     @field_validator("daily_pattern")
     @classmethod
     def _pattern_formats(cls, pattern: str) -> str:
-        from datetime import UTC, datetime
-
-        try:
-            pattern.format(date=datetime.now(UTC), programid=1)
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError(f"only {{date:...}} and {{programid}} may stand in the pattern ({error})") from error
-        return pattern
+        return _checked_pattern(pattern)
 
     @model_validator(mode="after")
     def _output_elsewhere(self) -> KafkaSettings:
@@ -224,6 +236,11 @@ class StoreSettings(_Group):
 
 class ModelSettings(_Group):
     bundle: Path | None = Field(default=None, description="folder of the active model bundle; empty: the shipped one")
+    of_survey: dict[str, Path] = Field(
+        default_factory=dict,
+        description="survey (lsst, ...) -> folder of the bundle that answers in place of the active one where all"
+        " points of an object are of that survey",
+    )
     shadow_bundles: list[Path] = Field(default_factory=list, description="bundles that answer beside the active one")
     trusted_keys: list[str] = Field(
         default_factory=list,
@@ -287,6 +304,60 @@ class QualitySettings(_Group):
     lsst: RubinQualitySettings = RubinQualitySettings()
 
 
+INPUT_NAME: Final = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+
+
+class InputSettings(_Group):
+    """One of several streams that are read together. What is unset is as in `kafka`; credentials only where the brokers
+    are those of `kafka` too.
+    """
+
+    name: str = Field(description="in accounts, metrics and health; lower case")
+    survey: Literal["", "ztf", "lsst"] = Field(
+        default="", description="whose alerts come from it; another's become dead letters; empty: any"
+    )
+    bootstrap_servers: str = Field(default="", description="host:port,... of its brokers; empty: those of `kafka`")
+    topics: list[str] = Field(default_factory=list, description="explicit topics; empty: the daily pattern")
+    photometry_topics: list[str] = Field(default_factory=list, description="as in `kafka`")
+    daily_pattern: str | None = Field(default=None, description="as in `kafka`")
+    programids: list[int] | None = Field(default=None, description="as in `kafka`")
+    days_back: int | None = Field(default=None, ge=0, le=30, description="as in `kafka`")
+    group_id: str = Field(
+        default="",
+        description="Rubin's brokers want the user's name first; empty: `kafka.group_id`, a dash and the name",
+    )
+    group_instance_id: str | None = Field(default=None, description="as in `kafka`")
+    schema_registry_url: SecretStr = Field(default=SecretStr(""), description="for framed messages of this input")
+    schema_folder: Path | None = Field(default=None, description="`<id>.avsc` files, instead of a registry")
+    librdkafka: dict[str, SecretStr] = Field(default_factory=dict, description="properties of its clients (SASL, ...)")
+    librdkafka_consumer: dict[str, SecretStr] = Field(default_factory=dict, description="of its consumer alone")
+    max_batch: int | None = Field(default=None, ge=1, le=10_000, description="as in `pipeline`")
+    quality: QualitySettings | None = Field(default=None, description="cuts of its alerts, a table as `quality`")
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_word(cls, name: str) -> str:
+        if not INPUT_NAME.fullmatch(name) or len(name) > 40:
+            raise ValueError("must be a short name in lower case, like rubin or ztf-public")
+        return name
+
+    @field_validator("schema_registry_url")
+    @classmethod
+    def _registry_is_a_url(cls, given: SecretStr) -> SecretStr:
+        return _checked_registry(given)
+
+    @field_validator("daily_pattern")
+    @classmethod
+    def _pattern_formats(cls, pattern: str | None) -> str | None:
+        return pattern if pattern is None else _checked_pattern(pattern)
+
+    @model_validator(mode="after")
+    def _registry_or_folder(self) -> InputSettings:
+        if self.schema_registry_url.get_secret_value() and self.schema_folder:
+            raise ValueError("schema_registry_url and schema_folder exclude one another")
+        return self
+
+
 class PipelineSettings(_Group):
     max_batch: int = Field(
         default=256, ge=1, le=10_000, description="alerts per batch at most, when draining; 20 MB of packets"
@@ -305,6 +376,11 @@ class PipelineSettings(_Group):
         default=10_485_760,
         ge=10_000,
         description="larger messages are dead-lettered unread; the default is what Rubin's brokers take",
+    )
+    counterparts: bool | None = Field(
+        default=None,
+        description="whether messages name the objects of other surveys at an object's place, within"
+        " store.join_radius_arcsec: a search in the store for every batch; unset: where several inputs are read",
     )
     retry_s: float = Field(default=1.0, gt=0, description="pause between tries while the store or the broker is away")
     standstill_s: float = Field(
@@ -368,6 +444,40 @@ class ApiSettings(_Group):
         return given
 
 
+class WatchSettings(_Group):
+    """Saved filters (`/v1/watches`): feeds need no setting, webhooks the origins that they may go to."""
+
+    webhook_origins: list[str] = Field(
+        default_factory=list,
+        description="where webhooks may be sent, like https://hooks.example.org; empty: nowhere. A private address is"
+        " reached only if it stands here",
+    )
+    interval_s: float = Field(default=2.0, gt=0, description="how often it is looked for what webhooks are to be told")
+
+    @field_validator("webhook_origins")
+    @classmethod
+    def _origins(cls, given: list[str]) -> list[str]:
+        for each in given:
+            if not _ORIGIN.fullmatch(each):
+                raise ValueError("each must be scheme, host and perhaps port, like https://hooks.example.org")
+        return [each.lower() for each in given]
+
+    def allows(self, url: str) -> bool:
+        """Whether a webhook may go to `url`."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            return False
+        if parts.username is not None or parts.hostname is None:
+            return False
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        standing = {"https": 443, "http": 80}.get(parts.scheme)
+        plain = f"{parts.scheme}://{host}"
+        wanted = {plain if port in (None, standing) else f"{plain}:{port}", f"{plain}:{port or standing}"}
+        return any(each in wanted for each in self.webhook_origins)
+
+
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
@@ -389,11 +499,15 @@ class Settings(BaseSettings):
     )
 
     kafka: KafkaSettings = KafkaSettings()
+    inputs: dict[str, InputSettings] = Field(
+        default_factory=dict, description="several streams read together, instead of the one of `kafka`"
+    )
     store: StoreSettings = StoreSettings()
     model: ModelSettings = ModelSettings()
     quality: QualitySettings = QualitySettings()
     pipeline: PipelineSettings = PipelineSettings()
     api: ApiSettings = ApiSettings()
+    watch: WatchSettings = WatchSettings()
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -405,13 +519,83 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+        return (init_settings, env_settings, _File(settings_cls))
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _inputs_by_name(cls, given: Any) -> Any:
+        return _by_name(given)
 
     @model_validator(mode="after")
     def _registry_or_folder(self) -> Settings:
         if self.kafka.schema_registry_url.get_secret_value() and self.kafka.schema_folder:
             raise ValueError("kafka.schema_registry_url and kafka.schema_folder exclude one another")
         return self
+
+    @model_validator(mode="after")
+    def _inputs_agree(self) -> Settings:
+        if not self.inputs:
+            return self
+        kafka = self.kafka
+        if not kafka.bootstrap_servers:
+            raise ValueError("inputs need kafka.bootstrap_servers: the brokers of the classifications")
+        if kafka.topics or kafka.photometry_topics or kafka.output_bootstrap_servers:
+            raise ValueError(
+                "with inputs, topics and photometry_topics are set in each of them, and kafka.bootstrap_servers are the"
+                " brokers of the classifications: leave kafka.topics, kafka.photometry_topics and"
+                " kafka.output_bootstrap_servers out"
+            )
+        readers: dict[str, str] = {}
+        groups: dict[tuple[str, str], str] = {}
+        written = {kafka.output_topic, kafka.dead_letter_topic, *(output.topic for output in kafka.outputs)}
+        for name, each in self.inputs.items():
+            elsewhere = each.bootstrap_servers not in ("", kafka.bootstrap_servers)
+            if elsewhere and kafka.delivery is Delivery.EXACTLY_ONCE:
+                raise ValueError(
+                    f"kafka.delivery = exactly_once, but the input {name} is on other brokers than the classifications:"
+                    " a transaction is within one cluster; take at_least_once, or mirror its topics to"
+                    " kafka.bootstrap_servers"
+                )
+            patterns = [] if each.topics else [each.daily_pattern or kafka.daily_pattern]
+            for topic in (*each.topics, *each.photometry_topics, *patterns):
+                if topic in written and not elsewhere:
+                    raise ValueError(f"{topic} is read and written: the service would classify its own answers")
+                # accounts, dead letters and what puts them through again go by the topic's name
+                if readers.setdefault(topic, name) != name:
+                    raise ValueError(f"the inputs {readers[topic]} and {name} both read {topic}")
+            group = each.bootstrap_servers or kafka.bootstrap_servers, each.group_id
+            if each.group_id and groups.setdefault(group, name) != name:
+                raise ValueError(f"the inputs {groups[group]} and {name} have one group_id: give each its own")
+        return self
+
+
+def _by_name(given: Any) -> Any:
+    """Inputs as a table by name, from a list of tables with a name each (`[[inputs]]`) or from such a table: only by
+    name can the environment add a password to an input of the file.
+    """
+    if isinstance(given, list):
+        named: dict[str, Any] = {}
+        for number, each in enumerate(given):
+            name = each.get("name") if isinstance(each, dict) else None
+            if not isinstance(name, str) or name in named:
+                why = "stands twice" if isinstance(name, str) else "is missing"
+                raise ValueError(f"the name of input {number + 1} {why}")
+            named[name] = each
+        return named
+    if isinstance(given, dict):
+        return {name: {**table, "name": name} if isinstance(table, dict) else table for name, table in given.items()}
+    return given
+
+
+class _File(TomlConfigSettingsSource):
+    """The TOML file, its inputs by name."""
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        if isinstance(values.get("inputs"), list):
+            with suppress(ValueError):  # told by the validator of the settings
+                values = {**values, "inputs": _by_name(values["inputs"])}
+        return values
 
 
 def revealed(table: Mapping[str, SecretStr]) -> dict[str, str]:
@@ -450,9 +634,13 @@ def load_settings(config_file: Path | None = None, **overrides: Any) -> Settings
 def _secrets(settings: Settings) -> Iterator[str]:
     """What must never be seen outside."""
     kafka = settings.kafka
-    for url in (settings.store.url, kafka.schema_registry_url):
+    inputs = settings.inputs.values()
+    for url in (settings.store.url, kafka.schema_registry_url, *(each.schema_registry_url for each in inputs)):
         yield from secrets.in_url(url.get_secret_value())
-    for table in (kafka.librdkafka, kafka.librdkafka_consumer, kafka.librdkafka_producer):
+    tables = [kafka.librdkafka, kafka.librdkafka_consumer, kafka.librdkafka_producer, kafka.librdkafka_output]
+    for each in inputs:
+        tables += [each.librdkafka, each.librdkafka_consumer]
+    for table in tables:
         yield from secrets.in_properties(revealed(table))
     yield from (entry.get_secret_value() for entry in settings.api.api_keys)
 
@@ -490,12 +678,19 @@ def _fields(place: Sequence[int | str]) -> dict[str, FieldInfo]:
     """The settings of a group, or at the empty place the groups; none where the place is no group."""
     group: Any = Settings
     for name in place:
-        field = group.model_fields.get(str(name))
-        group = field.annotation if field else None
-        if not (isinstance(group, type) and issubclass(group, BaseModel)):
-            return {}
+        if _is_group(group):
+            field = group.model_fields.get(str(name))
+            group = field.annotation if field else None
+        else:  # inputs by name
+            group = get_args(group)[1] if get_origin(group) is dict else None
+    if not _is_group(group):
+        return {}
     fields: dict[str, FieldInfo] = group.model_fields
     return fields
+
+
+def _is_group(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _clause(error: ErrorDetails) -> str:

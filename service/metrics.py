@@ -27,52 +27,59 @@ STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 STAGE_SECONDS: Final = Histogram(
     f"{_PREFIX}_stage_seconds", "Time a batch spends in a stage of the pipeline", ["stage"], buckets=LATENCY_BUCKETS_S
 )
+# The label `input` is the name of one of `inputs`; of the one stream of `kafka` it is empty, as if it were not there.
 END_TO_END_SECONDS: Final = Histogram(
     f"{_PREFIX}_end_to_end_seconds",
     "From the broker's timestamp of an alert to the acknowledged classification",
+    ["input"],
     buckets=LATENCY_BUCKETS_S,
 )
 OBSERVATION_SECONDS: Final = Histogram(
     f"{_PREFIX}_observation_to_publication_seconds",
     "From the observation (mjd of the alert) to the acknowledged classification",
+    ["input"],
     buckets=OBSERVATION_BUCKETS_S,
 )
 BATCH_ALERTS: Final = Histogram(f"{_PREFIX}_batch_alerts", "Alerts per batch", buckets=BATCH_BUCKETS)
 STANDSTILL: Final = Gauge(
     f"{_PREFIX}_standstill_seconds",
     "How long a stage has been working on the same batch, where that is longer than pipeline.standstill_s; else 0",
-    ["stage"],
+    ["input", "stage"],
 )
-IN_FLIGHT: Final = Gauge(f"{_PREFIX}_in_flight_alerts", "Alerts consumed and not yet accounted for")
+IN_FLIGHT: Final = Gauge(f"{_PREFIX}_in_flight_alerts", "Alerts consumed and not yet accounted for", ["input"])
 CONSUMER_LAG: Final = Gauge(
-    f"{_PREFIX}_consumer_lag_messages", "Offsets between what is settled and the end", ["topic", "partition"]
+    f"{_PREFIX}_consumer_lag_messages", "Offsets between what is settled and the end", ["input", "topic", "partition"]
 )
 CONSUMER_LAG_SECONDS: Final = Gauge(
-    f"{_PREFIX}_consumer_lag_seconds", "Age of the newest alert that is accounted for, while messages wait; else 0"
+    f"{_PREFIX}_consumer_lag_seconds",
+    "Age of the newest alert that is accounted for, while messages wait; else 0",
+    ["input"],
 )
 
 # consumed = published + filtered + dead-lettered, per partition
 CONSUMED: Final = Counter(
-    f"{_PREFIX}_consumed", "Messages taken from the source (of several alerts: each)", ["topic", "partition"]
+    f"{_PREFIX}_consumed", "Messages taken from the source (of several alerts: each)", ["input", "topic", "partition"]
 )
 PUBLISHED: Final = Counter(
-    f"{_PREFIX}_published", "Alerts whose classification was acknowledged", ["topic", "partition"]
+    f"{_PREFIX}_published", "Alerts whose classification was acknowledged", ["input", "topic", "partition"]
 )
 FILTERED: Final = Counter(
-    f"{_PREFIX}_filtered", "Alerts left out on purpose, by reason", ["topic", "partition", "reason"]
+    f"{_PREFIX}_filtered", "Alerts left out on purpose, by reason", ["input", "topic", "partition", "reason"]
 )
 DEAD_LETTERED: Final = Counter(
-    f"{_PREFIX}_dead_lettered", "Messages put aside with their bytes, by reason code", ["topic", "partition", "reason"]
+    f"{_PREFIX}_dead_lettered",
+    "Messages put aside with their bytes, by reason code",
+    ["input", "topic", "partition", "reason"],
 )
 RETURNED: Final = Counter(
     f"{_PREFIX}_returned",
     "Messages given back unanswered because their partition went to another replica, which reads them again",
-    ["topic", "partition"],
+    ["input", "topic", "partition"],
 )
 SKIPPED: Final = Counter(
     f"{_PREFIX}_skipped_offsets",
     "Offsets passed over: expired, deleted or truncated before they were read, outside_span, or no_message at all",
-    ["topic", "partition", "reason"],
+    ["input", "topic", "partition", "reason"],
 )
 IMPOSSIBLE_TIMESTAMPS: Final = Counter(
     f"{_PREFIX}_impossible_timestamps",
@@ -81,6 +88,7 @@ IMPOSSIBLE_TIMESTAMPS: Final = Counter(
 ACCOUNTING_GAP: Final = Gauge(
     f"{_PREFIX}_accounting_gap",
     "consumed - published - filtered - dead-lettered - returned - in flight: anything but 0 is an error",
+    ["input"],
 )
 NO_CLASS: Final = "none"  # where nothing could be judged
 CLASSIFIED: Final = Counter(
@@ -116,6 +124,10 @@ HTTP_REFUSED: Final = Counter(
 )
 LOG_MESSAGES: Final = Counter(
     f"{_PREFIX}_log_messages", "Warnings and errors, those included that are only counted in the log", ["level"]
+)
+WEBHOOKS: Final = Counter(f"{_PREFIX}_webhooks", "Messages to webhooks of watches, by outcome", ["outcome"])
+WEBHOOKS_DROPPED: Final = Counter(
+    f"{_PREFIX}_webhooks_dropped", "Objects that a watch noticed and its webhook was never told: too many or too old"
 )
 MODEL: Final = Info(f"{_PREFIX}_model", "Active model bundle and execution provider")
 

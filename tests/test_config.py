@@ -69,7 +69,7 @@ def test_a_level_is_known_in_either_case(monkeypatch):
 
 def test_a_group_in_the_environment_that_there_is_not_is_named(monkeypatch):
     monkeypatch.setenv("ALERT_CLASSIFIER_KAFAK__GROUP_ID", "x")
-    with pytest.raises(ConfigError, match=r"KAFAK__GROUP_ID: there is no group kafak; .* kafka, store"):
+    with pytest.raises(ConfigError, match=r"KAFAK__GROUP_ID: there is no group kafak; .* kafka, inputs, store"):
         load_settings()
 
 

@@ -121,6 +121,20 @@ def _flow() -> Panels:
             (f"sum(alert_classifier_in_flight_alerts{JOB})", "in flight"),
         ),
         graph(
+            "Published by input",
+            "cps",
+            "Each of `inputs`; one line without a name where only `kafka` is read",
+            (f"sum by (input) (rate(alert_classifier_published_total{JOB}[$__rate_interval]))", "{{input}}"),
+            span=12,
+        ),
+        graph(
+            "Seconds behind, by input",
+            "s",
+            "One that grows alone: its brokers, its registry, or its packets",
+            (f"max by (input) (alert_classifier_consumer_lag_seconds{JOB})", "{{input}}"),
+            span=12,
+        ),
+        graph(
             "Published by replica",
             "cps",
             "Uneven: partitions are not spread evenly over the replicas",
@@ -215,7 +229,7 @@ def _trouble() -> Panels:
             "Unaccounted messages",
             "short",
             "consumed less published, filtered, dead-lettered, returned and in flight: anything but 0 is an error",
-            (f"alert_classifier_accounting_gap{JOB}", "{{instance}}"),
+            (f"alert_classifier_accounting_gap{JOB}", "{{instance}} {{input}}"),
         ),
         graph(
             "Offsets passed over",

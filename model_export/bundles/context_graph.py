@@ -33,19 +33,22 @@ from model_export.data.alert_context import MODEL_CONTEXT
 from model_export.data.bins import EDGES
 from model_export.data.tables import CLASSES
 from service.inference.preprocessing.alert_clr import POINT_FEATURES
+from service.inference.preprocessing.blocks import KEPT_FACTS, KEPT_INPUT
 from service.photometry import CONTEXT_INPUT
 
 TREES_OPSET: Final = 3  # of the domain ai.onnx.ml
 _PREFIX: Final = "context_"  # of the names in the fusion's part of the graph
 _DAYS: Final = POINT_FEATURES.index("days")
 _LIMIT: Final = POINT_FEATURES.index("upper_limit")
+_SHARE, _LOG_SPAN = (KEPT_FACTS.index(name) - len(KEPT_FACTS) for name in ("share", "log_span"))  # in `kept`
 
 
 class ContextFusion(nn.Module):
     """`fusion.fuse` and `fusion.with_asteroid` in torch, for the graph.
 
     points (B, W, L, F), packet_context (B, K), light_curve_logits (B, C), class_trees (B, C), asteroid_trees (B, 1) ->
-    logits (B, C + 1), and what the two forests are asked: columns (B, K + 5) and asteroid columns (B, A).
+    logits (B, C + 1), and what the two forests are asked: columns (B, K + 5) and asteroid columns (B, A). Where the
+    light curve is read in blocks, `points` are those of the newest, and `kept` tells of the others.
     """
 
     light_curve_prior: Tensor
@@ -66,13 +69,17 @@ class ContextFusion(nn.Module):
 
     def forward(
         self, points: Tensor, packet_context: Tensor, light_curve_logits: Tensor, class_trees: Tensor,
-        asteroid_trees: Tensor,
+        asteroid_trees: Tensor, kept: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         colours = packet_context[:, self.first] - packet_context[:, self.second]
         columns = torch.cat((packet_context, colours), dim=1)
         detected = (points[..., _LIMIT] < 0.5).flatten(1)  # (B, W L)
         span = torch.where(detected, points[..., _DAYS].flatten(1), 0.0).amax(1)
         number = detected.float().sum(1, keepdim=True)  # windows overlap, but all of that is in the last bin
+        if kept is not None:
+            older = kept[:, _SHARE] > 0  # a light curve of several blocks: all of that is in the last bin too
+            span = torch.where(older, torch.expm1(kept[:, _LOG_SPAN]), span)
+            number = number + float(EDGES[-1]) * older[:, None]
         b = (number >= self.edges).long().sum(1) - 1
         known = self.trees_prior > 0
         ratio = class_trees / torch.where(known, self.trees_prior, 1.0)
@@ -92,28 +99,32 @@ def add_context(
     graph: Path, logits: str, trees: ClassTrees, asteroid: RandomForestClassifier, fusion: Fusion, path: Path
 ) -> None:
     """Write the graph of a bundle with the input `packet_context` (B, K) and a logit more; `logits` is its output."""
-    module = ContextFusion(fusion)
+    module, light_curve = ContextFusion(fusion), onnx.load(graph)
     batch, windows, length = (torch.export.Dim(name, min=1) for name in ("batch", "windows", "length"))
-    example = (
+    example: tuple[Tensor, ...] = (
         torch.rand(3, 2, 11, len(POINT_FEATURES)), torch.rand(3, len(MODEL_CONTEXT)), torch.randn(3, len(CLASSES)),
         torch.rand(3, len(CLASSES)), torch.rand(3, 1),
     )  # fmt: skip
     names = ["points", CONTEXT_INPUT, "light_curve_logits", "class_trees", "asteroid_trees"]
+    for each in light_curve.graph.input:
+        if each.name == KEPT_INPUT:
+            names.append(KEPT_INPUT)
+            example = (*example, torch.rand(3, each.type.tensor_type.shape.dim[1].dim_value))
     dynamic: tuple[Any, ...] = ({0: batch, 1: windows, 2: length}, *({0: batch} for _ in names[1:]))
     export_graph(module, example, path, names, dynamic, ["logits", "columns", "asteroid_columns"])
     part = onnx.load(path)
     _grow(part, "columns", "class_trees", _regressor(trees.forest, trees.forest.classes_, len(CLASSES)))
     _grow(part, "asteroid_columns", "asteroid_trees", _regressor(asteroid, np.array([-1, 0]), 1))
-    whole = _behind(onnx.load(graph), part, logits)
+    whole = _behind(light_curve, part, logits)
     onnx.checker.check_model(whole)
     path.write_bytes(whole.SerializeToString())
 
 
 def _behind(light_curve: onnx.ModelProto, part: onnx.ModelProto, logits: str) -> onnx.ModelProto:
-    """Both graphs as one, with `points` shared and the light curve's logits replaced by the fused ones."""
+    """Both graphs as one, with `points` (and `kept`) shared and the light curve's logits replaced by the fused ones."""
     light_curve, part = copy.deepcopy(light_curve), compose.add_prefix(part, _PREFIX)
     renamed = {
-        f"{_PREFIX}points": "points", f"{_PREFIX}{CONTEXT_INPUT}": CONTEXT_INPUT,
+        f"{_PREFIX}points": "points", f"{_PREFIX}{CONTEXT_INPUT}": CONTEXT_INPUT, f"{_PREFIX}{KEPT_INPUT}": KEPT_INPUT,
         f"{_PREFIX}light_curve_logits": "light_curve_logits", f"{_PREFIX}logits": logits,
     }  # fmt: skip
     for node in light_curve.graph.node:

@@ -23,9 +23,11 @@ from torch import Tensor, nn
 from model_export.data.batches import PADDING_BIAS
 from model_export.data.scores import IS_TRANSIENT
 from model_export.data.tables import TAXONOMY
+from model_export.network.block_fusion import BlockClassifier
 from model_export.network.encoder import AlertClassifier
 from service.inference.bundle import seal_bundle
 from service.inference.manifest import Calibration, Manifest, OutOfDistribution, Preprocessing, Stochastic
+from service.inference.preprocessing.blocks import KEPT_INPUT
 from service.inference.session import CPU, session_options
 from service.photometry import CONTEXT_INPUT
 
@@ -73,32 +75,40 @@ class Served(nn.Module):
 
 
 class Padded(nn.Module):
-    """A network with an input for the number of real points in each window."""
+    """A network with a last input for the number of real points in each window."""
 
-    def __init__(self, model: AlertClassifier) -> None:
+    def __init__(self, model: AlertClassifier | BlockClassifier) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, points: Tensor, context: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, points: Tensor, context: Tensor, *more: Tensor) -> tuple[Tensor, Tensor]:
+        *others, lengths = more
         real = torch.arange(points.shape[2], device=points.device) < lengths[:, None]  # (B, L)
         answer: tuple[Tensor, Tensor] = self.model(
-            points, context, torch.where(real, 0.0, PADDING_BIAS)[:, None, None, :]
+            points, context, *others, torch.where(real, 0.0, PADDING_BIAS)[:, None, None, :]
         )
         return answer
 
 
 def export_alert_clr(
-    model: AlertClassifier, publication: Publication, path: Path, half: bool = False, padded: bool = False
+    model: AlertClassifier | BlockClassifier,
+    publication: Publication,
+    path: Path,
+    half: bool = False,
+    padded: bool = False,
 ) -> None:
-    """One graph: points (batch, windows, length, F), context (batch, C) -> logits, embedding; every axis dynamic.
+    """One graph: points (batch, windows, length, F), context (batch, C) -> logits, embedding; every axis dynamic. That
+    of a BlockClassifier has the input `kept` too.
 
     For GPUs: `half` has attention and feed-forward in float16, but times, pooling and head in float32; `padded` has a
-    third input, `lengths` (batch,), the number of points used of each window.
+    last input, `lengths` (batch,), the number of points used of each window.
     """
+    more: dict[str, NDArray[Any]] = {}
+    if isinstance(model, BlockClassifier):
+        more[KEPT_INPUT] = np.random.default_rng(0).random((3, model.kept_size), dtype=np.float32)
     if padded:
-        export_served(Served(Padded(model), publication, half), path, {"lengths": np.array([11, 4, 7])}, "batch")
-    else:
-        export_served(Served(model, publication, half), path)
+        more["lengths"] = np.array([11, 4, 7])
+    export_served(Served(Padded(model) if padded else model, publication, half), path, more, "batch")
 
 
 def export_served(served: Served, path: Path, more: Feed | None = None, axis: str = "passes") -> None:
@@ -227,6 +237,8 @@ def latency(path: Path, length: int = 50, repeats: int = 400) -> float:
         "points": rng.standard_normal((1, 1, length, features["points"])).astype(np.float32),
         "context": rng.standard_normal((1, features["context"])).astype(np.float32),
     }
+    if KEPT_INPUT in features:  # a block, and finished ones before it
+        feed[KEPT_INPUT] = rng.random((1, features[KEPT_INPUT])).astype(np.float32)
     if CONTEXT_INPUT in features:
         feed[CONTEXT_INPUT] = rng.random((1, features[CONTEXT_INPUT])).astype(np.float32)
     if "lengths" in features:  # no padding

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from model_export.bundles.bundle import served_network
 from model_export.bundles.graph import Publication, export_alert_clr, latency, sha256
 from model_export.data.scores import expected_calibration_error, supernova_scores
 from model_export.data.tables import load_difference
@@ -63,7 +64,8 @@ def write_variant(kind: str, data: Path, bundle: Path, out: Path, run: Path | No
             raise VariantError(f"the {kind} variant is exported anew and needs the run's weights: --run")
         else:
             publication = Publication(np.array(manifest["prior"]), read_calibration(run / "calibration.json")[0])
-            model, config = load_run(run)
+            network, config = load_run(run)
+            model, *_ = served_network(run, network, config)
             export_alert_clr(model, publication, made / "model.onnx", half=kind == "float16", padded=True)
             manifest["padding"] = {"lengths": "lengths", "buckets": bucket_lengths(config.parameters["window"])}
         manifest["version"] += f"+{kind}"

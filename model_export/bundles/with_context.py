@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 from sklearn.ensemble import RandomForestClassifier
 
 from model_export.bundles.context_graph import add_context
@@ -36,9 +37,9 @@ from model_export.judging.alert_objects import (
     folds_by_group,
 )
 from model_export.judging.calibrate import COVERAGE, conformal_thresholds
+from model_export.judging.light_curve_answers import feeds_of
 from model_export.network.predict import ALL
 from service.inference.manifest import Calibration, Manifest
-from service.inference.preprocessing.alert_clr import alert_clr_batch
 from service.photometry import CONTEXT_INPUT
 
 PARITY: Final = 1e-4  # of logits of some ten, between float32 in the graph and float64 here
@@ -106,7 +107,7 @@ def check_against(
         shown.span,
     )
     worst = 0.0
-    for row, feed in _feeds(bench, before):
+    for row, feed in _feeds(bench, before, alone):
         missing = np.full((1, len(MODEL_CONTEXT)), np.nan, dtype=np.float32)
         same = zip(alone.run(outputs, feed), whole.run(outputs, feed | {CONTEXT_INPUT: missing}), strict=True)
         if not all(np.array_equal(theirs, ours[:, : theirs.shape[1]]) for theirs, ours in same):
@@ -119,13 +120,13 @@ def check_against(
     return worst
 
 
-def _feeds(bench: Bench, manifest: Manifest) -> Iterator[tuple[int, dict[str, NDArray[np.float32]]]]:
+def _feeds(
+    bench: Bench, manifest: Manifest, graph: InferenceSession
+) -> Iterator[tuple[int, dict[str, NDArray[np.float32]]]]:
     """Some objects' rows, and the inputs of the light curve's graph for them."""
     rows = np.linspace(0, len(bench.data) - 1, min(_CHECKED, len(bench.data))).astype(np.int64)
     points, counts = bench.data.take(rows)
-    inputs = alert_clr_batch(points, counts, manifest.preprocessing.parameters)
-    for row, each in zip(rows, inputs, strict=True):
-        yield int(row), {name: array[None] for name, array in each.items()}
+    yield from zip(rows.tolist(), feeds_of(manifest, graph, points, counts), strict=True)
 
 
 def _manifest(before: Manifest, version: str, data: Path, graph: Path, calibration: Calibration) -> Manifest:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from model_export.cli import bundles, chain, context, judging, surveys, training
+from model_export.cli import blocks, bundles, chain, context, judging, surveys, training
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,6 +30,7 @@ for command in (
     judging.uncertainty_cost,
     context.judge_alerts,
     context.add_context,
+    blocks.fuse_blocks,
     bundles.export,
     bundles.verify,
     bundles.variant,

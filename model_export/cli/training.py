@@ -19,11 +19,12 @@ from model_export.cli.options import CONFIG, DATA, RUN, SIMULATED
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/simulated"), show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--scale", default=1.0, show_default=True, help="Fraction of the usual number of objects.")
-def simulate_data(data: Path, out: Path, seed: int, scale: float) -> None:
+@click.option("--span", default=400.0, show_default=True, help="Days each is followed.")
+def simulate_data(data: Path, out: Path, seed: int, scale: float, span: float = 400.0) -> None:
     """Make alert-like histories of variable stars and active nuclei."""
     from model_export.data.simulate import simulate
 
-    simulate(data, out, seed, scale)
+    simulate(data, out, seed, scale, span)
 
 
 @click.command()

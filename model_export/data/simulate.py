@@ -8,7 +8,7 @@ upper limits. Simulated objects are only for training, never evidence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,19 +20,21 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model_export.data.tables import DETECTION_SNR, Dataset, assign_splits, count_detections, load_table
+from model_export.data.tables import CLASSES, DETECTION_SNR, Dataset, assign_splits, count_detections, load_table
 from service.photometry.flux import (
     AB_ZERO_POINT_UJY,
     MAG_PER_RELATIVE_FLUX,
     flux_from_magnitude,
 )
+from service.photometry.table import conform_points_table, light_curves
 
 Floats = NDArray[np.float64]
 # magnitudes at epochs: (mjd (n,), band (n,) as 0 = g, 1 = r) -> total magnitude (n,), NaN where unknown
 Star = Callable[[Floats, NDArray[np.int64]], Floats]
 
 BANDS: Final = np.array(["g", "r", "i"])
-SPAN: Final = 400.0  # days of cadence each star is followed
+SPAN: Final = 400.0  # days of cadence each star is followed, unless another span is asked for
+LONG_SPAN: Final = 1500.0  # of long histories
 REFERENCE_EPOCHS: Final = (15, 40)  # ZTF stacks 15 to 40 images per reference
 # Scatter of the difference of a bright, constant star, relative to its flux: photometric calibration and PSF matching.
 RELATIVE_NOISE: Final = 0.012
@@ -48,9 +50,10 @@ class Cadence:
     """Pointings of the survey by field: mjd, band code, depth [mag] of each field with enough of them."""
 
     fields: list[tuple[Floats, NDArray[np.int64], Floats]]
+    span: float = SPAN
 
     @classmethod
-    def read(cls, path: Path) -> Cadence:
+    def read(cls, path: Path, span: float = SPAN) -> Cadence:
         table = pd.read_parquet(path)
         table["code"] = table["band"].map({"g": 0, "r": 1, "i": 2})
         table = table[table["code"] < 2].sort_values("mjd")
@@ -59,14 +62,14 @@ class Cadence:
             for _, f in table.groupby(["ra_deg", "dec_deg"])
             if len(f) >= 150
         ]
-        return cls(fields)
+        return cls(fields, span)
 
     def draw(self, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int64], Floats]:
-        """Pointings of a random field over a random span of `SPAN` days."""
+        """Pointings of a random field over a random span of `span` days."""
         while True:
             mjd, band, depth = self.fields[rng.integers(len(self.fields))]
-            start = rng.uniform(mjd[0], max(mjd[-1] - SPAN, mjd[0] + 1))
-            inside = (mjd >= start) & (mjd < start + SPAN)
+            start = rng.uniform(mjd[0], max(mjd[-1] - self.span, mjd[0] + 1))
+            inside = (mjd >= start) & (mjd < start + self.span)
             if inside.sum() >= 40:
                 when = mjd[inside] + rng.uniform(0, 1 / 256, inside.sum())  # the table's times are rounded to 1/256 d
                 order = np.argsort(when)
@@ -155,13 +158,15 @@ def folded(
     return star
 
 
-def dwarf_nova(rng: np.random.Generator, mjd: Floats, mag: Floats, brightness: float, start: float) -> Star:
+def dwarf_nova(
+    rng: np.random.Generator, mjd: Floats, mag: Floats, brightness: float, start: float, span: float = SPAN
+) -> Star:
     """A dwarf nova from its I-band light curve, interpolated over gaps of up to five days.
 
     Quiescence is red (g-r about 0.6, r-I about 0.5), outburst nearly without colour (Bruch & Engel 1994).
     """
     quiescent = np.percentile(mag, 80)
-    begin = rng.uniform(mjd[0], max(mjd[-1] - SPAN, mjd[0] + 1))
+    begin = rng.uniform(mjd[0], max(mjd[-1] - span, mjd[0] + 1))
 
     def star(when: Floats, which: NDArray[np.int64]) -> Floats:
         at = when - start + begin
@@ -209,12 +214,17 @@ def spotted_star(rng: np.random.Generator, brightness: float) -> Star:
 
 
 def observed(
-    rng: np.random.Generator, mjd: Floats, band: NDArray[np.int64], mag: Floats, object_id: str
+    rng: np.random.Generator,
+    mjd: Floats,
+    band: NDArray[np.int64],
+    mag: Floats,
+    object_id: str,
+    span: float = SPAN,
 ) -> pa.Table | None:
     """A ZTF data-release light curve at its own epochs and with its own noise, moved to a random fainter magnitude."""
     fainter = rng.uniform(0.0, 2.0) * (rng.random() < 0.6)
-    start = rng.uniform(mjd[0], max(mjd[-1] - SPAN, mjd[0] + 1))
-    inside = (mjd >= start) & (mjd < start + SPAN) & (band < 2)
+    start = rng.uniform(mjd[0], max(mjd[-1] - span, mjd[0] + 1))
+    inside = (mjd >= start) & (mjd < start + span) & (band < 2)
     if inside.sum() < 30:
         return None
     depth = rng.normal(20.4, 0.3) + rng.normal(0, 0.4, inside.sum())
@@ -225,13 +235,14 @@ def observed(
     return difference_table(rng, object_id, mjd[inside], band[inside], magnitude, depth, noisy=False)
 
 
-def simulate(folder: Path, out: Path, seed: int = 0, scale: float = 1.0) -> None:
+def simulate(folder: Path, out: Path, seed: int = 0, scale: float = 1.0, span: float = SPAN) -> None:
     """Write `simulated_points.parquet` and `simulated_objects.parquet` to `out`.
 
-    Template stars of the validation and test splits of the real tables are never used.
+    Each is followed for `span` days, or as long as its field was observed. Template stars of the validation and test
+    splits of the real tables are never used.
     """
     rng = np.random.default_rng(seed)
-    cadence = Cadence.read(folder / "cadence.parquet")
+    cadence = Cadence.read(folder / "cadence.parquet", span)
     tables, objects = [], []
     for label, count in PER_CLASS.items():
         made, wanted = 0, max(1, int(count * scale))
@@ -275,10 +286,10 @@ def _attempts(rng: np.random.Generator, folder: Path, label: str, cadence: Caden
             star = spotted_star(rng, rng.uniform(12.5, 17.5))
         elif label == "CV":
             when, _, mag, _ = templates[rng.integers(len(templates))]
-            star = dwarf_nova(rng, when, mag, rng.uniform(17.0, 21.5), mjd[0])
+            star = dwarf_nova(rng, when, mag, rng.uniform(17.0, 21.5), mjd[0], cadence.span)
         elif released and rng.random() < (0.5 if templates else 1.0):
             when, which, mag, _ = released[rng.integers(len(released))]
-            yield observed(rng, when, which, mag, name)
+            yield observed(rng, when, which, mag, name, cadence.span)
             continue
         else:
             when, which, mag, period = templates[rng.integers(len(templates))]
@@ -295,13 +306,44 @@ def _templates(folder: Path, label: str) -> list[tuple[Floats, NDArray[np.int64]
     return found
 
 
-def _curves(points: Path, objects: Path, label: str) -> list[tuple[Floats, NDArray[np.int64], Floats, float]]:
-    """(mjd, band code, total mag, period) of the total-magnitude light curves of a class, training stars only."""
+def released_stars(folder: Path, seed: int = 0, views: int = 2, span: float = LONG_SPAN) -> Dataset:
+    """Data-release light curves of stars in the validation and test splits, which no simulated object is made of, as
+    they would stand in an alert stream after years: `views` of each, seen at their own epochs.
+
+    The names of the views of one star differ in what follows the last underscore.
+    """
+    rng = np.random.default_rng(seed)
+    paths = folder / "variables_dr_points.parquet", folder / "variables_dr_objects.parquet"
+    tables, labels = [], {}
+    for label in CLASSES:
+        for number, (mjd, band, mag, _) in enumerate(_curves(*paths, label, ("validation", "test"))):
+            for view in range(views):
+                name = f"DR_{label}_{number:04d}_{view}"
+                table = observed(rng, mjd, band, mag, name, span)
+                if table is not None:
+                    tables.append(table)
+                    labels[name] = CLASSES.index(label)
+    names, curves = zip(
+        *light_curves(conform_points_table(pa.concat_tables(tables), "released stars"), "released stars"), strict=True
+    )
+    objects = pd.DataFrame({"object_id": names, "label": [labels[name] for name in names]})
+    objects = objects.assign(table="released", split="test", mag_kind="difference", note=None)
+    data = Dataset(
+        np.concatenate([c.points for c in curves]), np.array([len(c) for c in curves], dtype=np.int64), objects
+    )
+    data.objects["n_detections"] = count_detections(data)
+    return data
+
+
+def _curves(
+    points: Path, objects: Path, label: str, splits: Sequence[str] = ("train",)
+) -> list[tuple[Floats, NDArray[np.int64], Floats, float]]:
+    """(mjd, band code, total mag, period) of the total-magnitude light curves of a class, stars of `splits` only."""
     about = pd.read_parquet(objects)
     about["table"] = "stars"
     about["split"] = assign_splits(about) if "variables_dr" in points.name else "train"
     about = about[(about["label"] == label) & about["mag_kind"].isin(["total", "corrected"])]
-    about = about[about["split"] == "train"].set_index("object_id")
+    about = about[about["split"].isin(splits)].set_index("object_id")
     table = pd.read_parquet(points, columns=["object_id", "mjd", "band", "mag"]).dropna()
     table = table[table["object_id"].isin(about.index) & table["mag"].between(10, 25)].sort_values("mjd")
     codes = {"g": 0, "r": 1, "i": 2, "I": 2, "EROS_B": 0, "EROS_R": 1}

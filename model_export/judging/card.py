@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from model_export.data.tables import CLASSES
 from model_export.judging.alert_tables import tables
-from service.inference.manifest import Manifest
+from service.inference.manifest import Manifest, Preprocessing
 
 Figures = dict[str, Any]
 WAYS: Final = ("finetune_pretrained", "finetune_scratch", "probe_pretrained", "probe_random")
@@ -21,7 +21,7 @@ def model_card(figures: Figures, manifest: Manifest) -> str:
         _WHAT.format(
             number=len(manifest.classes), classes=", ".join(f"{c} ({p})" for c, p in manifest.taxonomy.items())
         ),
-        _training(figures["training"]) if "training" in figures else "",
+        _training(figures["training"], manifest.preprocessing) if "training" in figures else "",
         _CALIBRATION,
         _CONTEXT if manifest.context else "",
         _judgement(figures["judgement"]) if "judgement" in figures else "",
@@ -105,14 +105,20 @@ _LIMITS: Final = """## What it does not do
 """
 
 
-def _training(told: Figures) -> str:
+def _training(told: Figures, preprocessing: Preprocessing) -> str:
     """How the run behind the bundle was trained, from its own configuration and lineage."""
     config, lineage = told["config"], told["lineage"]
     encoder, view = config["encoder"], config["view"]
     counts = ", ".join(f"{number:,} {table}" for table, number in lineage["labelled"].items())
+    long = f"up to {config['max_windows']} windows, fused by the mean of their embeddings."
+    if preprocessing.id == "alert-clr/2":
+        long = (
+            f"up to {preprocessing.parameters['max_blocks']} blocks along a grid of time, fused late; the fusion was "
+        )
+        long += "fitted on long histories with the encoder as it is."
     lines = [
         f"{encoder['layers']} layers of width {encoder['width']}; exact length, no padding; more than "
-        f"{config['window']} tokens are up to {config['max_windows']} windows, fused by the mean of their embeddings.",
+        f"{config['window']} tokens are {long}",
         f"Trained for {config['steps']:,} steps of {config['batch_size']} views,"
         + (f" going on from {_earlier(lineage['went_on_from'])}," if lineage.get("went_on_from") else ""),
         f"starting from an encoder that was pre-trained contrastively for {lineage['pretraining_steps']:,} steps,"

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from model_export.data.views import ViewConfig
 from model_export.network.encoder import AlertClassifier, EncoderConfig
 from model_export.training.configuration import build
+
+# What a finished run says of itself, besides its weights.
+NOTES: Final = ("config.json", "lineage.json", "data.json", "learnt.json", "calibration.json")
 
 
 @dataclass(frozen=True)

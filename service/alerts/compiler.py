@@ -48,10 +48,14 @@ def compile_schema(schema: Node, projection: Projection) -> Program:
     compiler.emit(op.BEGIN, len(projection.fields), len(projection.columns), place=TOP)
     compiler.value(schema, _wanted(projection), TOP)
     compiler.emit(op.END, place=(TOP, "end of the record"))
+    operations = np.array(compiler.operations, dtype=np.int32)
+    empty = np.concatenate([projection.empty_fields(), projection.empty_row()])
+    for array in (operations, empty):
+        array.setflags(write=False)
     return Program(
-        np.array(compiler.operations, dtype=np.int32),
+        operations,
         tuple(compiler.places),
-        np.concatenate([projection.empty_fields(), projection.empty_row()]),
+        empty,
         n_fields=len(projection.fields),
         n_columns=len(projection.columns),
         odd=tuple(compiler.odd.values()),

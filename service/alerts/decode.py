@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from service import jit
 from service.alerts import container, interpreter, schema, ztf
 from service.alerts.alert import Alert, AlertError
 from service.alerts.compiler import compile_schema
@@ -144,6 +145,11 @@ class Decoder:
         """Compile everything that decoding uses, so that the first alert is as fast as the next: ZTF's, and with writer
         schemas, which framed messages need, Rubin's.
         """
+        with jit.compiled():
+            self.try_out()
+
+    def try_out(self) -> None:
+        """Call what `warm_up` compiles, so that `jit.compile_in_background` knows of it."""
         program = compile_schema(schema.Record("nothing", (), is_empty=True), ztf.PROJECTION)
         interpreter.read(b"", 0, 0, program)
         ztf.warm_up()

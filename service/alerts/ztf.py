@@ -6,6 +6,7 @@ photometry guide (Masci et al. 2023, arXiv:2305.16279).
 
 from __future__ import annotations
 
+import math
 from typing import Final, NoReturn
 
 import numpy as np
@@ -267,7 +268,7 @@ def _points(buffer, cells, n_rows, candid, words, context, rules):  # type: igno
             # data numbers to microjansky, then as service.photometry.flux.magnitude_from_flux
             scale = 10.0 ** (-0.4 * (zero_point - AB_ZERO_POINT_UJY))
             size = max(abs(flux * scale), SMALLEST_FLUX_UJY)
-            mag = AB_ZERO_POINT_UJY - 2.5 * np.log10(size)
+            mag = AB_ZERO_POINT_UJY - 2.5 * math.log10(size)
             magerr = MAG_PER_RELATIVE_FLUX * (fluxerr * scale) / size
             sign = -1 if flux < 0.0 else 1
             kind = _FORCED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -33,8 +34,8 @@ def fill_context(numbers, first, ra, dec, rules, values):  # type: ignore[no-unt
         is_known = number >= rules[column, 0] and number <= rules[column, 1] and number != rules[column, 2]
         values[column] = number if is_known else np.nan
     # as service.photometry.context.galactic_latitude
-    ra = np.radians(ra - rules[0, 0])
-    dec = np.radians(dec)
-    pole = np.radians(rules[0, 1])
-    sine = np.sin(dec) * np.sin(pole) + np.cos(dec) * np.cos(pole) * np.cos(ra)
-    values[0] = abs(np.degrees(np.arcsin(min(max(sine, -1.0), 1.0))))
+    ra = math.radians(ra - rules[0, 0])
+    dec = math.radians(dec)
+    pole = math.radians(rules[0, 1])
+    sine = math.sin(dec) * math.sin(pole) + math.cos(dec) * math.cos(pole) * math.cos(ra)
+    values[0] = abs(math.degrees(math.asin(min(max(sine, -1.0), 1.0))))

@@ -42,6 +42,12 @@ class LightCurveColumns(BaseModel):
     candid: list[int]
 
 
+class CounterpartAnswer(BaseModel):
+    object_id: str
+    survey: str = Field(examples=["lsst"])
+    separation_arcsec: float
+
+
 class Classification(BaseModel):
     """What one classifier version says about one light curve: the fields of the published message (`/schemas`).
 
@@ -75,6 +81,9 @@ class Classification(BaseModel):
     n_detections: dict[str, int] = Field(description="per band", examples=[{"g": 3, "r": 4}])
     n_upper_limits: dict[str, int] = Field(description="per band", examples=[{"r": 2}])
     flags: list[str] = Field(description="what to be careful about", examples=[["too_few_points"]])
+    counterparts: list[CounterpartAnswer] | None = Field(
+        default=None, description="objects of other surveys at its place when it was classified; null: not looked for"
+    )
     observed: int | None = None
     broker_timestamp: int | None = None
     received: int | None = None
@@ -94,12 +103,6 @@ class Page(BaseModel):
 
     objects: list[Classification]
     next: str | None
-
-
-class CounterpartAnswer(BaseModel):
-    object_id: str
-    survey: str = Field(examples=["lsst"])
-    separation_arcsec: float
 
 
 class ObjectAnswer(BaseModel):
@@ -201,7 +204,15 @@ def of_context(context: Context) -> dict[str, np.float32]:
 
 
 def links(object_id: str) -> dict[str, str]:
-    """Pages about a ZTF object at the community's brokers and at the Transient Name Server."""
+    """Pages about an object at the community's brokers: a ZTF object's, with the Transient Name Server's, and a Rubin
+    object's, whose name is a number of 15 to 19 digits. Those of the Solar System have none.
+    """
+    if re.fullmatch(r"[1-9]\d{14,18}", object_id):
+        return {
+            "Fink": f"https://lsst.fink-portal.org/{object_id}",
+            "ALeRCE": f"https://lsst.alerce.online/object/{object_id}?survey=lsst",
+            "Lasair": f"https://lasair.lsst.ac.uk/objects/{object_id}/",
+        }
     if not re.fullmatch(r"ZTF\d\d[a-z]{7}", object_id):
         return {}
     return {

@@ -17,6 +17,7 @@ from service.api import (
     downloads,
     events,
     exports,
+    lists,
     models,
     objects,
     oip,
@@ -25,6 +26,7 @@ from service.api import (
     operations,
     page,
     problems,
+    watches,
 )  # fmt: skip
 from service.api.access import KEY_HEADER, Access, ApiKeys
 from service.api.context import Context, Stream, in_thread
@@ -56,7 +58,7 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        await in_thread(context.decoder.warm_up)
+        await in_thread(context.neighbours.begin, (registry.active.name, registry.active.version))
         async with running(pulse):
             yield
 
@@ -73,7 +75,8 @@ def create_app(
     app.state.pulse = pulse
     problems.install(app)
     openapi.install(app, keys_needed=bool(keys))
-    for room in (classify, exports, objects, downloads, models, oip_statistics, oip, events, operations):
+    answers = (classify, exports, lists, objects, watches, downloads, models, oip_statistics, oip, events, operations)
+    for room in answers:
         app.include_router(room.router, dependencies=[Depends(refuse_unknown_parameters)])
     app.include_router(operations.health_router)
     if api.metrics:

@@ -16,6 +16,9 @@ from service.api.problems import ProblemError
 from service.api.uploads import CHARGE, too_large
 
 JSON: Final = "application/json"
+CSV: Final = "text/csv"
+PARQUET: Final = ("application/vnd.apache.parquet", "application/x-parquet")
+TABLE_TYPES: Final = (CSV, *PARQUET)
 # A point of JSON has up to 14 fields, and its own brackets.
 VALUES_PER_POINT: Final = 20
 # windowBits of zlib: 16 + for gzip's header, plain for RFC 1950, which HTTP calls deflate

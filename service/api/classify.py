@@ -20,11 +20,10 @@ from service.api.answers import (
     extras,
     json_response,
 )
-from service.api.bodies import JSON, VALUES_PER_POINT, content_type, parse_json, read_body
+from service.api.bodies import CSV, JSON, PARQUET, TABLE_TYPES, VALUES_PER_POINT, content_type, parse_json, read_body
 from service.api.context import Context, Here, in_thread
 from service.api.light_curves import AnyLightCurve, LightCurveBody, Sent, Unit, check_count, parse_light_curves
 from service.api.problems import FieldError, ProblemError, invalid, responses
-from service.api.tables import CSV, PARQUET, TABLE_TYPES, parse_table
 from service.config import ApiSettings
 from service.output.classification import Subject, classification, without_alert
 from service.photometry import Context as ObjectContext
@@ -84,7 +83,7 @@ async def classify(
     settings = here.settings.api
     body = await read_body(request, here)
     if kind != JSON:
-        named, headers = await here.parse(body, parse_table, kind, unit or "mag", settings)
+        named, headers = await here.parse(body, _parse_table, kind, unit or "mag", settings)
         return await _answer_many(here, named, embedding, light_curve, headers)
     if unit is not None:
         raise ProblemError(
@@ -195,3 +194,11 @@ def _with_history(here: Context, alert: Alert) -> tuple[Subject, LightCurve, Obj
         raise
     except ValueError as error:
         raise invalid("body", str(error)) from error
+
+
+def _parse_table(
+    body: bytes, media_type: str, unit: Unit, settings: ApiSettings
+) -> tuple[list[Sent], dict[str, str] | None]:
+    from service.api.tables import parse_table  # pyarrow, for which the start does not wait
+
+    return parse_table(body, media_type, unit, settings)

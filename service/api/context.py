@@ -18,8 +18,8 @@ from service.inference.registry import ModelRegistry
 from service.photometry import Context as ObjectContext
 from service.photometry import LightCurve
 from service.store.interface import Store
-from service.stream.accounting import Accounting
-from service.stream.service import StreamHealth
+from service.stream.accounting import Accounting, Accounts
+from service.stream.health import StreamHealth
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Stream(Protocol):
     """The part of a running stream that the API uses."""
 
     @property
-    def accounting(self) -> Accounting: ...
+    def accounting(self) -> Accounting | Accounts: ...
 
     def health(self) -> StreamHealth: ...
 
@@ -68,8 +68,8 @@ class Context:
     async def classify(
         self, light_curves: Sequence[LightCurve], contexts: Sequence[ObjectContext | None] | None = None
     ) -> list[Prediction]:
-        """One prediction per light curve by the active model; larger requests run in a thread."""
-        classifier = self.models.active
+        """One prediction per light curve by the model that answers for it; larger requests run in a thread."""
+        classifier = self.models.residents
         if sum(map(len, light_curves)) <= INLINE_POINTS:
             return classifier.classify(light_curves, contexts)
         return await to_thread.run_sync(classifier.classify, light_curves, contexts)

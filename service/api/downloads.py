@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
@@ -17,6 +14,9 @@ from service.api.context import Here
 from service.api.objects import ObjectId, unknown
 from service.api.problems import responses
 from service.photometry import LightCurve
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 router: Final = APIRouter(prefix="/v1/objects", tags=["objects"])
 
@@ -47,15 +47,20 @@ def download(
     if form == "json":
         document = {"object_id": known.object_id, "light_curve": of_light_curve(known.light_curve)}
         return json_response(document, headers=headers)
+    import pyarrow.csv  # for which the start does not wait
+    import pyarrow.parquet
+
     table, sink = _table(known.object_id, known.light_curve), io.BytesIO()
     if form == "csv":
         pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(quoting_style="needed"))
     else:
-        pq.write_table(table, sink)
+        pyarrow.parquet.write_table(table, sink)
     return Response(sink.getvalue(), headers=headers, media_type=_MEDIA_TYPES[form])
 
 
 def _table(object_id: str, light_curve: LightCurve) -> pa.Table:
+    import pyarrow as pa
+
     columns = of_light_curve(light_curve)
     count = len(light_curve)
     columns["survey"] = [columns["survey"]] * count if isinstance(columns["survey"], str) else columns["survey"]

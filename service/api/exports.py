@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
@@ -13,8 +13,10 @@ from service.api.bodies import read_body
 from service.api.context import Here
 from service.api.light_curves import check_count
 from service.api.problems import invalid, responses
-from service.exports import Export, ExportError, read_export
 from service.output.classification import without_alert
+
+if TYPE_CHECKING:
+    from service.exports import Export
 
 router: Final = APIRouter(prefix="/v1", tags=["classify"])
 
@@ -64,10 +66,7 @@ async def classify_table(
     """
     settings = here.settings.api
     body = await read_body(request, here)
-    try:
-        export: Export = await here.parse(body, read_export, name, strict=strict, max_rows=settings.max_points)
-    except ExportError as error:
-        raise invalid("body", str(error)) from error
+    export = await here.parse(body, _read_export, name, strict, settings.max_points)
     check_count(len(export.light_curves), settings)
     predictions = await here.classify(list(export.light_curves.values()))
     answers = [
@@ -86,3 +85,12 @@ async def classify_table(
             "first_skipped": rows,
         }
     )
+
+
+def _read_export(body: bytes, name: str, strict: bool, max_rows: int) -> Export:
+    from service.exports import ExportError, read_export  # pyarrow, for which the start does not wait
+
+    try:
+        return read_export(body, name, strict=strict, max_rows=max_rows)
+    except ExportError as error:
+        raise invalid("body", str(error)) from error

@@ -19,7 +19,9 @@ router: Final = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 class ModelSummary(BaseModel):
-    """A resident model. `role`: active (it is published), shadow (answers beside it), previous (for rollback)."""
+    """A resident model. `role`: active (it is published), of_survey (so it is for one survey), shadow (answers beside
+    them), previous (for rollback).
+    """
 
     name: str = Field(examples=["alert-clr"])
     version: str

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BeforeValidator, Field
 from starlette.responses import Response
 
 from service.alerts.alert import LONGEST_NAME
@@ -15,7 +13,6 @@ from service.api.answers import (
     History,
     Neighbours,
     ObjectAnswer,
-    Page,
     WithEmbedding,
     json_response,
     links,
@@ -25,63 +22,12 @@ from service.api.answers import (
 )
 from service.api.context import Here
 from service.api.links import links_of_place
-from service.api.problems import FieldError, ProblemError, invalid, responses
-from service.store import Cone, Sort
+from service.api.problems import FieldError, ProblemError, responses
 
 router: Final = APIRouter(prefix="/v1/objects", tags=["objects"])
 
 # No store keeps an id with a control character in it (PostgreSQL's text has no NUL).
 ObjectId = Annotated[str, Path(max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["ZTF21abcdefg"])]
-
-ARCMIN: Final = 60.0
-
-
-def _no_number(text: object) -> object:
-    """Pydantic takes a number for a time too, so that seconds before 1970 would pass as one."""
-    try:
-        float(str(text))
-    except ValueError:
-        return text
-    raise ValueError("a number of seconds must be between 0 and 1e11")
-
-
-Moment = Annotated[datetime, BeforeValidator(_no_number)]
-Seconds = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
-
-
-@router.get("", response_model=Page, responses=responses(422, 503))
-def query(
-    here: Here,
-    top_class: Annotated[
-        str | None, Query(alias="class", description="the most probable class", examples=["SNIa"])
-    ] = None,
-    min_probability: Annotated[float, Query(ge=0, le=1, description="of the most probable class")] = 0.0,
-    since: Annotated[
-        Moment | Seconds | None,
-        Query(description="classified at or after this time: ISO 8601 (UTC unless said) or seconds since 1970"),
-    ] = None,
-    ra: Annotated[float | None, Query(ge=0, le=360, description="[deg, ICRS]; with dec and radius")] = None,
-    dec: Annotated[float | None, Query(ge=-90, le=90, description="[deg, ICRS]")] = None,
-    radius: Annotated[float | None, Query(gt=0, le=600, description="of the cone [arcmin]")] = None,
-    sort: Annotated[Sort, Query(description="descending")] = "newest",
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    cursor: Annotated[str | None, Query(max_length=1000, description="`next` of the page before")] = None,
-) -> Response:
-    """Objects by their latest classification, a page at a time."""
-    _check_class(here, top_class)
-    try:
-        found, further = here.store.query(
-            top_class=top_class,
-            min_probability=min_probability,
-            since=_unix_seconds(since),
-            cone=_cone(ra, dec, radius),
-            sort=sort,
-            limit=limit,
-            cursor=cursor,
-        )
-    except ValueError as error:  # only the cursor can still be wrong
-        raise invalid("cursor", str(error)) from error
-    return json_response({"objects": [stored.document for stored in found], "next": further})
 
 
 @router.get("/{object_id}", response_model=ObjectAnswer, responses=responses(404, 422, 503))
@@ -103,7 +49,7 @@ def get_object(object_id: ObjectId, here: Here, embedding: WithEmbedding = False
             "classification": None if latest is None else of_stored(latest, embedding),
             "context": None if known.context is None else of_context(known.context),
             "sources": here.store.joined(known.object_id),
-            "counterparts": [asdict(each) for each in here.store.counterparts(known)],
+            "counterparts": [asdict(each) for each in here.store.counterparts([known])[0]],
             "links": links(known.object_id) | links_of_place(known.ra, known.dec),
         }
     )
@@ -169,28 +115,3 @@ def unknown(object_id: str) -> ProblemError:
         [FieldError(field="object_id", message="must be an object of the store; GET /v1/objects lists them")],
         links=links(object_id),
     )
-
-
-def _check_class(here: Here, top_class: str | None) -> None:
-    known = here.models.active.bundle.manifest.classes
-    if top_class is not None and top_class not in known:
-        raise invalid("class", f"{top_class} is not a class of the active model; its classes are {', '.join(known)}")
-
-
-def _cone(ra: float | None, dec: float | None, radius: float | None) -> Cone | None:
-    given = {"ra": ra, "dec": dec, "radius": radius}
-    missing = [name for name, value in given.items() if value is None]
-    if len(missing) == len(given):
-        return None
-    if ra is None or dec is None or radius is None:
-        raise invalid(missing[0], "ra, dec and radius make a cone together: give all three or none")
-    try:
-        return Cone(ra, dec, radius / ARCMIN)
-    except ValueError as error:
-        raise invalid("radius", str(error)) from error
-
-
-def _unix_seconds(since: datetime | float | None) -> float | None:
-    if since is None or isinstance(since, float):
-        return since
-    return (since if since.tzinfo else since.replace(tzinfo=UTC)).timestamp()

@@ -94,6 +94,9 @@ class Accounts(BaseModel):
         default_factory=dict,
         description="offsets passed over, by reason; expired, deleted and truncated ones were never read",
     )
+    inputs: list[dict[str, Any]] = Field(
+        default_factory=list, description="the same for each named input; empty where only `kafka` is read"
+    )
     partitions: list[dict[str, Any]] = Field(default_factory=list)
 
 
@@ -130,9 +133,11 @@ def check_readiness(here: Context) -> tuple[list[Check], list[FieldError]]:
         failures.append(FieldError(field="store", message=str(error)))
     if here.stream is not None:
         health = here.stream.health()
-        failures += [FieldError(field="stream", message=reason) for reason in health.reasons]
-        if health.ready:
-            checks.append(Check(name="stream", detail=f"{len(health.partitions)} partitions assigned"))
+        for each in health.inputs or (health,):
+            name = f"stream {each.name}" if each.name else "stream"
+            failures += [FieldError(field=name, message=reason) for reason in each.reasons]
+            if each.ready:
+                checks.append(Check(name=name, detail=f"{len(each.partitions)} partitions assigned"))
     return checks, failures
 
 

@@ -134,6 +134,21 @@ class Pulse:
             "filtered": _by_reason(metrics.FILTERED),
             "dead_lettered": _by_reason(metrics.DEAD_LETTERED),
             "in_flight": _total(metrics.IN_FLIGHT),
+            "inputs": [
+                {
+                    "name": each.name,
+                    "ready": each.ready,
+                    "partitions": len(each.partitions),
+                    "lag_s": each.lag_seconds,
+                    "lag_messages": each.lag_messages,
+                    "in_flight": each.in_flight,
+                    "consumed": _total(metrics.CONSUMED, each.name),
+                    "published": _total(metrics.PUBLISHED, each.name),
+                    "filtered": _total(metrics.FILTERED, each.name),
+                    "dead_lettered": _total(metrics.DEAD_LETTERED, each.name),
+                }
+                for each in (health.inputs if health else ())
+            ],
             **self._stored,
         }
 
@@ -153,7 +168,9 @@ class Pulse:
             log.debug("the pulse has no answer from the store: %s", error)
 
     def _newest_transients(self) -> list[dict[str, Any]]:
-        taxonomy = self._context.models.active.bundle.manifest.taxonomy
+        taxonomy: dict[str, str] = {}
+        for each in self._context.models.residents.answering:
+            taxonomy |= each.bundle.manifest.taxonomy
         found: list[StoredClassification] = []
         for name, parent in taxonomy.items():
             if parent == "Transient":
@@ -207,8 +224,9 @@ def _oldest(samples: Sequence[_Sample], seconds: float) -> _Sample:
     return next(each for each in samples if each.when >= samples[-1].when - seconds - 0.5 * BEAT_S)
 
 
-def _total(metric: Counter | Gauge) -> int:
-    return int(sum(sample.value for sample in _samples(metric)))
+def _total(metric: Counter | Gauge, input_name: str | None = None) -> int:
+    """The sum over all labels, or over those of one input."""
+    return int(sum(sample.value for sample in _samples(metric) if input_name in (None, sample.labels.get("input"))))
 
 
 def _by_reason(counter: Counter) -> dict[str, int]:
@@ -219,12 +237,17 @@ def _by_reason(counter: Counter) -> dict[str, int]:
     return found
 
 
-def _samples(metric: Counter | Gauge) -> list[Any]:
+def _samples(metric: Counter | Gauge | Histogram) -> list[Any]:
     return [each for family in metric.collect() for each in family.samples if not each.name.endswith("_created")]
 
 
 def _buckets(histogram: Histogram) -> tuple[float, ...]:
-    return tuple(s.value for family in histogram.collect() for s in family.samples if s.name.endswith("_bucket"))
+    """Cumulative counts per bucket, of all inputs together."""
+    counts = dict.fromkeys((*metrics.LATENCY_BUCKETS_S, inf), 0.0)
+    for sample in _samples(histogram):
+        if sample.name.endswith("_bucket"):
+            counts[float(sample.labels["le"])] += sample.value
+    return tuple(counts.values())
 
 
 def _quantile(cumulative: list[float], q: float) -> float:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from service.alerts.alert import LONGEST_NAME
 from service.api import old_names
+from service.api.bodies import CSV
 from service.api.light_curves import MICROJANSKY, Sent, Unit, check_count, too_many_points
 from service.api.problems import ProblemError, invalid
 from service.config import ApiSettings
@@ -26,10 +27,6 @@ from service.photometry.table import (
     refuse_missing,
     refuse_twice,
 )
-
-CSV: Final = "text/csv"
-PARQUET: Final = ("application/vnd.apache.parquet", "application/x-parquet")
-TABLE_TYPES: Final = (CSV, *PARQUET)
 
 # A point has some ten numbers of 8 bytes, and names of up to 200 characters.
 _BYTES_PER_POINT: Final = 320

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Final
 
 import click
-import orjson
 from rich.console import Console
 from rich.progress import Progress
 
+from service import jit
 from service.alerts import Decoder, schema_source
 from service.cli.intake import Intake
+from service.cli.notes import note
 from service.cli.report import FORMATS, Report
 from service.config import load_settings
 from service.inference.bundle import default_bundle_folder, load_bundle
 from service.inference.classifier import Classifier
 from service.inference.prediction import Prediction
 from service.photometry import Context, LightCurve
-from service.photometry.context_table import read_context_table
-from service.photometry.table import TableError
+from service.stream.inputs import framed
 
 # Light curves per call of the classifier: enough to keep all threads busy, few enough for a smooth progress bar.
 CHUNK: Final = 1024
@@ -64,9 +64,9 @@ def classify(
     Packets and points of one object are merged first, ATLAS photometry by position (with an object that only a points
     table brings: by name, that of the file); each object gets one line. A model that takes the objects' surroundings
     gets them from the packets, or from the row of --context (of several rows the newest, by jd). What can't be read is
-    reported on standard error as a JSON line with source, code and message (100 for a file, then how many more), and a
-    summary ends it. The exit status is 0 only if everything was read: 1 where a packet, table, file or archive was
-    refused or damaged, and where there was nothing to read.
+    reported on standard error (100 for a file, then how many more), and a summary ends it: as sentences on a terminal,
+    else as JSON lines with source, code and message. The exit status is 0 only if everything was read: 1 where a
+    packet, table, file or archive was refused or damaged, and where there was nothing to read.
     """
     settings = load_settings(config)
     classifier = Classifier(
@@ -75,14 +75,25 @@ def classify(
         settings.model.threads,
     )
     given = _contexts(context_table, classifier)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        decoder = Decoder(schema_source(settings.kafka))
+    with Progress(
+        console=Console(stderr=True), transient=True, redirect_stderr=False, disable=not sys.stderr.isatty()
+    ) as progress:
+        slow: list[str] = []  # sentences about the compiler
+
+        def tell(sentence: str) -> None:
+            slow.append(sentence)
+            progress.console.print(sentence)
+
+        if progress.console.is_terminal:
+            jit.when_slow(tell)
+        decoder = Decoder(schema_source(framed(settings)))
         intake = Intake(
             settings.quality,
             settings.store.join_radius_arcsec,
             decoder,
             strict=strict,
             largest=settings.pipeline.max_message_bytes,
+            threads=classifier.threads,
         )
         for _ in progress.track(intake.read(paths), total=len(paths), description="reading"):
             pass
@@ -92,12 +103,14 @@ def classify(
         task = progress.add_task("classifying", total=len(curves))
         contexts = [given.get(object_id, intake.context(object_id)) for object_id, _ in curves]
         if context_table and curves and not any(object_id in given for object_id, _ in curves):
-            _note(context_table, "no_context", "the table has a row of none of the objects")
+            note(str(context_table), "no_context", "the table has a row of none of the objects")
         for object_id, light_curve, prediction in _classified(classifier, curves, contexts):
             report.add(object_id, light_curve, prediction, intake.flags(object_id))
             progress.advance(task)
     report.end()
-    click.echo(intake.summary(), err=True)
+    intake.summarise()
+    if slow and jit.is_compiling():
+        click.echo("keeping what has been compiled, for the next time ...", err=True)
     if not curves or intake.unreadable or intake.skipped_rows:
         sys.exit(1)
 
@@ -106,26 +119,25 @@ def _contexts(path: Path | None, classifier: Classifier) -> dict[str, Context]:
     """object_id -> context of the table, if there is one."""
     if path is None:
         return {}
+    from service.photometry.context_table import read_context_table  # pyarrow, for which packets do not wait
+    from service.photometry.table import TableError
+
     try:
         contexts = read_context_table(path)
     except TableError as error:
         raise click.BadParameter(str(error), param_hint="--context") from error
     taken = classifier.bundle.manifest.context
     if not taken:
-        _note(path, "context_not_taken", f"{classifier.bundle.label} takes no context: answers are as without it")
+        note(str(path), "context_not_taken", f"{classifier.bundle.label} takes no context: answers are as without it")
     elif contexts:  # so that a misspelt column, which is read as little as any other, does not go unseen
         known = set().union(*(context.known() for context in contexts.values()))
         if unknown := [name for name in taken if name not in known]:
-            _note(
-                path,
+            note(
+                str(path),
                 "context_unknown",
                 f"no row has a value of {', '.join(unknown)}, which {classifier.bundle.label} takes",
             )
     return contexts
-
-
-def _note(path: Path | None, code: str, message: str) -> None:
-    click.echo(orjson.dumps({"source": str(path), "code": code, "message": message}), err=True)
 
 
 def _classified(

@@ -12,7 +12,7 @@ import orjson
 from rich.table import Column, Table
 
 from service.cli.tables import print_table
-from service.config import ConfigError, KafkaSettings, load_settings
+from service.config import ConfigError, Settings, load_settings
 from service.output.dead_letter import DeadLetter, read_dead_letter_file
 from service.stream.kafka.dead_letter_topic import read_dead_letters, replay_dead_letters
 
@@ -87,7 +87,7 @@ def replay(config: Path | None, places: tuple[str, ...], code: str | None, every
     """Put dead letters through again: those from PLACES, those with --code, or --all."""
     if not (places or code or everything):
         raise click.UsageError("say which: PLACES, --code CODE or --all")
-    done = replay_dead_letters(_kafka(config), _chosen(places, code), topic)
+    done = replay_dead_letters(_settings(config), _chosen(places, code), topic)
     for place in done.incomplete:
         click.echo(f"{place}: not sent, the dead letter holds only its first bytes; read it from its source", err=True)
     click.echo(f"{done.sent} messages sent again", err=True)
@@ -98,12 +98,12 @@ def _chosen(places: tuple[str, ...], code: str | None) -> Callable[[DeadLetter],
 
 
 def _letters(config: Path | None, file: Path | None, code: str | None) -> Iterator[DeadLetter]:
-    letters = read_dead_letter_file(file) if file is not None else read_dead_letters(_kafka(config))
+    letters = read_dead_letter_file(file) if file is not None else read_dead_letters(_settings(config).kafka)
     return (letter for letter in letters if code is None or letter.code == code)
 
 
-def _kafka(config: Path | None) -> KafkaSettings:
-    settings = load_settings(config).kafka
-    if not settings.bootstrap_servers:
+def _settings(config: Path | None) -> Settings:
+    settings = load_settings(config)
+    if not settings.kafka.bootstrap_servers:
         raise ConfigError("kafka.bootstrap_servers is empty: name the brokers, or a --file")
     return settings

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from service import jit
 from service.api.app import create_app
 from service.cli.hosting import HttpServer, listen, open_models, slow_gauges, spare_collector
 from service.config import LogSettings, load_settings
@@ -76,8 +77,10 @@ def demo(config: Path | None, count: int, rate: float, seed: int, port: int, sur
         console.print(f"page     http://localhost:{port}\nAPI      http://localhost:{port}/docs")
         console.print(f"metrics  http://localhost:{port}/metrics\nCtrl-C ends it")
         progress.start()
+        jit.when_slow(console.print)
+        jit.when_compiled(spare_collector)
+        jit.compile_in_background()
 
-    spare_collector()
     try:
         with slow_gauges(app, models, store):
             night.start()

@@ -17,11 +17,12 @@ from fastapi import FastAPI
 from service import metrics
 from service.api.operations import check_readiness
 from service.api.server import Server
-from service.config import ApiSettings, ModelSettings
+from service.config import ApiSettings, ModelSettings, WatchSettings
 from service.inference.bundle import BundleError, default_bundle_folder, load_bundle
 from service.inference.registry import ModelRegistry
 from service.inference.session import DeviceError
 from service.store.interface import Store, StoreUnavailableError
+from service.watches.delivery import Delivery
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +43,15 @@ def open_models(settings: ModelSettings) -> ModelRegistry:
         threads=settings.threads,
         trusted_keys=settings.trusted_keys,
     )
+    for survey, folder in settings.of_survey.items():
+        registry.choose(survey, folder)
     for folder in settings.shadow_bundles:
         registry.add_shadow(folder)
     return registry
 
 
 def spare_collector() -> None:
-    """Exclude everything loaded so far (code, compiled functions, models) from garbage collection. Call it once, when
+    """Exclude everything loaded so far (code, compiled functions, models) from garbage collection. Call it when
     everything is warm.
 
     Walking these 200,000 permanent objects blocked all threads for 100 to 200 ms each time. Without that, the 99th
@@ -68,6 +71,8 @@ def reload_on_hangup(models: ModelRegistry, settings: ModelSettings) -> None:
     def reload() -> None:
         try:
             models.activate(settings.bundle or default_bundle_folder())
+            for survey, folder in settings.of_survey.items():
+                models.choose(survey, folder)
             for folder in settings.shadow_bundles:
                 models.add_shadow(folder)
         except (BundleError, DeviceError) as error:
@@ -148,3 +153,14 @@ def slow_gauges(app: FastAPI, models: ModelRegistry, store: Store) -> Iterator[N
     finally:
         ended.set()
         thread.join()
+
+
+@contextmanager
+def webhooks(store: Store, settings: WatchSettings) -> Iterator[None]:
+    """Tell the webhooks of watches what was noticed while the block runs."""
+    delivery = Delivery(store, settings)
+    delivery.start()
+    try:
+        yield
+    finally:
+        delivery.stop()

@@ -8,27 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import click
-import orjson
-
 from service.alerts import Alert, AlertError, Decoder
-from service.alerts.atlas_table import is_atlas_table, read_atlas_table
 from service.alerts.quality import failed_cuts, quality_flags
+from service.cli.decoding import decoded
+from service.cli.notes import note, summary
 from service.config import QualitySettings
-from service.exports import read_export
 from service.photometry import SURVEYS_BY_POSITION, Context, LightCurve
 from service.photometry.context import newest
-from service.photometry.table import TableError, light_curves, read_points_table
 from service.store import JOIN_RADIUS_ARCSEC
 from service.store.sky import NamedPosition, Positions
 from service.stream.files.archives import LARGEST, MOST_TOLD, PACKET_SUFFIXES, TAR_SUFFIXES, Damage, read_archive
 
-POINTS_TABLE_SUFFIXES: Final = (".parquet", ".csv")
 TABLE_SUFFIXES: Final = (
-    *POINTS_TABLE_SUFFIXES, ".tsv", ".txt", ".dat", ".tbl", ".json", ".jsonl", ".ndjson", ".ecsv", ".fits", ".fit",
+    ".parquet", ".csv", ".tsv", ".txt", ".dat", ".tbl", ".json", ".jsonl", ".ndjson", ".ecsv", ".fits", ".fit",
     ".vot", ".xml",
 )  # fmt: skip
-ATLAS_SUFFIXES: Final = (".txt", ".csv", ".dat")
 _WHAT_IS_READ: Final = (
     f" (by their endings are read: packets {', '.join(PACKET_SUFFIXES)}, archives {', '.join(TAR_SUFFIXES)},"
     f" tables {', '.join(TABLE_SUFFIXES)})"
@@ -48,6 +42,7 @@ class Intake:
     strict: bool = False  # whether a row that can't be read refuses its table
     skipped_rows: int = 0
     largest: int = LARGEST  # bytes of a packet
+    threads: int = 1
     _curves: dict[str, LightCurve] = field(default_factory=dict)
     _newest: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)  # mjd of the last alert, its flags
     _contexts: dict[str, Context | None] = field(default_factory=dict)
@@ -59,9 +54,7 @@ class Intake:
         """Read each path, yielding it when done. What can't be read is reported on standard error."""
         for path in paths:
             suffix = path.suffix.lower()
-            if suffix in ATLAS_SUFFIXES and is_atlas_table(path):
-                self._read_atlas_table(path)
-            elif suffix in TABLE_SUFFIXES:
+            if suffix in TABLE_SUFFIXES:
                 self._read_table(path)
             else:
                 self._read_packets(path)
@@ -88,8 +81,8 @@ class Intake:
         """Flags of the object's newest alert, from its reader and the quality cuts."""
         return self._newest.get(object_id, (0.0, ()))[1]
 
-    def summary(self) -> str:
-        """One JSON line: how many of what."""
+    def summarise(self) -> None:
+        """Say how many of what there were."""
         objects, packets, tables, unreadable = len(self._curves), self.packets, self.tables, self.unreadable
         words = (
             f"{objects} objects classified from {packets} packets and {tables} tables; {unreadable} could not be read"
@@ -103,19 +96,19 @@ class Intake:
                 what if count == 1 else f"{what} ({count})" for what, count in self._read_as.items()
             )
             counts["read_as"] = dict(self._read_as)
-        return orjson.dumps({"summary": words, **counts}).decode()
+        summary(words, counts)
 
     def _read_packets(self, path: Path) -> None:
         advice = "" if _holds_packets(path) else _WHAT_IS_READ
         told, untold, file = 0, Counter[str](), ""
-        for one in read_archive(path, self.largest):
+        for one, alerts in decoded(read_archive(path, self.largest), self.decoder, self.threads):
             if isinstance(one, Damage):
                 self._refuse(one.source, one.code, one.message + advice, one.count)
                 continue
             if one.file != file:
                 self._refuse_more(file, untold)
                 told, untold, file = 0, Counter(), one.file
-            for alert in self.decoder.decode_all(one.value):
+            for alert in alerts:
                 if not isinstance(alert, AlertError):
                     self._add_alert(alert)
                 elif told < MOST_TOLD:
@@ -126,41 +119,27 @@ class Intake:
         self._refuse_more(file, untold)
 
     def _read_table(self, path: Path) -> None:
-        if path.suffix.lower() in POINTS_TABLE_SUFFIXES and self._read_points_table(path):
-            return
+        from service.cli.given_tables import TableError, read_given_table  # pyarrow, for which packets do not wait
+
         try:
-            export = read_export(path.read_bytes(), path.name, strict=self.strict)
+            table = read_given_table(path, strict=self.strict)
         except (TableError, OSError) as error:
             self._refuse(str(path), "unreadable_table", str(error))
             return
-        for object_id, light_curve in export.light_curves.items():
+        self.tables += 1
+        if isinstance(table, Alert):
+            self._photometry.append(table)
+            return
+        for object_id, light_curve in table.light_curves.items():
             self._add(object_id, light_curve)
-        for row in export.skipped[:MOST_TOLD]:
-            _tell(str(path), "skipped_row", str(row))
-        more = len(export.skipped) - MOST_TOLD
+        for row in table.skipped[:MOST_TOLD]:
+            note(str(path), "skipped_row", str(row))
+        more = len(table.skipped) - MOST_TOLD
         if more > 0:
-            _tell(str(path), "skipped_row", f"and {more:,} more rows of this file", more)
-        self.skipped_rows += len(export.skipped)
-        self._read_as[export.read_as] += 1
-        self.tables += 1
-
-    def _read_points_table(self, path: Path) -> bool:
-        """Read a table that is as our documentation says, fast; False if it is not, or has a bad row."""
-        try:
-            curves = list(light_curves(read_points_table(path), path.name))
-        except TableError:
-            return False
-        for object_id, light_curve in curves:
-            self._add(object_id, light_curve)
-        self.tables += 1
-        return True
-
-    def _read_atlas_table(self, path: Path) -> None:
-        try:
-            self._photometry.append(read_atlas_table(path).alert(path.stem))
-            self.tables += 1
-        except TableError as error:
-            self._refuse(str(path), "unreadable_table", str(error))
+            note(str(path), "skipped_row", f"and {more:,} more rows of this file", **_counted(more))
+        self.skipped_rows += len(table.skipped)
+        if table.read_as:
+            self._read_as[table.read_as] += 1
 
     def _add_alert(self, alert: Alert) -> None:
         self.packets += 1
@@ -182,7 +161,7 @@ class Intake:
 
     def _refuse(self, source: str, code: str, message: str, count: int = 1) -> None:
         self.unreadable += count
-        _tell(source, code, message, count)
+        note(source, code, message, **_counted(count))
 
     def _refuse_more(self, file: str, codes: Counter[str]) -> None:
         for code, count in codes.items():
@@ -194,6 +173,5 @@ def _holds_packets(path: Path) -> bool:
     return path.is_dir() or path.name.lower().endswith(PACKET_SUFFIXES + TAR_SUFFIXES)
 
 
-def _tell(source: str, code: str, message: str, count: int = 1) -> None:
-    more = {"count": count} if count > 1 else {}
-    click.echo(orjson.dumps({"source": source, "code": code, "message": message, **more}), err=True)
+def _counted(count: int) -> dict[str, int]:
+    return {"count": count} if count > 1 else {}

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
+from service import jit
 from service.cli.hosting import open_models, spare_collector
 from service.config import load_settings
 from service.log import configure_logging
@@ -18,6 +19,7 @@ from service.stream.accounting import Account
 from service.stream.batch import Batch
 from service.stream.files.replay import replay_archive
 from service.stream.files.sinks import FileSink
+from service.stream.inputs import framed
 from service.stream.pipeline import build_pipeline
 
 
@@ -53,8 +55,9 @@ def replay(
     writer: Writer | None = None
     if out is not None:
         writer = Parquet(out) if out.suffix == ".parquet" else JsonLines.to(out)
-    pipeline = build_pipeline(settings, models, store)
+    pipeline = build_pipeline(settings.model_copy(update={"kafka": framed(settings)}), models, store)
     spare_collector()
+    jit.when_compiled(spare_collector)
     try:
         with Progress(
             SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(),

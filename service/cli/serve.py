@@ -7,9 +7,11 @@ import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from service import jit
 from service.alerts import Decoder, schema_source
 from service.api.app import create_app
 from service.cli.hosting import (
@@ -19,13 +21,16 @@ from service.cli.hosting import (
     reload_on_hangup,
     slow_gauges,
     spare_collector,
+    webhooks,
 )
 from service.cli.watchdog import Watchdog, end_now
 from service.config import ConfigError, load_settings
 from service.log import configure_logging
 from service.store import open_store
-from service.stream.kafka.topics import Span
-from service.stream.service import StreamService
+from service.stream.inputs import framed
+
+if TYPE_CHECKING:
+    from service.stream.service import StreamService
 
 log = logging.getLogger(__name__)
 
@@ -93,24 +98,33 @@ def serve(
     try:
         stream = None
         if settings.kafka.bootstrap_servers:
+            from service.stream.kafka.topics import Span  # the Kafka client, for which HTTP alone does not wait
+            from service.stream.service import StreamService
+
             span = Span(start, until) if start is not None else None
             stream = StreamService(settings, models, store, span=span, exit_at_end=exit_at_end)
         elif start is not None or exit_at_end or topics:
             raise ConfigError("there is nothing to stream from: set kafka.bootstrap_servers or --bootstrap-servers")
-        app = create_app(settings, models, store, stream, Decoder(schema_source(settings.kafka)))
+        decoder = Decoder(schema_source(framed(settings)))
+        decoder.try_out()
+        app = create_app(settings, models, store, stream, decoder)
         server = HttpServer(app, settings.api, listening)
-        spare_collector()
-        with slow_gauges(app, models, store):
+        with slow_gauges(app, models, store), webhooks(store, settings.watch):
             if stream is not None:
                 watchdog = Watchdog(stream.longest_stage, settings.pipeline.give_up_s, lambda: server.should_exit)
                 watchdog.start()
                 stream.start()
                 threading.Thread(target=_end_with, args=(stream, server), daemon=True).start()
             address = listening.getsockname()[:2]
+
+            def announce() -> None:
+                log.info("serving %s on http://%s:%d", models.active.bundle.label, *address)
+                jit.when_slow(log.info)
+                jit.when_compiled(spare_collector)
+                jit.compile_in_background()
+
             try:
-                server.serve_until_stopped(
-                    lambda: log.info("serving %s on http://%s:%d", models.active.bundle.label, *address)
-                )
+                server.serve_until_stopped(announce)
             finally:
                 if stream is not None:
                     stream.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any, Final
 
 import orjson
@@ -37,8 +38,13 @@ _NOT_TABLES: Final = (
 _KNOWN: Final = frozenset(
     {name for form in FORMATS for name in form.needs}
     | {theirs for form in FORMATS for names in form.names.values() for theirs in names}
+    | {name for form in FORMATS for name in form.lacks}
     | {"d:tag", "candidate", "prv_candidates"}
 )
+# What a row of each kind of text has at least one of, and how many of them a row may have, empty lines included.
+_ROW_MARKS: Final = {"lines": ((b"\n", b"\r"), 2), "JSON": ((b"{", b"["), 8), "VOTable": ((b"<TR", b"<tr"), 2)}
+_LEAST_BYTES: Final = {b"short": 2, b"int": 4, b"long": 8, b"float": 4, b"double": 8}  # of a VOTable's value
+_FEW: Final = 1_000  # marks of any file: headers, comments
 _ASTROPY: Final = "needs astropy to be read: pip install 'alert-classifier[astropy]'"
 
 
@@ -58,17 +64,34 @@ def sheets_of_file(data: bytes, name: str, max_rows: int | None = None) -> list[
     elif start.startswith(b"SIMPLE  ="):
         sheets = [_astropy(data, name, "fits")]
     elif start.startswith(b"# %ECSV"):
+        _refuse_far_too_many(data, name, "lines", max_rows)
         sheets = [_astropy(data, name, "ascii.ecsv")]
     elif start.startswith((b"<?xml", b"<VOTABLE")):
+        _refuse_far_too_many(data, name, "VOTable", max_rows)
         sheets = [_astropy(data, name, "votable")]
     elif start.startswith((b"{", b"[")):
+        _refuse_far_too_many(data, name, "JSON", max_rows)
         sheets = _json(data, name)
     else:
+        _refuse_far_too_many(data, name, "lines", max_rows)
         sheets = [_text_table(data, name)]
     rows = sum(sheet.length for sheet in sheets)
     if max_rows is not None and rows > max_rows:
         raise ExportError(f"{name} has {rows} rows; at most {max_rows} are read at once")
     return sheets
+
+
+def _refuse_far_too_many(data: bytes, name: str, kind: str, max_rows: int | None) -> None:
+    """Before anything is made of each row: a text of the size of a request can have millions of short ones."""
+    if max_rows is None:
+        return
+    marks, per_row = _ROW_MARKS[kind]
+    rows = max(data.count(mark) for mark in marks)
+    if kind == "VOTable" and b"<BINARY" in data:  # base64
+        width = sum(_LEAST_BYTES.get(each, 1) for each in re.findall(rb"<FIELD[^>]*datatype=.(\w+)", data[:1_000_000]))
+        rows = max(rows, len(data) * 3 // 4 // max(width, 1))
+    if rows > per_row * max_rows + _FEW:
+        raise ExportError(f"{name} has far more than {max_rows} rows; at most {max_rows} are read at once")
 
 
 def _parquet(data: bytes, name: str, max_rows: int | None) -> list[Sheet]:
@@ -84,11 +107,10 @@ def _parquet(data: bytes, name: str, max_rows: int | None) -> list[Sheet]:
         if isinstance(error, ExportError):
             raise
         raise WrongFileError(f"{name} is not a readable Parquet file: {error}") from error
-    if not columns:
-        return [Sheet({column.lower(): [] for column in file.schema_arrow.names})]
     if "candidate" in columns:  # Fink's data transfer: whole alerts in rows (fink-client's `fink_datatransfer`)
         return _alerts(table.to_pylist())
-    return [Sheet(columns_by_name(table.column_names, [column.to_pylist() for column in table.columns], name))]
+    names = file.schema_arrow.names
+    return [_sheet(names, {names.index(column): table[column].to_pylist() for column in columns}, name)]
 
 
 def _alerts(alerts: list[dict[str, Any]]) -> list[Sheet]:
@@ -146,7 +168,8 @@ def _text_table(data: bytes, name: str) -> Sheet:
         text = data.decode("latin-1")
     if "\x00" in text[:4096]:
         raise WrongFileError(f"{name} is a binary file of a kind that is not known here")
-    lines = text.splitlines()
+    # not splitlines, to which other characters end a line too
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     # the header of ATLAS's server is a comment with three marks
     first = next((number for number, line in enumerate(lines) if _is_content(line) or line.startswith("###")), None)
     if first is None:
@@ -156,10 +179,10 @@ def _text_table(data: bytes, name: str) -> Sheet:
         names = [
             field.strip().strip(",") for field in header.lstrip("#").split()
         ]  # the ZTF service: commas in the header
-        return _sheet(names, [line.split() for line in body], name)
+        return _sheet_of_lines(names, body, name)
     separator = _separator(header)
     if separator is None:
-        return _sheet(header.lstrip("#").split(), [line.split() for line in body], name)
+        return _sheet_of_lines(header.lstrip("#").split(), body, name)
     options = pyarrow.csv.ParseOptions(delimiter=separator)
     names = [field.strip().strip('"') for field in header.split(separator)]
     try:
@@ -170,14 +193,31 @@ def _text_table(data: bytes, name: str) -> Sheet:
         )
     except pa.ArrowException as error:
         raise WrongFileError(f"{name} is not a readable table: {error}") from error
-    return Sheet(columns_by_name(table.column_names, [column.to_pylist() for column in table.columns], name))
+    values = {place: table.column(place).to_pylist() for place in _wanted(table.column_names)}
+    return _sheet(table.column_names, values, name)
 
 
-def _sheet(names: list[str], rows: list[list[str]], name: str) -> Sheet:
-    for number, row in enumerate(rows, 1):
+def _sheet_of_lines(names: list[str], lines: list[str], name: str) -> Sheet:
+    """Columns separated by blanks."""
+    values: dict[int, list[str]] = {place: [] for place in _wanted(names)}
+    for number, line in enumerate(lines, 1):
+        row = line.split()
         if len(row) != len(names):
             raise WrongFileError(f"{name}: row {number} has {len(row)} values for {len(names)} columns")
-    return Sheet(columns_by_name(names, [[row[place] for row in rows] for place in range(len(names))], name))
+        for place, column in values.items():
+            column.append(row[place])
+    return _sheet(names, values, name)
+
+
+def _wanted(names: list[str]) -> list[int]:
+    """The places of the columns that any format has: what a wide table has besides costs no memory."""
+    return [place for place, name in enumerate(names) if name.strip().lower() in _KNOWN]
+
+
+def _sheet(names: list[str], values: dict[int, list[Any]], file: str) -> Sheet:
+    """Of the columns at these places."""
+    columns = columns_by_name([names[place] for place in values], list(values.values()), file)
+    return Sheet(columns, all_names=tuple(name.strip().lower() for name in names))
 
 
 def _separator(line: str) -> str | None:

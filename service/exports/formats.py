@@ -147,7 +147,7 @@ def recognise(sheet: Sheet, name: str) -> Format:
     for form in FORMATS:
         if form.fits(columns) and any(set(form.names.get(time, ())) & columns for time in _TIMES):
             return form
-    listed = ", ".join(sheet.columns) or "none"
+    listed = ", ".join(sheet.all_names or sheet.columns) or "none"
     raise ExportError(
         f"{name} has no columns that are known as a light curve: needed are a time (mjd or jd), band (or fid, filter)"
         f" and mag (or magpsf); it has {listed[:500]}"

@@ -24,12 +24,12 @@ _NO_NUMBER: Final = frozenset({"", "null", "none", "nan", "na", "n/a", "--", "-"
 _NO_VALUE: Final = -999.0
 
 # The number of ZTF's filter, IRSA's codes, names with the survey in front. In their own case: Gaia's G is not ZTF's g.
-_BANDS: Final = BAND_CODES | {
+BAND_SPELLINGS: Final = BAND_CODES | {
     prefix + name: BAND_CODES[letter]
     for prefix, names in (("", "123"), ("z", "gri"), ("ZTF_", "gri"), ("ztf", "gri"), ("ztf_", "gri"))
     for name, letter in zip(names, "gri", strict=True)
 }
-_SIGNS: Final = {
+SIGN_SPELLINGS: Final = {
     spelling: sign
     for sign, spellings in ((1, "t T true True TRUE 1 +1 +"), (-1, "f F false False FALSE 0 -1 -"))
     for spelling in spellings.split()
@@ -157,7 +157,7 @@ def points_of_sheet(
     if mjd is None or (form.names.get("jd") and reader.column("jd") and np.isnan(mjd).all()):
         jd = reader.numbers("jd", (JD_OF_MJD_ZERO, JD_OF_MJD_ZERO + BOUNDS["mjd"][1]))
         mjd = None if jd is None else jd - JD_OF_MJD_ZERO
-    band = reader.codes("band", _BANDS | {name: BAND_CODES[letter] for name, letter in form.bands.items()})
+    band = reader.codes("band", BAND_SPELLINGS | {name: BAND_CODES[letter] for name, letter in form.bands.items()})
     if mjd is None or band is None:
         raise ExportError(f"{name} has no column {'of time (mjd or jd)' if mjd is None else 'band, fid or filter'}")
     time_name = (reader.column("mjd") or reader.column("jd") or ("mjd", ()))[0]
@@ -205,7 +205,7 @@ def _difference(reader: _Reader) -> dict[str, Any]:
         numbers = reader.numbers(ours, BOUNDS["magerr"] if ours == "magerr" else None)
         if numbers is not None:
             columns[ours] = numbers
-    sign = reader.codes("sign", _SIGNS, missing=0)
+    sign = reader.codes("sign", SIGN_SPELLINGS, missing=0)
     if sign is not None:
         columns["sign"] = sign.astype(np.int8)
     survey = reader.column("survey")

@@ -24,11 +24,13 @@ class Sheet:
 
     `columns` are lists of equal length by name in lower case; a missing value is None. `object_id` names the rows that
     do not name their object themselves; `read_as` says in words whose export it is, where the file as a whole tells.
+    `all_names` are those of the file where only the columns that some format has were kept.
     """
 
     columns: dict[str, list[Any]]
     object_id: str = ""
     read_as: str = ""
+    all_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {len(values) for values in self.columns.values()}

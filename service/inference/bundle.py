@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -85,13 +85,29 @@ class Bundle:
     ) -> list[dict[str, NDArray[Any]]]:
         """`tensors` of light curves that already lie end to end; `contexts` as `context_inputs` gives them."""
         preprocessing = self.manifest.preprocessing
-        exact = PREPROCESSINGS[preprocessing.id].inputs(points, counts, preprocessing.parameters)
+        return self.padded(PREPROCESSINGS[preprocessing.id].inputs(points, counts, preprocessing.parameters), contexts)
+
+    def padded(
+        self, exact: Sequence[Mapping[str, NDArray[Any]]], contexts: NDArray[np.float32] | None
+    ) -> list[dict[str, NDArray[Any]]]:
+        """Inputs as a preprocessing makes them, with padding and contexts where the graph takes them."""
         padding = self.manifest.padding
         made = [dict(inputs) if padding is None else fill_up(inputs, padding) for inputs in exact]
         if contexts is not None:
             for inputs, context in zip(made, contexts, strict=True):
                 inputs[CONTEXT_INPUT] = context
         return made
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether long light curves are read in blocks, whose embeddings may be kept."""
+        return PREPROCESSINGS[self.manifest.preprocessing.id].in_blocks
+
+    @property
+    def embeds_as(self) -> str:
+        """A name for how this bundle embeds a block: bundles with the same one give the same embedding."""
+        parameters = orjson.dumps(self.manifest.preprocessing.model_dump(), option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(self.manifest.sha256.encode() + parameters).hexdigest()[:32]
 
     def reads(self) -> list[tuple[str, str]]:
         """(survey, band) of the points that the model uses. Raises ValueError if it would use none."""

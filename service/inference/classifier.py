@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import compress
 from typing import Any, Final
@@ -13,8 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service import jit
 from service.config import Device
 from service.errors import AlertClassifierError
+from service.inference import census_kernel
 from service.inference.batching import (
     CPU_BATCH,
     CPU_TOKENS,
@@ -24,6 +26,7 @@ from service.inference.batching import (
     lay_end_to_end,
     stack,
 )
+from service.inference.block_inputs import BlockInputs, Plan
 from service.inference.bundle import Bundle, BundleError
 from service.inference.calibration import Calibrator, Judgement
 from service.inference.prediction import (
@@ -47,6 +50,7 @@ CHUNK: Final = 1024
 CHUNK_BYTES: Final = 32 * 2**20
 # Lengths run before the first alert arrives; ONNX Runtime allocates and numpy imports at first use.
 WARM_UP_DETECTIONS: Final = (1, 2, 5, 10, 25, 50, 100)
+LONG_WARM_UP: Final = 2  # times what is read whole: a light curve in blocks
 
 
 class NotAListError(AlertClassifierError, TypeError):
@@ -57,7 +61,8 @@ class Classifier:
     """A bundle ready to answer. Every method may be called from any thread.
 
     `provider` is the ONNX Runtime execution provider in force; `threads` how many cores one call uses at most;
-    `batch_window_s` how long it is worth to wait for more light curves before a call.
+    `batch_window_s` how long it is worth to wait for more light curves before a call. `embeds_as`: the bundle's, None
+    if it keeps nothing of light curves; `keeps_above`: points above which there may be something to keep.
     """
 
     def __init__(self, bundle: Bundle, device: Device = Device.AUTO, threads: int = 0) -> None:
@@ -77,6 +82,9 @@ class Classifier:
                 f" {manifest.preprocessing.id} can't work with: {error!r}"
             ) from error
         self._session = Session(bundle, device, sample)
+        self._blocks = BlockInputs(bundle) if bundle.in_blocks else None
+        self.embeds_as = bundle.embeds_as if bundle.in_blocks else None
+        self.keeps_above = int(manifest.preprocessing.parameters.get("window", 128))
         self._chunk = max(1, min(CHUNK, CHUNK_BYTES // sum(array.nbytes for array in sample.values())))
         self.provider = self._session.provider
         on_gpu = self.provider == CUDA
@@ -104,11 +112,15 @@ class Classifier:
         return self.bundle.manifest.version
 
     def classify(
-        self, light_curves: Sequence[LightCurve], contexts: Sequence[Context | None] | None = None
+        self,
+        light_curves: Sequence[LightCurve],
+        contexts: Sequence[Context | None] | None = None,
+        kept: Sequence[bytes | None] | None = None,
     ) -> list[Prediction]:
         """One prediction per light curve, in their order. `contexts`: what is known of each one's surroundings, None
         where nothing is; a bundle whose manifest has no `context` does not look at them. Raises ContextError where
-        there are more or fewer.
+        there are more or fewer. `kept`: the `blocks` of an earlier prediction of a bundle that `embeds_as` this one for
+        each object, None where there are none: they save time and change no answer.
 
         What a light curve is classified with does not change its answer by more than rounding (1e-6). Raises
         NotAListError for a light curve alone.
@@ -121,54 +133,91 @@ class Classifier:
         predictions: list[Prediction] = []
         for start in range(0, len(light_curves), self._chunk):
             stop = start + self._chunk
-            predictions += self._classify(light_curves[start:stop], contexts[start:stop] if contexts else None)
+            predictions += self._classify(
+                light_curves[start:stop],
+                contexts[start:stop] if contexts else None,
+                kept[start:stop] if kept else None,
+            )
         return predictions
 
     def warm_up(self) -> None:
         """Run light curves of several lengths, so that the first alert is answered as fast as the next."""
+        with jit.compiled():
+            self.try_out()
+
+    def try_out(self) -> None:
+        """`warm_up` without waiting for what is compiled in the background."""
         counts = [count for count in WARM_UP_DETECTIONS for _ in range(2 * self.threads)]
+        if self._blocks:  # what cuts and fuses blocks is compiled at first use
+            counts.append(LONG_WARM_UP * self.keeps_above)
         self._classify([_sample_light_curve(self._reads, count) for count in counts])
 
     def _classify(
-        self, light_curves: Sequence[LightCurve], contexts: Sequence[Context | None] | None = None
+        self,
+        light_curves: Sequence[LightCurve],
+        contexts: Sequence[Context | None] | None = None,
+        kept: Sequence[bytes | None] | None = None,
     ) -> list[Prediction]:
         with stage("tensors"):
             points, counts = lay_end_to_end(light_curves)
             census = _Census(points, counts, self._is_read)
             usable = census.n_usable > 0
             if not usable.all() or census.n_left_out.any():
-                kept = np.repeat(usable, counts) & census.is_read
-                points, counts = points[kept], (counts - census.n_left_out)[usable]
+                read = np.repeat(usable, counts) & census.is_read
+                points, counts = points[read], (counts - census.n_left_out)[usable]
+                kept = None if kept is None else list(compress(kept, usable))
             taken = self.bundle.context_inputs(contexts, len(light_curves))
-            inputs, prepared = self._inputs(points, counts, None if taken is None else taken[usable])
+            plan, prepared = self._inputs(points, counts, None if taken is None else taken[usable], kept)
             rows = np.flatnonzero(usable)[prepared]
         with stage("inference"):
-            logits, embedding = self._run(inputs)
+            finished = self._blocks.complete(plan, self._embed) if self._blocks else {}
+            blocks = {int(rows[row]): packed for row, packed in finished.items()}
+            logits, embedding = self._run(plan.newest)
             finite = np.isfinite(logits).all(axis=tuple(range(1, logits.ndim))) & np.isfinite(embedding).all(axis=1)
             rows = rows[finite]
             known = None if taken is None else (taken[rows] == taken[rows]).any(axis=1)  # not NaN
             judged = self._spread(len(light_curves), rows, logits[finite], embedding[finite], census.n_usable, known)
-            return self._predictions(census, *judged)
+            return self._predictions(census, *judged, blocks)
 
     def _inputs(
-        self, points: NDArray[np.void], counts: NDArray[np.int64], contexts: NDArray[np.float32] | None
-    ) -> tuple[list[dict[str, NDArray[Any]]], NDArray[np.bool_]]:
+        self,
+        points: NDArray[np.void],
+        counts: NDArray[np.int64],
+        contexts: NDArray[np.float32] | None,
+        kept: Sequence[bytes | None] | None,
+    ) -> tuple[Plan, NDArray[np.bool_]]:
         """Inputs of those light curves that have any, and which ones (n,)."""
         prepared = np.ones(len(counts), dtype=np.bool_)
         if not len(counts):
-            return [], prepared
+            return Plan(), prepared
         try:
-            return self.bundle.inputs(points, counts, contexts), prepared
+            return self._plan(points, counts, contexts, kept), prepared
         except ValueError:  # one of them has none: prepare each by itself, so that only that one is left out
-            inputs = []
+            plan = Plan()
             for row, stop in enumerate(np.cumsum(counts)):
                 one = slice(row, row + 1)
                 context = None if contexts is None else contexts[one]
+                before = None if kept is None else kept[one]
                 try:
-                    inputs += self.bundle.inputs(points[stop - counts[row] : stop], counts[one], context)
+                    plan.extend(self._plan(points[stop - counts[row] : stop], counts[one], context, before))
                 except ValueError:
                     prepared[row] = False
-            return inputs, prepared
+            return plan, prepared
+
+    def _plan(
+        self,
+        points: NDArray[np.void],
+        counts: NDArray[np.int64],
+        contexts: NDArray[np.float32] | None,
+        kept: Sequence[bytes | None] | None,
+    ) -> Plan:
+        if self._blocks:
+            return self._blocks.plan(points, counts, contexts, kept)
+        return Plan(newest=self.bundle.inputs(points, counts, contexts))
+
+    def _embed(self, inputs: list[dict[str, NDArray[Any]]]) -> NDArray[np.float32]:
+        """Embeddings (n, D) of blocks."""
+        return self._run(inputs)[1]
 
     def _run(self, inputs: list[dict[str, NDArray[Any]]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Logits (n, C), of stochastic passes (n, P, C), and embeddings (n, D); the threads share out the batches."""
@@ -233,8 +282,14 @@ class Classifier:
         return prior, everywhere, judged
 
     def _predictions(
-        self, census: _Census, judgement: Judgement, embedding: NDArray[np.float32], judged: NDArray[np.bool_]
+        self,
+        census: _Census,
+        judgement: Judgement,
+        embedding: NDArray[np.float32],
+        judged: NDArray[np.bool_],
+        blocks: Mapping[int, bytes],
     ) -> list[Prediction]:
+        """`blocks`: by light curve, what is to be kept of it."""
         # Plain lists: reading an array element by element costs more than everything else here.
         flagged = [
             (NO_DETECTION, census.n_usable == 0),
@@ -264,10 +319,11 @@ class Classifier:
                 embedding=vector,
                 variance=variance,
                 bald=bald,
+                blocks=blocks.get(row),
             )
-            for (
+            for row, (
                 probabilities, parents, members, score, detections, upper_limits, row_flags, vector, variance, bald
-            ) in zip(
+            ) in enumerate(zip(
                 judgement.probabilities,
                 judgement.superclass_probabilities.tolist(),
                 judgement.in_conformal_set.tolist(),
@@ -279,7 +335,7 @@ class Classifier:
                 [None] * len(judged) if judgement.variance is None else judgement.variance,
                 [math.nan] * len(judged) if judgement.bald is None else judgement.bald.tolist(),
                 strict=True,
-            )
+            ))
         ]  # fmt: skip
 
 
@@ -293,15 +349,13 @@ class _Census:
 
     def __init__(self, points: NDArray[np.void], counts: NDArray[np.int64], is_read: NDArray[np.bool_]) -> None:
         """`is_read` [survey, band]: whether the model reads such points."""
-        from service.inference.census_kernel import count  # so that importing a classifier does not load numba
-
         points = np.ascontiguousarray(points).view()
         points.setflags(write=False)  # the kernel is compiled for read-only arrays
         self._counts = np.zeros((len(counts), len(BANDS), len(Kind)), dtype=np.int64)
         self.n_usable = np.zeros(len(counts), dtype=np.int64)
         self.is_read = np.empty(len(points), dtype=np.bool_)
         left_out = np.zeros((len(counts), 2), dtype=np.int64)
-        count(points, counts, is_read, self._counts, self.n_usable, left_out, self.is_read)
+        census_kernel.count(points, counts, is_read, self._counts, self.n_usable, left_out, self.is_read)
         self.n_left_out = left_out.sum(axis=1)
         self.has_unknown_band, self.has_unknown_survey = left_out.T > 0
         self.has_no_model = np.zeros(len(counts), dtype=np.bool_)

@@ -10,11 +10,12 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
-
-import minisign
+from typing import TYPE_CHECKING, Final
 
 from service.errors import AlertClassifierError
+
+if TYPE_CHECKING:
+    import minisign  # and all of cryptography: loaded where keys are trusted
 
 SUMS: Final = "SHA256SUMS"
 SIGNATURE: Final = f"{SUMS}.minisig"
@@ -111,6 +112,8 @@ def _parse(folder: Path, sums: bytes) -> dict[str, str]:
 
 def _public_key(text: str) -> minisign.PublicKey:
     """From the one line of base64, or from the two of a `minisign.pub`."""
+    import minisign
+
     try:
         return minisign.PublicKey.from_base64(text.strip().splitlines()[-1])
     except (ValueError, IndexError) as error:
@@ -118,6 +121,8 @@ def _public_key(text: str) -> minisign.PublicKey:
 
 
 def _check_signature(folder: Path, sums: bytes, keys: Sequence[minisign.PublicKey]) -> None:
+    import minisign
+
     if not (folder / SIGNATURE).exists():
         raise BundleError(
             f"the model bundle {folder} is not signed, but model.trusted_keys asks for signed bundles:"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -41,6 +41,9 @@ class Prediction:
     With stochastic passes `probabilities` are their mean, `variance` float32 (C,) that of each class's probability over
     the passes, and `bald` the mutual information of class and pass in nats; without passes None and NaN.
 
+    `blocks`: embeddings of the light curve's finished blocks, to be kept with the object and given back with its next
+    light curve; None where there is nothing new to keep.
+
     Where nothing could be judged (`no_detection`, `unusable_photometry`) the probabilities are the training prior, no
     class is named or ruled out, and the embedding is zero.
     """
@@ -58,6 +61,7 @@ class Prediction:
     embedding: NDArray[np.float32]
     variance: NDArray[np.float32] | None = None
     bald: float = math.nan
+    blocks: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def top_class(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import time
 from typing import Any, Final, Self
 
@@ -12,7 +12,7 @@ from service.alerts.quality import quality_flags
 from service.inference.prediction import Prediction
 from service.photometry import SURVEYS_BY_POSITION
 from service.photometry.time import unix_from_mjd
-from service.store.interface import StoredClassification, StoredObject
+from service.store.interface import Counterpart, StoredClassification, StoredObject
 
 MICROSECONDS: Final = 1_000_000
 
@@ -21,7 +21,7 @@ MICROSECONDS: Final = 1_000_000
 FIELDS: Final = (
     "object_id", "candid", "survey", "mjd", "ra", "dec", "classifier", "version", "top_class", "top_probability",
     "probabilities", "superclass_probabilities", "conformal_set", "ood_score", "variance", "mutual_information", "bald",
-    "n_detections", "n_upper_limits", "flags", "observed", "broker_timestamp", "received", "published",
+    "n_detections", "n_upper_limits", "flags", "counterparts", "observed", "broker_timestamp", "received", "published",
 )  # fmt: skip
 _NOTHING: Final[dict[str, Any]] = dict.fromkeys(FIELDS)
 
@@ -74,12 +74,13 @@ def classification(
     received: float,
     broker_timestamp: float | None = None,
     failed_cuts: Sequence[str] = (),
+    counterparts: Sequence[Counterpart] | None = None,
     active: bool = True,
 ) -> StoredClassification:
     """`prediction` in its published and stored form, dated now. `received`, `broker_timestamp` in seconds since 1970.
 
     Its `document` holds the schema's fields, JSON-able, times in microseconds since 1970. `active` is False for the
-    answer of a shadow bundle.
+    answer of a shadow bundle. `counterparts` None: they were not looked for.
     """
     published = round(max(time(), received) * MICROSECONDS)  # the clock may have been set back meanwhile
     fields = prediction.fields()
@@ -92,6 +93,7 @@ def classification(
         "dec": subject.dec,
         **fields,
         "flags": [*prediction.flags, *subject.flags, *quality_flags(failed_cuts)],
+        "counterparts": None if counterparts is None else [asdict(each) for each in counterparts],
         "observed": round(unix_from_mjd(subject.mjd) * MICROSECONDS),
         "broker_timestamp": None if broker_timestamp is None else round(broker_timestamp * MICROSECONDS),
         "received": round(received * MICROSECONDS),

@@ -63,6 +63,7 @@ class Parquet:
 
 _COUNTS = pa.map_(pa.string(), pa.int32())
 _PROBABILITIES = pa.map_(pa.string(), pa.float32())
+_COUNTERPART = pa.struct({"object_id": pa.string(), "survey": pa.string(), "separation_arcsec": pa.float64()})
 _CLOCK = pa.timestamp("us", tz="UTC")
 ARROW_SCHEMA = pa.schema(
     {
@@ -72,6 +73,7 @@ ARROW_SCHEMA = pa.schema(
         "superclass_probabilities": _PROBABILITIES, "conformal_set": pa.list_(pa.string()), "ood_score": pa.float32(),
         "variance": _PROBABILITIES, "mutual_information": pa.float32(), "bald": pa.float32(),
         "n_detections": _COUNTS, "n_upper_limits": _COUNTS, "flags": pa.list_(pa.string()),
+        "counterparts": pa.list_(_COUNTERPART),
         "observed": _CLOCK, "broker_timestamp": _CLOCK, "received": _CLOCK, "published": _CLOCK,
     }
 )  # fmt: skip

@@ -5,6 +5,7 @@ A light curve is one structured array: packing copies its bytes, and every colum
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from service.errors import AlertClassifierError
 from service.photometry.bands import BAND_CODES, SURVEY_CODES
+from service.photometry.union import union
 
 
 class LightCurveError(AlertClassifierError, ValueError):
@@ -74,7 +76,7 @@ class LightCurve:
     @classmethod
     def from_points(cls, points: NDArray[np.void]) -> LightCurve:
         """Sort points of dtype `POINT` by time and keep each measurement once."""
-        return cls(_union(points))
+        return cls(_frozen(union(points)))
 
     @classmethod
     def from_columns(
@@ -216,26 +218,42 @@ def merge(light_curves: Sequence[LightCurve]) -> LightCurve:
         return filled[0] if filled else LightCurve.empty()
     if sum([len(curve.points) for curve in filled]) < LONG:
         return LightCurve.from_points(end_to_end(filled))
+    if len(filled) == 2 and (shared := _shared(*sorted(filled, key=lambda curve: float(curve.mjd[0])))) is not None:
+        return shared
     # An alert adds to the end of a long history: what lies before it stays as it is.
     longest = max(filled, key=len)
     others = [curve for curve in filled if curve is not longest]
     begin = min((float(curve.mjd[0]) for curve in others), default=np.inf) - _MARGIN_DAYS
-    untouched = int(np.searchsorted(longest.mjd, begin))
-    rest = _union(end_to_end([LightCurve(longest.points[untouched:]), *others]))
+    untouched = bisect_left(longest.mjd, begin)
+    rest = _frozen(union(end_to_end([LightCurve(longest.points[untouched:]), *others])))
     return LightCurve(end_to_end([LightCurve(longest.points[:untouched]), LightCurve(rest)]))
+
+
+def _shared(early: LightCurve, late: LightCurve) -> LightCurve | None:
+    """The union where `late`, to the last bit, begins with points of `early`: a packet may bring a year again that the
+    store has. Only what comes behind them is united: it can't hold a measurement of theirs, as both are in order. None
+    where they do not share their beginning.
+    """
+    begin = bisect_left(early.mjd, late.mjd[0])  # numpy's search would first copy the column
+    if early.points[begin : begin + 1].tobytes() != late.points[:1].tobytes():
+        return None
+    known, again = early.points[begin:].view(np.uint32), late.points.view(np.uint32)
+    words = min(len(known), len(again))
+    differs = known[:words] != again[:words]
+    first = int(differs.argmax())
+    same = (first if differs[first] else words) // (POINT.itemsize // 4)
+    end = begin + same
+    rest = [LightCurve(early.points[end:]), LightCurve(late.points[same:])]
+    filled = [curve for curve in rest if len(curve)]
+    if len(filled) == 2:
+        filled = [LightCurve(_frozen(union(end_to_end(filled))))]
+    return LightCurve(end_to_end([LightCurve(early.points[:end]), *filled]))
 
 
 def end_to_end(light_curves: Iterable[LightCurve]) -> NDArray[np.void]:
     """The points of all light curves in one read-only array, one light curve after the other."""
     # Joins bytes, because np.concatenate compares the fields of every structured array, 10 us each.
     return np.frombuffer(b"".join([curve.points.tobytes() for curve in light_curves]), dtype=POINT)
-
-
-def _union(points: NDArray[np.void]) -> NDArray[np.void]:
-    # imported here, so that using light curves does not always load numba
-    from service.photometry.union import union
-
-    return _frozen(union(points))
 
 
 def _words(points: NDArray[np.void], layout: np.dtype[np.void]) -> NDArray[np.void]:

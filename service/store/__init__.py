@@ -22,6 +22,7 @@ from service.store.interface import (
     StoreVersionError,
 )
 from service.store.joining import JOIN_RADIUS_ARCSEC
+from service.store.kept import KeptBlocks
 from service.store.sky import Cone
 from service.store.sqlite.store import SqliteStore
 
@@ -30,6 +31,7 @@ __all__ = [
     "Cone",
     "Counterpart",
     "Increment",
+    "KeptBlocks",
     "LightCurveDamagedError",
     "Sort",
     "SqliteStore",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from service.errors import AlertClassifierError
 from service.photometry import Context, LightCurve
+from service.store.filters import Notice, Watch
+from service.store.kept import KeptBlocks
 from service.store.sky import Cone
 
 _NEVER_STORED: Final = re.compile("[\0\ud800-\udfff]")
 
-Sort = Literal["newest", "most_probable"]
+Sort = Literal["newest", "most_probable", "name"]
 
 
 class StoreUnavailableError(AlertClassifierError, RuntimeError):
@@ -165,8 +167,9 @@ class Store(Protocol):
         """Names of the position sources that have joined an object."""
         ...
 
-    def counterparts(self, known: StoredObject) -> list[Counterpart]:
-        """Objects of other surveys within the join radius, nearest first: surveys name the same source each for itself.
+    def counterparts(self, known: Sequence[StoredObject]) -> list[list[Counterpart]]:
+        """Of each of these objects, in their order: objects of other surveys within the join radius, nearest first.
+        Surveys name the same source each for itself.
 
         They are looked for when asked, by the index of the sky, so it does not matter which came first.
         """
@@ -182,6 +185,18 @@ class Store(Protocol):
         """
         ...
 
+    def kept_blocks(self, object_ids: Sequence[str]) -> dict[str, dict[str, bytes]]:
+        """What models have kept of the objects among `object_ids` that they kept anything of: object -> the name that
+        the model `embeds_as` -> embeddings.
+        """
+        ...
+
+    def keep_blocks(self, kept: Sequence[KeptBlocks], in_use: Collection[str]) -> None:
+        """Keep these, of objects that are in the store, in one transaction that does not wait for the disk; the last
+        written stands. What models kept of the same objects that are not `in_use` is forgotten.
+        """
+        ...
+
     def latest(self, object_id: str) -> StoredClassification | None: ...
 
     def query(
@@ -191,16 +206,32 @@ class Store(Protocol):
         min_probability: float = 0.0,
         since: float | None = None,
         cone: Cone | None = None,
+        superclass: str | None = None,
+        survey: str | None = None,
+        seen_since: float | None = None,
+        seen_before: float | None = None,
+        min_detections: int | None = None,
+        max_detections: int | None = None,
+        flags: Sequence[str] = (),
+        without_flags: Sequence[str] = (),
+        prefix: str | None = None,
         sort: Sort = "newest",
         limit: int = 100,
         cursor: str | None = None,
     ) -> tuple[list[StoredClassification], str | None]:
         """Latest classification per object, in order of `sort`, and a cursor for the next page (None: end).
 
-        `since` is in seconds since 1970. An answer that names no class has no probability either: above a
-        `min_probability` of 0 it is not found. An object that is classified anew while someone pages moves to the
-        front of the newest: no page shows it twice. Raises ValueError on a cursor that was not given for the same
-        `sort`.
+        The work of a page is bounded: where few objects pass the filters it may be short, or empty, and still have a
+        next one.
+
+        `since` is in seconds since 1970; `seen_since`, `seen_before` are epochs of the object's last alert [mjd].
+        `superclass` is the most probable one; all of `flags` are borne, none of `without_flags`. `prefix` is how the
+        object's name begins, in any case, and sorts by name. What was recorded by a version that did not keep survey,
+        superclass, flags and numbers of detections apart is not found by them until the object's next alert.
+
+        An answer that names no class has no probability either: above a `min_probability` of 0 it is not found. An
+        object that is classified anew while someone pages moves to the front of the newest: no page shows it twice.
+        Raises ValueError on a cursor that was not given for the same `sort`.
         """
         ...
 
@@ -211,7 +242,9 @@ class Store(Protocol):
         ...
 
     def embeddings(self, classifier: str, version: str, limit: int = 100_000) -> tuple[list[str], NDArray[np.float16]]:
-        """(object ids, their latest embeddings (n, D)) of one classifier version, newest first."""
+        """(object ids, their latest embeddings (n, D)) of one classifier version, newest first, among the `limit`
+        objects that were classified last.
+        """
         ...
 
     def history(self, object_id: str, limit: int = 1000) -> list[StoredClassification]:
@@ -219,6 +252,36 @@ class Store(Protocol):
 
         Their `document` holds only the probabilities, in single precision, and they have no embedding.
         """
+        ...
+
+    def watches(self) -> list[Watch]:
+        """The saved filters, by name; `record` notices what passes one for the first time."""
+        ...
+
+    def add_watch(self, watch: Watch) -> bool:
+        """False where there is one of that name. Raises ValueError on a filter that can't be watched."""
+        ...
+
+    def remove_watch(self, name: str) -> bool:
+        """With what it noticed. False where there is none of that name."""
+        ...
+
+    def notices(self, name: str, limit: int = 100) -> list[Notice]:
+        """What a watch noticed last, the newest first."""
+        ...
+
+    def lease_notices(self, name: str, now: float, lease_s: float, limit: int) -> list[Notice]:
+        """The oldest notices that wait for the webhook, for the caller alone to send for `lease_s` from `now` on; none
+        where another has them or it is not yet time to try again.
+        """
+        ...
+
+    def notices_delivered(self, name: str, numbers: Sequence[int], now: float) -> None: ...
+
+    def notices_failed(self, name: str, error: str, next_try: float) -> None: ...
+
+    def prune_notices(self, before: float) -> int:
+        """Forget what was noticed before a time [s since 1970], and what is too much; how many had not been told."""
         ...
 
     def prune(self, older_than_mjd: float) -> int:

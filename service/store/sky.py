@@ -104,16 +104,20 @@ class Positions:
 
         `or_still` is a candidate even beyond the radius.
         """
-        found = []
-        if radius_arcsec > 0:
-            reach = radius_arcsec * ARCSEC
-            near = self._sorted[bisect_left(self._dec, dec - reach) : bisect_right(self._dec, dec + reach)]
-            distances = [(separation_arcsec(ra, dec, each.ra, each.dec), each.name) for each in near]
-            found = [each for each in distances if each[0] <= radius_arcsec]
+        found = self.within(ra, dec, radius_arcsec)
         still = self._by_name.get(or_still) if or_still is not None else None
         if still is not None:
             found.append((separation_arcsec(ra, dec, still.ra, still.dec), still.name))
         return min(found)[1] if found else None
+
+    def within(self, ra: float, dec: float, radius_arcsec: float) -> list[tuple[float, str]]:
+        """(separation [arcsec], name) of those within the radius (0: none), nearest first."""
+        if not (radius_arcsec > 0 and isfinite(ra) and isfinite(dec)):
+            return []
+        reach = radius_arcsec * ARCSEC
+        near = self._sorted[bisect_left(self._dec, dec - reach) : bisect_right(self._dec, dec + reach)]
+        distances = [(separation_arcsec(ra, dec, each.ra, each.dec), each.name) for each in near]
+        return sorted(each for each in distances if each[0] <= radius_arcsec)
 
 
 def cell_of(ra: float, dec: float) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,22 +29,33 @@ class Account:
     returned: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
 
+    def add(self, other: Account) -> None:
+        self.consumed += other.consumed
+        self.published += other.published
+        self.filtered += other.filtered
+        self.dead_lettered += other.dead_lettered
+        self.returned += other.returned
+        self.skipped += other.skipped
+
     @property
     def settled(self) -> int:
         return self.published + self.filtered.total() + self.dead_lettered.total() + self.returned
 
 
 class Accounting:
-    """The accounts of one process, per partition; every method may be called from any thread.
+    """The accounts of one input, per partition; every method may be called from any thread.
 
     Messages in flight are counted from the open batches, not as the difference of the other numbers, so a message that
     a stage loses shows as a gap.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, input_name: str = "") -> None:
+        self.input = input_name
         self._lock = threading.Lock()
         self._accounts: dict[Partition, Account] = {}
         self._under_way: dict[int, Batch] = {}
+        self._in_flight_gauge = metrics.IN_FLIGHT.labels(input_name)
+        self._gap_gauge = metrics.ACCOUNTING_GAP.labels(input_name)
 
     def take(self, batch: Batch) -> None:
         """Count a new batch as consumed and in flight."""
@@ -51,9 +63,9 @@ class Accounting:
             self._under_way[id(batch)] = batch
             for place, count in batch.count().items():
                 self._accounts.setdefault(place, Account()).consumed += count
-                metrics.CONSUMED.labels(*_labels(place)).inc(count)
+                metrics.CONSUMED.labels(*self._labels(place)).inc(count)
         metrics.BATCH_ALERTS.observe(len(batch))
-        metrics.IN_FLIGHT.inc(len(batch))
+        self._in_flight_gauge.inc(len(batch))
 
     def settle(self, batch: Batch) -> None:
         """Count the outcomes of a batch, all of them acknowledged."""
@@ -62,7 +74,7 @@ class Accounting:
             del self._under_way[id(batch)]
             for (place, (kind, reason)), count in outcomes.items():
                 account = self._accounts[place]
-                labels = _labels(place)
+                labels = self._labels(place)
                 if kind is Published:
                     account.published += count
                     metrics.PUBLISHED.labels(*labels).inc(count)
@@ -75,19 +87,19 @@ class Accounting:
                 elif kind is Returned:
                     account.returned += count
                     metrics.RETURNED.labels(*labels).inc(count)
-        metrics.IN_FLIGHT.dec(len(batch))
+        self._in_flight_gauge.dec(len(batch))
 
     def skip(self, place: Partition, reason: str, count: int) -> None:
         """Count offsets passed over; `reason` is a constant of `service.stream.kafka.skipped`."""
         with self._lock:
             self._accounts.setdefault(place, Account()).skipped[reason] += count
-            metrics.SKIPPED.labels(*_labels(place), reason).inc(count)
+            metrics.SKIPPED.labels(*self._labels(place), reason).inc(count)
 
     def closes(self) -> bool:
         """Whether every consumed message is settled or in flight; logs an error for each partition with a gap."""
         with self._lock:
             gaps = {place: gap for place, gap in self._gaps().items() if gap}
-        metrics.ACCOUNTING_GAP.set(sum(gaps.values()))
+        self._gap_gauge.set(sum(gaps.values()))
         for (topic, partition), gap in gaps.items():
             log.error("accounting does not close: %s/%d has %+d messages without an outcome", topic, partition, gap)
         return not gaps
@@ -102,12 +114,7 @@ class Accounting:
         whole = Account()
         with self._lock:
             for account in self._accounts.values():
-                whole.consumed += account.consumed
-                whole.published += account.published
-                whole.filtered += account.filtered
-                whole.dead_lettered += account.dead_lettered
-                whole.returned += account.returned
-                whole.skipped += account.skipped
+                whole.add(account)
         return whole
 
     def view(self) -> dict[str, Any]:
@@ -121,6 +128,9 @@ class Accounting:
             ]
         return {"closes": closes, **_numbers(self.total(), sum(in_flight.values())), "partitions": partitions}
 
+    def _labels(self, place: Partition) -> tuple[str, str, str]:
+        return self.input, place[0], str(place[1])
+
     def _in_flight(self) -> Counter[Partition]:
         counts: Counter[Partition] = Counter()
         for batch in self._under_way.values():
@@ -131,6 +141,43 @@ class Accounting:
         in_flight = self._in_flight()
         return {
             place: account.consumed - account.settled - in_flight[place] for place, account in self._accounts.items()
+        }
+
+
+class Accounts:
+    """Those of all inputs of a process, in the form of one; the unnamed input's are told as they are."""
+
+    def __init__(self, inputs: Sequence[Accounting]) -> None:
+        self._inputs = tuple(inputs)
+
+    def closes(self) -> bool:
+        closed = [each.closes() for each in self._inputs]  # each, because it logs its gaps
+        return all(closed)
+
+    @property
+    def in_flight(self) -> int:
+        return sum(each.in_flight for each in self._inputs)
+
+    def total(self) -> Account:
+        """All inputs together."""
+        whole = Account()
+        for each in self._inputs:
+            whole.add(each.total())
+        return whole
+
+    def view(self) -> dict[str, Any]:
+        """As JSON-able values: the total, then every input, then every partition with its input's name."""
+        if [each.input for each in self._inputs] == [""]:
+            return self._inputs[0].view()
+        views = {each.input: each.view() for each in self._inputs}
+        partitions = [
+            {"input": name, **partition} for name, view in views.items() for partition in view.pop("partitions")
+        ]
+        return {
+            "closes": all(view["closes"] for view in views.values()),
+            **_numbers(self.total(), sum(view["in_flight"] for view in views.values())),
+            "inputs": [{"input": name, **view} for name, view in views.items()],
+            "partitions": partitions,
         }
 
 
@@ -152,7 +199,3 @@ def _numbers(account: Account, in_flight: int) -> dict[str, Any]:
         "skipped": dict(account.skipped),
         "in_flight": in_flight,
     }
-
-
-def _labels(place: Partition) -> tuple[str, str]:
-    return place[0], str(place[1])

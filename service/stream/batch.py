@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from service.alerts.alert import Alert
 from service.alerts.container import Piece
@@ -13,7 +13,7 @@ from service.output.classification import Subject
 from service.output.dead_letter import DeadLetter
 from service.output.outputs import Outgoing
 from service.photometry import Context, LightCurve
-from service.store.interface import StoredClassification
+from service.store.interface import Counterpart, StoredClassification
 
 # (topic, partition); for an archive (its path, 0)
 Partition = tuple[str, int]
@@ -103,7 +103,7 @@ class Item:
     """One message in the pipeline: each stage fills in the next field; one with an `outcome` is finished.
 
     `alert` is never changed; `subject` is what the classification is about; `light_curve` and `context` are those of
-    its object as known at this alert.
+    its object as known at this alert, and `kept` what models have kept of it (`Store.kept_blocks`).
     """
 
     message: Message
@@ -112,6 +112,8 @@ class Item:
     subject: Subject | None = None
     light_curve: LightCurve | None = None
     context: Context | None = None
+    counterparts: list[Counterpart] | None = None
+    kept: Mapping[str, bytes] = field(default_factory=dict)
     prediction: Prediction | None = None
     shadows: tuple[Prediction, ...] = ()
     outcome: Outcome | None = None

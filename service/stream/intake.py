@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from queue import SimpleQueue
 from time import monotonic
 from typing import Final
@@ -50,69 +51,76 @@ class Intake:
         self._progress = progress
         self._journal = journal
         self._stopping = stopping
-        self._held: deque[Message] = deque()  # polled and not yet in a batch, while suspects are taken one by one
+        self._held: deque[Message] = deque()  # polled and not yet in a batch
         self._waiting = False
 
     def run(self) -> None:
         audit = monotonic() + AUDIT_S
         while not self._stopping.is_set() and not self._source.exhausted:
             self._take(self._source.poll(self._settings.max_batch, self._settings.linger_s))
-            if self._is_full():
-                self._wait_until(lambda: not self._is_full())
             if monotonic() > audit:
                 self._accounting.closes()
                 audit = monotonic() + AUDIT_S
 
     def _take(self, messages: Sequence[Message]) -> None:
-        if self._waiting or (self._journal is not None and self._journal.suspects):
-            self._held.extend(messages)
-            if not self._waiting:
-                self._take_carefully()
-        elif messages:
-            self._begin(messages)
+        self._held.extend(messages)
+        if not self._waiting:
+            self._begin_what_is_held()
 
-    def _take_carefully(self) -> None:
-        """Batches of what is held; a suspect alone, while nothing else is in flight."""
-        assert self._journal is not None
+    def _begin_what_is_held(self) -> None:
+        """Batches of what is held, as the queue has room for them; a suspect alone, while nothing else is in flight."""
         while self._held and not self._stopping.is_set():
-            suspects = self._journal.suspect(self._held[0])
+            suspects = self._suspicion(self._held[0])
             if suspects is None:
-                others = [self._held.popleft()]
-                while self._held and self._journal.suspect(self._held[0]) is None:
-                    others.append(self._held.popleft())
-                self._begin(others)
-                continue
-            self._wait_until_idle()
-            if self._stopping.is_set():
-                return
-            message = self._held.popleft()
-            if suspects.refused:
-                self._hand_on(Batch([Item(message, outcome=_refusal(suspects))]))
+                self._begin_harmless()
+                self._wait_until(lambda: not self._is_full())
             else:
-                self._begin([message])
-            self._wait_until_idle()
-            if not self._accounting.in_flight:
-                self._journal.passed(message)
+                self._begin_suspect(suspects)
 
-    def _begin(self, messages: Sequence[Message]) -> None:
+    def _suspicion(self, message: Message) -> Suspects | None:
+        if self._journal is None or not self._journal.suspects:
+            return None
+        return self._journal.suspect(message)
+
+    def _begin_harmless(self) -> None:
+        """One batch of the messages before the first suspect. Those that hold many alerts fill it early; what is left
+        stays held.
+        """
+        messages = list(takewhile(lambda message: self._suspicion(message) is None, self._held))
+        for _ in range(self._begin(messages)):
+            self._held.popleft()
+
+    def _begin_suspect(self, suspects: Suspects) -> None:
+        assert self._journal is not None
+        self._wait_until(lambda: not self._accounting.in_flight)
+        if self._stopping.is_set():
+            return
+        message = self._held.popleft()
+        if suspects.refused:
+            self._hand_on(Batch([Item(message, outcome=_refusal(suspects))]))
+        else:
+            self._begin([message])
+        self._wait_until(lambda: not self._accounting.in_flight)
+        if not self._accounting.in_flight:
+            self._journal.passed(message)
+
+    def _begin(self, messages: Sequence[Message]) -> int:
+        """Begin a batch of the first of these messages; returns how many."""
         places = stretches(messages) if self._journal is not None else b""
         with self._progress.hold("poll", places[1:-1]):
-            batch = self._pipeline.take(messages)
-        batch.places = places
+            batch, count = self._pipeline.take(messages, self._settings.max_batch)
+        batch.places = places if count == len(messages) else b""  # empty: found again from the batch
         self._hand_on(batch)
+        return count
 
     def _hand_on(self, batch: Batch) -> None:
         self._accounting.take(batch)
         self.taken.put(batch)
 
-    def _wait_until_idle(self) -> None:
-        self._waiting = True
-        self._wait_until(lambda: not self._accounting.in_flight)
-        self._waiting = False
-
     def _wait_until(self, holds: Callable[[], bool]) -> None:
-        """Backpressure: wait a moment, then pause the source but keep polling it."""
+        """Backpressure: wait a moment, then pause the source but keep polling it; what comes then is held."""
         paused = False
+        self._waiting = True
         patience = monotonic() + PATIENCE_S
         while not holds() and not self._stopping.is_set():
             if not paused and monotonic() > patience:
@@ -122,6 +130,7 @@ class Intake:
                 self._take(self._source.poll(self._settings.max_batch, 0.0))
             self.room.wait(0.02)
             self.room.clear()
+        self._waiting = False
         if paused:
             self._source.resume()
 

@@ -185,8 +185,9 @@ class Journal:
         return note
 
 
-def open_journal(settings: Settings) -> Journal | None:
-    """The journal of this process: the file `pipeline.journal`, else beside the SQLite store, else in `var`.
+def open_journal(settings: Settings, input_name: str = "") -> Journal | None:
+    """The journal of this process for one input: the file `pipeline.journal`, else beside the SQLite store, else in
+    `var`. Each named input has a file of its own, so that a restart finds what it had in hand.
 
     None for a store that is temporary, and, with a warning, where the default place can't be written. Raises
     StreamError if the configured one can't.
@@ -195,6 +196,8 @@ def open_journal(settings: Settings) -> Journal | None:
     path = chosen or _beside_store(settings.store.url.get_secret_value())
     if path is None:
         return None
+    if input_name:
+        path = path.with_name(f"{path.name}-{input_name}")
     try:
         return Journal(path)
     except OSError as error:

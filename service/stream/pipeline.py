@@ -8,10 +8,12 @@ unavailable) raises one of `TEMPORARY` and is tried again later, so every stage 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
+from service import jit
 from service.alerts.alert import Alert, AlertError
 from service.alerts.container import Piece
 from service.alerts.decode import Decoder as AlertDecoder
@@ -26,11 +28,15 @@ from service.output.classification import Subject, classification
 from service.output.outputs import Outputs
 from service.photometry import SURVEYS_BY_POSITION, Context, LightCurve
 from service.store.interface import Increment, Store, StoredClassification, StoredObject, StoreUnavailableError
+from service.store.kept import KeptBlocks
 from service.stream.batch import Batch, DeadLettered, Filtered, Item, Message, Published
 
 log = logging.getLogger(__name__)
 
 TEMPORARY: Final = (StoreUnavailableError, SchemaSourceUnavailableError)
+
+# A batch of more packets waits for the decoder to be compiled; as plain Python a packet takes some 10 ms.
+MANY: Final = 100
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -63,29 +69,40 @@ class Pipeline:
         quality: QualitySettings,
         max_message_bytes: int = 10_485_760,
         outputs: Outputs | None = None,
+        surveys: frozenset[str] = frozenset(),
+        counterparts: bool = False,
     ) -> None:
-        """`outputs`: the topics and forms of classifications; None: the default topic alone."""
+        """`outputs`: the topics and forms of classifications; None: the default topic alone. `surveys`: whose alerts
+        are expected, another's are refused; empty: anybody's. `counterparts`: answers name them.
+        """
         self._outputs = outputs or Outputs(KafkaSettings())
         self._decoder = decoder
         self._store = store
         self._models = models
         self._quality = quality
+        self._surveys = surveys
+        self._counterparts = counterparts
         self._max_message_bytes = max_message_bytes
 
-    def take(self, messages: Iterable[Message]) -> Batch:
-        """Messages -> a batch with an item for each alert: a message may hold several.
+    def take(self, messages: Sequence[Message], enough: int) -> tuple[Batch, int]:
+        """The first of these messages -> a batch with an item for each alert, and how many messages they are: a message
+        may hold several alerts, and the one with which they are `enough` is the last.
 
         One that is too large, or whose records are too many, is refused as a whole before it is taken apart.
         """
-        items = []
+        items: list[Item] = []
+        count = 0
         for message in messages:
+            if len(items) >= enough:
+                break
+            count += 1
             if len(message.value) > self._max_message_bytes:
                 items.append(self._too_large(message))
             elif self._decoder.holds_many(message.value):
                 items += self._records(message)
             else:
                 items.append(Item(message))
-        return Batch(items)
+        return Batch(items), count
 
     def _records(self, message: Message) -> list[Item]:
         try:
@@ -103,12 +120,17 @@ class Pipeline:
 
     def decode(self, batch: Batch) -> None:
         """Bytes -> alerts."""
-        with stage("decode"):
-            items = batch.open()
+        items = batch.open()
+        with stage("decode"), jit.compiled() if len(items) > MANY else nullcontext():
             alerts = isolate(lambda part: self._decoder.decode_many(item.message.packet for item in part), items)
             for item, alert in zip(items, alerts, strict=True):
                 if isinstance(alert, Alert):
                     item.alert = alert
+                    if self._surveys and alert.survey not in self._surveys:
+                        said = (
+                            f"an alert of {alert.survey}, and this input brings {' and '.join(sorted(self._surveys))}"
+                        )
+                        item.outcome = DeadLettered("unexpected_survey", said)
                 else:
                     item.outcome = _dead_letter(alert, "decode_failed")
 
@@ -133,6 +155,7 @@ class Pipeline:
             items = batch.open()
             self._merge(self._store.merge, [item for item in items if not came_by_position(item.alert)])
             self._merge(self._store.join, [item for item in items if came_by_position(item.alert)])
+            self._load_kept([item for item in items if item.outcome is None])
 
     def _merge(self, step: Callable[[Sequence[Increment]], list[StoredObject]], items: Sequence[Item]) -> None:
         known = isolate(lambda part: step([increment_of(item.alert) for item in part]), items)
@@ -143,6 +166,39 @@ class Pipeline:
                 assert item.alert is not None
                 item.light_curve, item.context = stored.light_curve, stored.context
                 item.subject = Subject.of(item.alert, stored)
+        if self._counterparts:
+            merged = [
+                (item, stored) for item, stored in zip(items, known, strict=True) if isinstance(stored, StoredObject)
+            ]
+            self._find_counterparts(merged)
+
+    def _find_counterparts(self, merged: Sequence[tuple[Item, StoredObject]]) -> None:
+        found = isolate(self._store.counterparts, [stored for _, stored in merged])
+        for (item, _), counterparts in zip(merged, found, strict=True):
+            if isinstance(counterparts, Exception):  # an answer without them is better than none
+                log.error("no counterparts of %s could be found: %s", item.message.topic_partition, counterparts)
+            else:
+                item.counterparts = counterparts
+
+    def _load_kept(self, items: Sequence[Item]) -> None:
+        """What the resident models have kept of long light curves."""
+        keeping = self._keeping()
+        above = min((each.keeps_above for each in keeping), default=0)
+        long = [
+            (item, item.subject.object_id)
+            for item in items
+            if keeping and item.subject is not None and item.light_curve is not None and len(item.light_curve) > above
+        ]
+        if long:
+            found = self._store.kept_blocks(list(dict.fromkeys(name for _, name in long)))
+            for item, name in long:
+                item.kept = found.get(name, {})
+
+    def _keeping(self) -> list[Classifier]:
+        """The resident models that keep something of light curves."""
+        now = self._models.residents
+        everyone = (*now.answering, *now.shadows, *([now.previous] if now.previous else []))
+        return [each for each in everyone if each.embeds_as is not None]
 
     @property
     def batch_window_s(self) -> float:
@@ -153,7 +209,7 @@ class Pipeline:
         """Light curves -> predictions, for all these batches together and by the same models."""
         residents = self._models.residents
         items = [item for batch in batches for item in batch.open()]
-        predictions = isolate(_opinion_of(residents.active), items)
+        predictions = isolate(_opinion_of(residents), items)
         for item, prediction in zip(items, predictions, strict=True):
             if isinstance(prediction, Exception):
                 item.outcome = _dead_letter(prediction, "classification_failed")
@@ -161,7 +217,7 @@ class Pipeline:
                 item.prediction = prediction
         for shadow in residents.shadows:
             answered = [item for item in items if item.outcome is None]
-            opinions = isolate(_opinion_of(shadow), answered)
+            opinions = isolate(_opinion_of(Residents(shadow)), answered)
             for item, opinion in zip(answered, opinions, strict=True):
                 if isinstance(opinion, Exception):  # nobody waits for a shadow's answer
                     log.error("shadow %s failed on %s: %s", shadow.bundle.label, item.message.topic_partition, opinion)
@@ -190,6 +246,29 @@ class Pipeline:
             for answer, done in zip(answers, isolate(self._record, answers), strict=True):
                 if isinstance(done, Exception):  # it will be published all the same
                     log.error("the store can't keep the classification of %s: %s", answer.object_id, done)
+            self._keep_blocks([item for item, _ in batch.published()])
+
+    def _keep_blocks(self, items: Sequence[Item]) -> None:
+        """What models have found of finished blocks -> the store, where it is new."""
+        models = {(each.name, each.version): each.embeds_as for each in self._keeping()}
+        kept = [
+            KeptBlocks(item.subject.object_id, embeds_as, prediction.blocks)
+            for item in items
+            for prediction in (item.prediction, *item.shadows)
+            if item.subject is not None
+            and prediction is not None
+            and prediction.blocks is not None
+            # a model that is gone by now needs nothing any more
+            and (embeds_as := models.get((prediction.classifier, prediction.version))) is not None
+        ]
+        in_use = {name for name in models.values() if name is not None}
+        for each, done in zip(kept, isolate(lambda part: self._keep(part, in_use), kept), strict=True):
+            if isinstance(done, Exception):  # it will be computed again
+                log.error("the store can't keep the blocks of %s: %s", each.object_id, done)
+
+    def _keep(self, kept: Sequence[KeptBlocks], in_use: Collection[str]) -> list[None]:
+        self._store.keep_blocks(kept, in_use)
+        return [None] * len(kept)
 
     def run(self, batch: Batch) -> None:
         """All stages in order. Raises the errors in `TEMPORARY`."""
@@ -201,11 +280,26 @@ class Pipeline:
         return [None] * len(answers)
 
 
-def build_pipeline(settings: Settings, models: Models, store: Store, outputs: Outputs | None = None) -> Pipeline:
-    """The pipeline of the stream, of replays and of the demo, its decoder compiled and warm."""
+def build_pipeline(
+    settings: Settings,
+    models: Models,
+    store: Store,
+    outputs: Outputs | None = None,
+    surveys: frozenset[str] = frozenset(),
+) -> Pipeline:
+    """The pipeline of an input, of replays and of the demo, what it compiles known to `jit.compile_in_background`."""
     decoder = AlertDecoder(schema_source(settings.kafka))
-    decoder.warm_up()
-    return Pipeline(decoder, store, models, settings.quality, settings.pipeline.max_message_bytes, outputs)
+    decoder.try_out()
+    return Pipeline(
+        decoder,
+        store,
+        models,
+        settings.quality,
+        settings.pipeline.max_message_bytes,
+        outputs,
+        surveys,
+        counterparts=bool(settings.pipeline.counterparts),
+    )
 
 
 def preview(store: Store, alert: Alert) -> tuple[Subject, LightCurve, Context | None]:
@@ -255,14 +349,16 @@ def _classification(item: Item, prediction: Prediction | None, active: bool = Tr
         received=message.received,
         broker_timestamp=message.timestamp,
         failed_cuts=item.failed_cuts,
+        counterparts=item.counterparts,
         active=active,
     )
 
 
-def _opinion_of(classifier: Classifier) -> Callable[[Sequence[Item]], Sequence[Prediction]]:
+def _opinion_of(models: Residents) -> Callable[[Sequence[Item]], Sequence[Prediction]]:
     def classify(items: Sequence[Item]) -> Sequence[Prediction]:
-        merged = [(item.light_curve, item.context) for item in items if item.light_curve is not None]
-        return classifier.classify([light_curve for light_curve, _ in merged], [context for _, context in merged])
+        merged = [(item.light_curve, item.context, item.kept) for item in items if item.light_curve is not None]
+        curves, contexts = [curve for curve, _, _ in merged], [context for _, context, _ in merged]
+        return models.classify(curves, contexts, [kept for _, _, kept in merged])
 
     return classify
 

@@ -191,7 +191,7 @@ class StreamRunner:
         metrics.STAGE_SECONDS.labels("publish").observe(perf_counter() - self._sent.popleft())
         self.accounting.settle(batch)
         self._source.acknowledge(batch)
-        _observe(batch)
+        _observe(batch, self.accounting.input)
         self._last_progress = monotonic()
         if self._on_settled is not None:
             self._on_settled(batch)
@@ -274,17 +274,19 @@ class StreamRunner:
         self.accounting.closes()
 
 
-def _observe(batch: Batch) -> None:
+def _observe(batch: Batch, input_name: str) -> None:
     """Count what was published. Latencies are at least 0: a clock that was set back would make them negative, and the
     sums fall.
     """
     now = time()
+    end_to_end = metrics.END_TO_END_SECONDS.labels(input_name)
+    since_observation = metrics.OBSERVATION_SECONDS.labels(input_name)
     for item, outcome in batch.published():
         answer = outcome.classification
         metrics.CLASSIFIED.labels(answer.top_class or metrics.NO_CLASS).inc()
         if item.message.timestamp is not None:
-            metrics.END_TO_END_SECONDS.observe(max(0.0, now - item.message.timestamp))
-        metrics.OBSERVATION_SECONDS.observe(max(0.0, now - unix_from_mjd(answer.mjd)))
+            end_to_end.observe(max(0.0, now - item.message.timestamp))
+        since_observation.observe(max(0.0, now - unix_from_mjd(answer.mjd)))
         if item.failed_cuts:
             metrics.LOW_QUALITY.inc()
         if OUT_OF_DISTRIBUTION in answer.document["flags"]:

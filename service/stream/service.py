@@ -1,12 +1,16 @@
-"""The stream side of the service behind one class: start, health, stop; with or without the API in the process."""
+"""The stream side of the service behind one class: start, health, stop; with or without the API in the process.
+
+Each input has a consumer, a pipeline and a producer of its own, in threads of its own: what keeps one from going on
+(its brokers, its schema registry, a slow batch) does not hold up the others. They share models and store.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import Final
 
 from confluent_kafka import KafkaException
@@ -16,8 +20,10 @@ from service.config import Delivery, PipelineSettings, Settings
 from service.output.outputs import Outputs, unknown_names
 from service.secrets import masked
 from service.store.interface import Store
-from service.stream.accounting import Accounting
+from service.stream.accounting import Accounting, Accounts
 from service.stream.batch import Batch
+from service.stream.health import StreamHealth
+from service.stream.inputs import Input, each_input
 from service.stream.interfaces import Sink, StreamError
 from service.stream.journal import open_journal
 from service.stream.kafka.registration import registrar
@@ -38,19 +44,6 @@ DRAIN_S: Final = 20.0
 CLOSE_S: Final = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class StreamHealth:
-    """Whether alerts flow; `reasons` are the obstacles, as text; `idle_s` is the time since a batch was settled."""
-
-    ready: bool
-    reasons: tuple[str, ...]
-    partitions: tuple[str, ...]
-    in_flight: int
-    lag_messages: int
-    lag_seconds: float
-    idle_s: float
-
-
 class StreamService:
     """Consumes, classifies and publishes in threads of its own from `start` to `stop`.
 
@@ -68,7 +61,7 @@ class StreamService:
         exit_at_end: bool = False,
         on_settled: Callable[[Batch], None] | None = None,
     ) -> None:
-        """`on_settled` is called from the publish thread with every batch whose outcomes are acknowledged.
+        """`on_settled` is called from the publish threads with every batch whose outcomes are acknowledged.
 
         Raises StreamError if no broker is configured, librdkafka refuses a property, an output asks for a class that
         the model does not have, or the schema registry takes no schema.
@@ -76,27 +69,22 @@ class StreamService:
         kafka = settings.kafka
         if not kafka.bootstrap_servers:
             raise StreamError("kafka.bootstrap_servers is empty: there is nothing to stream from")
-        self.accounting = Accounting()
-        manifest = models.residents.active.bundle.manifest
-        if slips := unknown_names(kafka.outputs, manifest.classes, manifest.superclasses):
+        manifests = [each.bundle.manifest for each in models.residents.answering]
+        classes = list(dict.fromkeys(name for each in manifests for name in each.classes))
+        superclasses = list(dict.fromkeys(name for each in manifests for name in each.superclasses))
+        if slips := unknown_names(kafka.outputs, classes, superclasses):
             raise StreamError("; ".join(slips))
-        pipeline = build_pipeline(settings, models, store, Outputs(kafka, registrar(kafka)))
-        try:
-            self._source = KafkaSource(kafka, span, exit_at_end, on_skipped=self.accounting.skip)
-            self._sink = _sink(settings, self._source)
-        except KafkaException as error:
-            raise StreamError(f"kafka.librdkafka: {masked(error.args[0].str())}") from None
-        self._journal = open_journal(settings)
-        self._runner = StreamRunner(
-            self._source, pipeline, self._sink, settings.pipeline, self.accounting, on_settled, self._journal
-        )
-        for stage in SLOTS:
-            metrics.STANDSTILL.labels(stage).set_function(partial(_standstill, self._runner, stage, settings.pipeline))
-        self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
-        self._ended = threading.Event()
+        outputs = Outputs(kafka, registrar(kafka))
+        self._changed = threading.Condition()
+        self._inputs = [
+            _InputStream(each, models, store, outputs, span, exit_at_end, on_settled, self._notify)
+            for each in each_input(settings)
+        ]
+        self.accounting = Accounts([each.accounting for each in self._inputs])
 
     def start(self) -> None:
-        self._thread.start()
+        for each in self._inputs:
+            each.start()
 
     def stop(self, drain: bool = True, drain_s: float = DRAIN_S) -> None:
         """Poll no more, and return when every batch is settled, or after `drain_s`.
@@ -104,43 +92,137 @@ class StreamService:
         Without `drain`, batches in flight are read again after a restart. No alert is lost either way. What does not
         return in time is left behind: see `stuck`.
         """
-        self._runner.stop(drain_s if drain else 0.0)
-        if self._thread.is_alive():
-            self._thread.join((drain_s if drain else 0.0) + STUCK_S + CLOSE_S)
+        seconds = drain_s if drain else 0.0
+        for each in self._inputs:
+            each.stop(seconds)
+        deadline = monotonic() + seconds + STUCK_S + CLOSE_S
+        for each in self._inputs:
+            each.join(deadline)
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until the stream ends: by `stop`, at the end of a bounded read, or by failure. False after the timeout.
+        """Wait until all inputs have ended, by `stop` or at the end of a bounded read, or one by failure. False after
+        the timeout.
 
         Raises StreamError, or the error that stopped a thread: the process should then be restarted.
         """
-        ended = self._ended.wait(timeout_s)
-        if self._runner.failure is not None:
-            raise self._runner.failure
+        with self._changed:
+            ended = self._changed.wait_for(self._has_ended, timeout_s)
+        if self.failure is not None:
+            raise self.failure
         return ended
 
     @property
     def stuck(self) -> list[str]:
         """Threads that `stop` had to leave behind because they did not return; then the process should end."""
-        return [*self._runner.stuck, *(["poll"] if self._thread.is_alive() else [])]
+        return [thread for each in self._inputs for thread in each.stuck]
 
     def longest_stage(self) -> tuple[str, float] | None:
         """The stage that has been working on the same batch for longest, and for how long [s]."""
-        return self._runner.longest_stage()
+        found = [longest for each in self._inputs if (longest := each.longest_stage()) is not None]
+        return max(found, key=lambda longest: longest[1], default=None)
 
     @property
     def failure(self) -> BaseException | None:
         """The error that ended the stream, if one did."""
+        return next((each.failure for each in self._inputs if each.failure is not None), None)
+
+    def health(self) -> StreamHealth:
+        inputs = tuple(each.health() for each in self._inputs)
+        if [each.name for each in inputs] == [""]:
+            return inputs[0]
+        reasons = tuple(f"{each.name}: {reason}" for each in inputs for reason in each.reasons)
+        return StreamHealth(
+            ready=not reasons,
+            reasons=reasons,
+            partitions=tuple(partition for each in inputs for partition in each.partitions),
+            in_flight=sum(each.in_flight for each in inputs),
+            lag_messages=sum(each.lag_messages for each in inputs),
+            lag_seconds=max(each.lag_seconds for each in inputs),
+            idle_s=min(each.idle_s for each in inputs),
+            inputs=inputs,
+        )
+
+    def _has_ended(self) -> bool:
+        return self.failure is not None or all(each.ended for each in self._inputs)
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+class _InputStream:
+    """One input from its consumer to its producer; `on_end` is called when it has ended."""
+
+    def __init__(
+        self,
+        which: Input,
+        models: Models,
+        store: Store,
+        outputs: Outputs,
+        span: Span | None,
+        exit_at_end: bool,
+        on_settled: Callable[[Batch], None] | None,
+        on_end: Callable[[], None],
+    ) -> None:
+        settings = which.settings
+        self._name = which.name
+        self._on_end = on_end
+        self.accounting = Accounting(which.name)
+        pipeline = build_pipeline(settings, models, store, outputs, which.surveys)
+        try:
+            self._source = KafkaSource(
+                settings.kafka, span, exit_at_end, on_skipped=self.accounting.skip, input_name=which.name
+            )
+            self._sink = _sink(settings, self._source)
+        except KafkaException as error:
+            where = f"inputs.{which.name}.librdkafka" if which.name else "kafka.librdkafka"
+            raise StreamError(f"{where}: {masked(error.args[0].str())}") from None
+        self._journal = open_journal(settings, which.name)
+        self._runner = StreamRunner(
+            self._source, pipeline, self._sink, settings.pipeline, self.accounting, on_settled, self._journal
+        )
+        for stage in SLOTS:
+            standstill = partial(_standstill, self._runner, stage, settings.pipeline)
+            metrics.STANDSTILL.labels(which.name, stage).set_function(standstill)
+        self._thread = threading.Thread(target=self._run, name=self._called("poll"), daemon=True)
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, drain_s: float) -> None:
+        self._runner.stop(drain_s)
+
+    def join(self, deadline: float) -> None:
+        if self._thread.is_alive():
+            self._thread.join(max(0.0, deadline - monotonic()))
+
+    @property
+    def ended(self) -> bool:
+        return self._ended.is_set()
+
+    @property
+    def stuck(self) -> list[str]:
+        threads = [*self._runner.stuck, *(["poll"] if self._thread.is_alive() else [])]
+        return [self._called(thread) for thread in threads]
+
+    def longest_stage(self) -> tuple[str, float] | None:
+        longest = self._runner.longest_stage()
+        return longest and (self._called(longest[0]), longest[1])
+
+    @property
+    def failure(self) -> BaseException | None:
         return self._runner.failure
 
     def health(self) -> StreamHealth:
         reasons = []
         if self._runner.failure is not None:
             reasons.append(f"the stream has failed: {self._runner.failure}")
-        elif self._ended.is_set():
+        elif self.ended:
             reasons.append("the stream has ended")
         else:
             reasons += [trouble for trouble in (self._source.trouble, self._runner.trouble) if trouble]
-        lag = {} if self._ended.is_set() else self._source.lag()
+        lag = {} if self.ended else self._source.lag()
         return StreamHealth(
             ready=not reasons,
             reasons=tuple(reasons),
@@ -149,7 +231,11 @@ class StreamService:
             lag_messages=sum(lag.values()),
             lag_seconds=self._source.lag_seconds(lag),
             idle_s=self._runner.idle_s,
+            name=self._name,
         )
+
+    def _called(self, thread: str) -> str:
+        return f"{thread} of {self._name}" if self._name else thread
 
     def _run(self) -> None:
         try:
@@ -163,13 +249,15 @@ class StreamService:
                 self._journal.close()
             total = self.accounting.total()
             log.info(
-                "the stream has ended: %d consumed, %d published, %d filtered, %d dead-lettered, %d returned",
+                "the stream %shas ended: %d consumed, %d published, %d filtered, %d dead-lettered, %d returned",
+                f"{self._name} " * bool(self._name),
                 total.consumed,
                 total.published,
                 total.filtered.total(),
                 total.dead_lettered.total(),
                 total.returned,
             )
+            self._on_end()
 
 
 def _standstill(runner: StreamRunner, stage: str, settings: PipelineSettings) -> float:
@@ -178,6 +266,7 @@ def _standstill(runner: StreamRunner, stage: str, settings: PipelineSettings) ->
 
 
 def _sink(settings: Settings, source: KafkaSource) -> Sink:
-    if settings.kafka.delivery is Delivery.EXACTLY_ONCE:
-        return TransactionalSink(settings.kafka, source, settings.pipeline.retry_s)
-    return KafkaSink(settings.kafka.output_side(), settings.pipeline.retry_s)
+    kafka = settings.kafka.output_side()
+    if kafka.delivery is Delivery.EXACTLY_ONCE:
+        return TransactionalSink(kafka, source, settings.pipeline.retry_s)
+    return KafkaSink(kafka, settings.pipeline.retry_s)

@@ -11,8 +11,8 @@ from typing import Final
 from service.simulate import SimulatedAlert
 from service.stream.accounting import Accounting
 from service.stream.batch import Batch, Message
+from service.stream.health import StreamHealth
 from service.stream.runner import StreamRunner
-from service.stream.service import StreamHealth
 
 TOPIC: Final = "simulated-night"
 

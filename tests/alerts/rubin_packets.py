@@ -151,7 +151,8 @@ def plain_light_curve(record: dict[str, Any], zero_point: float = 31.4) -> Light
     seen = {_exposure(point) for point in points if point["kind"] == 0}
     points += [limit for limit in limits if _exposure(limit) not in seen]
     return LightCurve.from_columns(
-        **{name: [point[name] for point in points] for name in newest}, brought_by=newest["candid"]
+        **{name: [point[name] for point in points] for name in newest},
+        brought_by=[point["candid"] or 1 for point in points],
     )
 
 

@@ -137,7 +137,12 @@ def test_many_damaged_real_packets(real_data: Path) -> None:
 
 def test_the_compiled_loops_never_leave_their_arrays(tmp_path: Path) -> None:
     """The same damage with numba's own bounds checks on, which turn a stray index into an IndexError."""
-    script = "import tests.alerts.test_mutations as t; print(sum(t.run(t.simulated_packets(), 2000, seed=3).values()))"
+    script = """if True:
+    import tests.alerts.test_mutations as t
+    from service import jit
+    with jit.compiled():
+        print(sum(t.run(t.simulated_packets(), 2000, seed=3).values()))
+    """
     environment = os.environ | {
         "NUMBA_BOUNDSCHECK": "1",
         "NUMBA_CACHE_DIR": str(tmp_path),

@@ -30,7 +30,7 @@ from service.photometry.flux import flux_error_from_magnitude, flux_from_magnitu
 from service.simulate import SimulatedAlert
 from tests.alerts.atlas_tables import exposures
 from tests.api.examples import COLUMNS, POINTS, MakeClient
-from tests.exports.samples import ATLAS, NAME, SAMPLES
+from tests.exports.samples import ATLAS, IRSA, NAME, SAMPLES
 
 
 def probabilities(client: TestClient, body: Any, **more: Any) -> dict[str, float]:
@@ -489,6 +489,12 @@ def test_another_kind_of_file_gets_a_sentence(client: TestClient) -> None:
     refused = client.post("/v1/classify/table?name=m31.fits", content=b"SIMPLE  =                    T".ljust(2880))
     assert refused.status_code == 422
     assert "m31.fits is a FITS image" in refused.json()["detail"]
+
+
+def test_total_magnitudes_are_refused_with_the_reason(client: TestClient) -> None:
+    refused = client.post("/v1/classify/table?name=irsa.csv", content=IRSA)
+    assert refused.status_code == 422
+    assert "all the light of a source" in refused.json()["detail"]
 
 
 def test_a_table_of_the_atlas_server_is_read(client: TestClient) -> None:

@@ -22,7 +22,7 @@ from service.simulate import SimulatedAlert
 from service.store import Increment, Store
 from tests.alerts.atlas_tables import exposures
 from tests.api.examples import COLUMNS, KEYS, POINTS, READ, MakeClient
-from tests.exports.samples import NAME, SAMPLES
+from tests.exports.samples import ATLAS, IRSA, NAME, SAMPLES
 
 PLAIN = {name: COLUMNS[name] for name in ("mjd", "band", "mag", "magerr", "diffmaglim", "sign")}
 
@@ -314,6 +314,18 @@ def test_a_file_of_another_broker_is_classified_as_it_is(
     (tmp_path / name).write_bytes(SAMPLES[name][0])
     [answer] = connect().classify_file(tmp_path / name)
     assert answer.object_id == NAME
+
+
+def test_atlas_photometry_is_read_by_name_and_total_magnitudes_are_refused(
+    connect: Callable[..., Client], tmp_path: Path
+) -> None:
+    (tmp_path / "sn.txt").write_bytes(ATLAS)
+    with pytest.warns(UserWarning, match="row 2: ujy is many"):
+        [answer] = connect().classify_file(tmp_path / "sn.txt")
+    assert (answer.object_id, answer.top_class) == ("sn", None)  # the shipped model reads no ATLAS
+    (tmp_path / "irsa.csv").write_bytes(IRSA)
+    with pytest.raises(ServiceError, match="all the light of a source"):
+        connect().classify_file(tmp_path / "irsa.csv")
 
 
 def test_rows_left_out_of_a_file_are_warned_of(connect: Callable[..., Client], tmp_path: Path) -> None:

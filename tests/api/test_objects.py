@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from service.api import neighbours as neighbours_module
 from service.api.neighbours import Neighbours
 from service.exports import read_export
 from service.store import Store
@@ -85,6 +92,67 @@ def test_queries_narrow_by_class_probability_time_and_place(client: TestClient, 
     assert len(cone) < len(known)
 
 
+def test_queries_narrow_by_what_the_answer_says(client: TestClient, documents: Documents) -> None:
+    known = latest(documents)
+
+    def found(**asked: Any) -> set[str]:
+        answer = client.get("/v1/objects", params={"limit": 1000} | asked)
+        assert answer.status_code == 200, answer.text
+        return {each["object_id"] for each in answer.json()["objects"]}
+
+    def those(passes: Callable[[dict[str, Any]], bool]) -> set[str]:
+        chosen = {name for name, each in known.items() if passes(each)}
+        assert 0 < len(chosen) < len(known), "the night must tell the filter from none"
+        return chosen
+
+    def detections(each: dict[str, Any]) -> int:
+        return sum(each["n_detections"].values())
+
+    def parent(each: dict[str, Any]) -> str:
+        return max(each["superclass_probabilities"], key=each["superclass_probabilities"].__getitem__)
+
+    assert found(superclass="Transient") == those(lambda each: parent(each) == "Transient")
+    assert found(survey="ztf") == set(known)
+    assert found(survey="atlas") == set()
+    assert found(min_detections=4, max_detections=9) == those(lambda each: 4 <= detections(each) <= 9)
+    assert found(flag="too_few_points") == those(lambda each: "too_few_points" in each["flags"])
+    assert found(without_flag=["too_few_points", "low_quality"]) == those(
+        lambda each: not {"too_few_points", "low_quality"} & set(each["flags"])
+    )
+    day = sorted(each["mjd"] for each in known.values())[len(known) // 2]
+    assert found(seen_since=day) == those(lambda each: each["mjd"] >= day)
+    moment = datetime.fromtimestamp((day - 40587) * 86400 + 1, UTC).isoformat()
+    assert found(seen_before=moment) == those(lambda each: each["mjd"] <= day)
+    name = next(iter(known))
+    assert name in found(prefix=name[:6].lower()) == {each for each in known if each.startswith(name[:6])}
+
+
+def test_the_nights_best_candidates_are_a_table_to_take_away(client: TestClient, documents: Documents) -> None:
+    known = latest(documents)
+    answer = client.get("/v1/candidates", params={"limit": 7, "min_detections": 2})
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert answer.headers["content-disposition"].startswith('attachment; filename="candidates-')
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    passing = [each for each in known.values() if sum(each["n_detections"].values()) >= 2]
+    best = sorted(passing, key=lambda each: (each["top_probability"], each["object_id"]), reverse=True)
+    assert [row["object_id"] for row in rows] == [each["object_id"] for each in best[:7]]
+    assert [float(row["top_probability"]) for row in rows] == [each["top_probability"] for each in best[:7]]
+    assert rows[0]["last_seen"][:4].isdigit()
+    rest = client.get(
+        "/v1/candidates",
+        params={"format": "json", "limit": 10000, "min_detections": 2, "cursor": answer.headers["x-next-cursor"]},
+    ).json()
+    assert [each["object_id"] for each in rest["candidates"]] == [each["object_id"] for each in best[7:]]
+    assert rest["next"] is None
+    assert client.get("/v1/candidates?since=2100-01-01").text.count("\n") == 1
+
+
+def test_a_name_is_no_formula_in_a_spreadsheet(client: TestClient, documents: Documents, store: Store) -> None:
+    some = store.query(limit=1)[0][0]
+    store.record([replace(some, object_id="=1+1", published_at=time.time())])
+    assert "'=1+1" in client.get("/v1/candidates?prefix==1").text
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
@@ -96,6 +164,15 @@ def test_queries_narrow_by_class_probability_time_and_place(client: TestClient, 
         ("sort=oldest", "sort"),
         ("ra=10&dec=5", "radius"),
         ("ra=10&dec=95&radius=1", "dec"),
+        ("superclass=Supernova", "superclass"),
+        ("survey=2mass", "survey"),
+        ("seen_since=yesterday", "seen_since"),
+        ("seen_before=2460000000", "seen_before"),
+        ("min_detections=-1", "min_detections"),
+        ("min_detections=5&max_detections=4", "max_detections"),
+        ("flag=a+b", "flag"),
+        ("without_flag=", "without_flag"),
+        ("prefix=", "prefix"),
     ],
 )
 def test_a_query_that_makes_no_sense_is_told_why(client: TestClient, query: str, field: str) -> None:
@@ -131,7 +208,11 @@ def test_the_most_similar_are_those_of_the_greatest_cosine(
     assert answer["neighbours"][0]["similarity"] == pytest.approx(cosine[ids.index(order[0])], abs=1e-5)
 
 
-def test_neighbours_are_read_again_after_a_while(documents: Documents, store: Store) -> None:
+@pytest.mark.parametrize("many", [1, 10_000])
+def test_neighbours_are_read_again_after_a_while(
+    documents: Documents, store: Store, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours_module, "MANY", many)
     now = 0.0
     neighbours = Neighbours(store, clock=lambda: now)
     stored = store.latest(documents[0]["object_id"])
@@ -140,6 +221,9 @@ def test_neighbours_are_read_again_after_a_while(documents: Documents, store: St
     store.prune(1e9)
     assert neighbours.of(stored, 3).compared == before
     now = 61.0
+    if many == 1:
+        assert neighbours.of(stored, 3).compared == before, "nobody waits where reading takes long"
+        neighbours.renewed()
     assert neighbours.of(stored, 3).compared == 0
 
 
@@ -170,6 +254,9 @@ def test_an_unknown_object_may_be_known_elsewhere(client: TestClient) -> None:
     answer = client.get("/v1/objects/ZTF99zzzzzzz").json()
     assert answer["links"]["ALeRCE"] == "https://alerce.online/object/ZTF99zzzzzzz"
     assert "links" not in client.get("/v1/objects/mine").json()
+    rubin = client.get("/v1/objects/170059286935240883").json()["links"]
+    assert rubin["Lasair"] == "https://lasair.lsst.ac.uk/objects/170059286935240883/"
+    assert "links" not in client.get("/v1/objects/sso170059286935240883").json()
     assert client.get("/v1/objects/ZTF99zzzzzzz/light-curve").status_code == 404
 
 

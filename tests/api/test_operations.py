@@ -28,7 +28,7 @@ from service.output.avro import CLASSIFICATION
 from service.store import Store, StoreUnavailableError
 from service.stream.accounting import Accounting
 from service.stream.batch import Batch, Message
-from service.stream.service import StreamHealth
+from service.stream.health import StreamHealth
 from tests.api.examples import KEYS, WRITE, MakeClient
 
 
@@ -78,10 +78,29 @@ def test_a_store_that_is_away_makes_503_with_a_time_to_come_back(
     assert "connection refused" in answer.json()["detail"]
 
 
+def test_health_and_pulse_tell_each_input_by_its_name(make_client: MakeClient) -> None:
+    """Given two inputs one of which waits for its brokers, then readiness names it, and the pulse shows both."""
+    ztf = StreamHealth(True, (), ("night/0",), 0, 0, 0.0, 0.0, name="ztf")
+    rubin = StreamHealth(False, ("the brokers do not answer",), (), 3, 7, 1.5, 0.0, name="of-the-pulse")
+    metrics.PUBLISHED.labels("of-the-pulse", "night", "0").inc(5)
+    client = make_client(StillStream(ready=False, reasons=("rubin: the brokers do not answer",), inputs=(ztf, rubin)))
+    answer = client.get("/health/ready")
+    assert answer.status_code == 503
+    assert answer.json()["errors"] == [{"field": "stream of-the-pulse", "message": "the brokers do not answer"}]
+    first, second = client.get("/v1/pulse").json()["inputs"]
+    assert (first["name"], first["ready"], first["partitions"]) == ("ztf", True, 1)
+    assert (second["name"], second["ready"], second["lag_messages"], second["published"]) == (
+        "of-the-pulse",
+        False,
+        7,
+        5,
+    )
+
+
 def test_accounting_is_the_streams_own(make_client: MakeClient) -> None:
     assert make_client().get("/v1/accounting").json() == {
         "streaming": False, "closes": True, "consumed": 0, "published": 0, "filtered": {}, "dead_lettered": {},
-        "returned": 0, "in_flight": 0, "skipped": {}, "partitions": [],
+        "returned": 0, "in_flight": 0, "skipped": {}, "inputs": [], "partitions": [],
     }  # fmt: skip
     stream = StillStream()
     stream.accounting.take(Batch.of([Message("night", 0, offset, b"") for offset in range(3)]))
@@ -115,7 +134,7 @@ def test_every_published_version_of_a_schema_is_served(client: TestClient, docum
     """A reader of another language finds the schema of any message by its first ten bytes."""
     listing = client.get("/schemas").json()["schemas"]
     by_header = {each["header"]: each for each in listed_by_version(listing, CLASSIFICATION.name)}
-    assert [each["version"] for each in listed_by_version(listing, CLASSIFICATION.name)] == [1, 2, 3]
+    assert [each["version"] for each in listed_by_version(listing, CLASSIFICATION.name)] == [1, 2, 3, 4]
     for version in CLASSIFICATION.versions.values():
         message = version.encode(documents[0])
         listed = by_header[message[:10].hex()]
@@ -148,10 +167,10 @@ def test_the_pulse_tells_rate_latency_mix_and_newest(make_client: MakeClient, do
     client = make_client(StillStream(lag_seconds=2.5, lag_messages=40))
     pulse = Pulse(client.app.state.context, clock=lambda: now)  # type: ignore[attr-defined]
     for now in range(1, 11):  # noqa: B007 (the clock reads it)
-        metrics.PUBLISHED.labels("pulse", "0").inc(30)
+        metrics.PUBLISHED.labels("", "pulse", "0").inc(30)
         for _ in range(99):
-            metrics.END_TO_END_SECONDS.observe(0.04)
-        metrics.END_TO_END_SECONDS.observe(0.9)
+            metrics.END_TO_END_SECONDS.labels("").observe(0.04)
+        metrics.END_TO_END_SECONDS.labels("").observe(0.9)
         pulse.beat()
     view = pulse.view()
     assert view["alerts_per_s"] == pytest.approx(30)

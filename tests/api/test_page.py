@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from service.alerts import Decoder
@@ -21,12 +22,12 @@ from service.api import create_app
 from service.api.server import Server
 from service.config import Settings
 from service.inference.registry import ModelRegistry
-from service.photometry import Kind
+from service.photometry import Kind, LightCurve
 from service.simulate import SimulatedAlert
 from service.store import Increment, Store, open_store
 from tests.alerts.atlas_tables import exposures
 from tests.api.examples import KEYS, POINTS, READ, stream_through
-from tests.exports.samples import NAME, SAMPLES
+from tests.exports.samples import ATLAS, IRSA, NAME, SAMPLES
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
@@ -165,7 +166,7 @@ def test_the_night_is_shown_from_here_alone_light_and_fast(
     assert f"{objects} objects by their most probable class" in page.inner_text("main")
     page.click(".bars a")
     page.wait_for_selector("h1:has-text('Objects')")
-    assert page.locator("tbody tr").count() > 0
+    page.wait_for_selector("tbody tr")
 
 
 def test_an_object_is_drawn_point_by_point_and_can_be_looked_into(
@@ -242,7 +243,65 @@ def test_points_of_two_surveys_have_their_own_colours_and_a_legend(
         assert drawn(page) == everything - cyan
         assert f"Joined by position: {source}" in page.inner_text("main")
         page.click("summary")
-        assert "ATLAS" in page.locator("details tbody").first.text_content()
+        sync_api.expect(page.locator("details tbody").first).to_contain_text("ATLAS")
+
+
+def test_counterparts_are_drawn_together_in_one_unit_of_flux(
+    open_page: Callable[..., Any], base: str, store: Store
+) -> None:
+    """Given a source that two surveys see, then the page of either draws both in microjansky: filled marks for its own
+    survey, hollow for the other; a decrease lies below zero; and the other's light curve is loaded, not its link alone.
+    """
+    ours = LightCurve.from_columns(
+        [60000.5, 60001.5], "g", mag=[20.0, np.nan], magerr=[0.1, np.nan], limit=21.4, sign=[-1, 0],
+        kind=[Kind.DETECTION, Kind.UPPER_LIMIT],
+    )  # fmt: skip
+    theirs = LightCurve.from_columns(
+        [60002.5, 60003.5], ["z", "y"], mag=[23.9, 21.4], magerr=0.05, sign=1, survey="lsst"
+    )
+    store.merge([Increment("ZTF26togethe", 201.0, 51.0, ours), Increment("170059286935240883", 201.0, 51.0, theirs)])
+    for name, filled in (("ZTF26togethe", "band-g"), ("170059286935240883", "band-z")):
+        page = open_page()
+        page.goto(f"{base}#/object/{name}")
+        section = page.locator("section:has-text('Surveys together')")
+        section.locator(".plot g.mark").first.wait_for()
+        marks = section.locator("g.mark").evaluate_all(
+            "all => all.map(each => [each.classList[1], each.dataset.count])"
+        )
+        assert sorted(marks) == [["band-g", "2"], ["band-y", "1"], ["band-z", "1"]]
+        assert section.locator(f"g.{filled} path:last-child").get_attribute("fill") == "currentColor"
+        assert section.locator("g.mark path:last-child[fill='var(--card)']").count() == 3 - (
+            1 if filled == "band-g" else 2
+        )
+        section.locator("button:has-text('LSST y')").click()
+        assert section.locator("g.mark").count() == 2
+        assert "µJy" in section.locator("svg").first.text_content()
+        answer = page.evaluate("id => fetch(`/v1/objects/${id}`).then(r => r.json())", name)
+        read = page.evaluate(
+            "async columns => (await import('/static/together.js')).fluxes(columns)", answer["light_curve"]
+        )
+        expected = {"ZTF26togethe": [-36.31, 10.0], "170059286935240883": [1.0, 10.0]}[name]
+        assert [each["value"] for each in read] == pytest.approx(expected, abs=0.01)
+        assert page.locator("a[href*='fink']").get_attribute("href").endswith(name)
+
+
+def test_each_named_input_has_a_line_and_one_stream_none(open_page: Callable[..., Any], base: str) -> None:
+    page = open_page()
+    page.goto(base)
+    page.wait_for_selector(".tiles")
+    assert page.locator("h2:has-text('Inputs')").count() == 0
+    told = page.evaluate(
+        """async inputs => { const card = (await import("/static/inputs.js")).inputsCard(); card.show(inputs);
+        document.querySelector("main").append(card.node); return card.node.innerText; }""",
+        [
+            {"name": "ztf", "ready": True, "lag_s": 1.5, "lag_messages": 12, "consumed": 40, "published": 38,
+             "filtered": 2, "dead_lettered": 0},
+            {"name": "rubin", "ready": False, "lag_s": 0, "lag_messages": 0, "consumed": 0, "published": 0,
+             "filtered": 0, "dead_lettered": 0},
+        ],
+    )  # fmt: skip
+    assert "ztf\t1.5 s\t12\t40\t38\t2\t0" in told
+    assert "rubin (not ready)" in told
 
 
 def test_magnitudes_grow_downwards(open_page: Callable[..., Any], base: str, object_id: str) -> None:
@@ -305,6 +364,49 @@ def test_an_export_of_another_broker_is_read_and_a_wrong_file_told_in_words(
     page.wait_for_selector(f"h2:has-text('{NAME}')")
     assert page.locator("text=fink.json: read as a Fink export.").is_visible()
     assert "image.fits is a FITS image" in page.inner_text("[role=alert]")
+
+
+def test_every_export_is_read_by_the_page(open_page: Callable[..., Any], base: str, tmp_path: Path) -> None:
+    page = open_page()
+    for name, (data, _) in SAMPLES.items():
+        (tmp_path / name).write_bytes(data)
+        page.goto("about:blank")
+        page.goto(f"{base}#/classify")
+        page.set_input_files("#files", tmp_path / name)
+        page.wait_for_selector(f"h2:has-text('{NAME}')")
+        assert drawn(page) > 0, name
+    page.goto("about:blank")
+    page.goto(f"{base}#/classify")
+    (tmp_path / "sn.txt").write_bytes(ATLAS)
+    (tmp_path / "irsa.csv").write_bytes(IRSA)
+    page.set_input_files("#files", [tmp_path / "sn.txt", tmp_path / "irsa.csv"])
+    page.wait_for_selector("h2:has-text('sn')")
+    assert page.locator("text=sn.txt: read as a table of the ATLAS forced photometry server").is_visible()
+    assert "magnitudes are of all the light of a source" in page.inner_text("[role=alert]")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "what"),
+    [
+        ("plot.png", b"\x89PNG\r\n\x1a\n" + bytes(50), "is a PNG image"),
+        ("paper.pdf", b"%PDF-1.7 ...", "is a PDF document"),
+        ("answer.csv", b"<!doctype html><html>", "is a web page"),
+        ("noise.dat", b"\x00\x01\x02\x03" * 20, "a binary file"),
+        ("cut.json", b'{"detections": [}', "not JSON"),
+        ("empty.csv", b"", "empty"),
+    ],
+)
+def test_another_kind_of_file_gets_a_sentence_in_the_page(
+    open_page: Callable[..., Any], base: str, tmp_path: Path, name: str, data: bytes, what: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    page = open_page()
+    page.goto(f"{base}#/classify")
+    page.set_input_files("#files", tmp_path / name)
+    page.wait_for_selector("[role=alert]:not(:empty)")
+    told = page.inner_text("[role=alert]")
+    assert what in told
+    assert name in told
 
 
 def test_an_api_key_is_asked_for_once_and_kept_for_the_tab(

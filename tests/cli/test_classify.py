@@ -17,7 +17,7 @@ from service.photometry import Context, merge
 from service.photometry.context import newest
 from service.photometry.table import light_curves, read_points_table
 from tests.alerts.atlas_tables import exposures, write_table
-from tests.exports.samples import NAME, SAMPLES
+from tests.exports.samples import IRSA, NAME, SAMPLES
 from tests.inference.tiny_bundle import write_bundle_with_context
 
 
@@ -266,6 +266,12 @@ def test_an_export_of_another_broker_is_read_as_it_is(run, tmp_path, name):
     if read_as == "a points table" and name.endswith((".csv", ".parquet")):
         return
     assert summary["read_as"] == {read_as: 1}
+
+
+def test_total_magnitudes_are_refused_with_the_reason(run, tmp_path):
+    (tmp_path / "irsa.csv").write_bytes(IRSA)
+    refused, _ = lines(run("classify", tmp_path / "irsa.csv", status=1).stderr)
+    assert "all the light of a source" in refused["message"]
 
 
 def test_a_bad_row_is_told_and_the_rest_is_classified(run, tmp_path):

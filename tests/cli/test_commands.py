@@ -114,6 +114,13 @@ def test_simulation_is_repeatable_and_needs_to_know_where_to(run, tmp_path):
     assert "kafka.bootstrap_servers" in run("simulate", "--topic", "x", status=1).stderr
 
 
+def test_a_topic_for_one_stream_is_refused_where_there_are_inputs(run, environment):
+    environment["ALERT_CLASSIFIER_KAFKA__BOOTSTRAP_SERVERS"] = "127.0.0.1:9"
+    environment["ALERT_CLASSIFIER_INPUTS"] = '[{"name": "ztf"}]'
+    told = run("serve", "--topic", "x", "--port", "0", status=1)
+    assert "with inputs, topics and photometry_topics are set in each of them" in told.stderr
+
+
 def test_a_wrong_setting_is_one_sentence(run, environment):
     environment["ALERT_CLASSIFIER_PIPELINE__MAX_BATCH"] = "none"
     assert "pipeline.max_batch" in run("classify", ".", status=1).stderr

@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus
 import httpx
 import pytest
 
-from service.config import ENV_PREFIX, ConfigError, Settings, load_settings
+from service.config import ENV_PREFIX, ConfigError, InputSettings, Settings, load_settings
 from tests.cli.test_serving import answer_of, free_port
 
 CORE = "Geheim7Marker"  # survives every encoding
@@ -38,8 +38,10 @@ WRONG = (
     "-1e99",
 )
 GROUPS = {
-    name: field.annotation.model_fields for name, field in Settings.model_fields.items() if field.annotation is not None
-}
+    name: field.annotation.model_fields
+    for name, field in Settings.model_fields.items()
+    if field.annotation is not None and name != "inputs"
+} | {"inputs__rubin": InputSettings.model_fields}
 
 
 def is_clean(text: str) -> bool:
@@ -61,6 +63,9 @@ def test_every_setting_wrong_in_turn_shows_no_secret(clean_environment: pytest.M
     """
     for name, value in WHERE_SECRETS_BELONG.items():
         clean_environment.setenv(ENV_PREFIX + name, value)
+    if group.startswith("inputs"):
+        clean_environment.setenv(f"{ENV_PREFIX}KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:9")
+        clean_environment.setenv(f"{ENV_PREFIX}INPUTS__RUBIN__LIBRDKAFKA", json.dumps({"sasl.password": SECRET}))
     assert is_clean(repr(load_settings()))
     refused = 0
     for variable in (group.upper(), *(f"{group.upper()}__{name.upper()}" for name in GROUPS[group])):

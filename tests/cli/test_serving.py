@@ -1,6 +1,7 @@
 """`serve` and `demo` as processes: up within seconds, down in order, clear when they can't."""
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import threading
 import time
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import httpx
 import onnxruntime
@@ -68,23 +70,30 @@ def test_serve_without_a_broker_answers_http_and_ends_in_order(command, environm
 @pytest.mark.parametrize(
     ("arguments", "announced"), [(("serve",), "serving "), (("demo", "--alerts", "5"), "page ")], ids=["serve", "demo"]
 )
-def test_a_first_start_announces_the_page_when_it_answers(command, environment, tmp_path, arguments, announced):
-    """Given no compiled kernels, when the page is announced, then it answers at once and nothing is compiled later."""
+def test_a_first_start_answers_before_anything_is_compiled(command, environment, tmp_path, arguments, announced):
+    """Given no compiled kernels, when the page is announced, then it answers at once, and so does the classifier."""
     port, cache = free_port(), tmp_path / "kernels"
     with running(command, environment | {"NUMBA_CACHE_DIR": str(cache)}, *arguments, "--port", str(port)) as process:
         assert any(announced in line for line in process.stdout), "it ended before it announced anything"
-        compiled = set(cache.rglob("*.nbc"))
+        assert processor_s(process) < 3.0
         begun = time.monotonic()
         assert httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=30.0).json()["ready"] is True
-        assert time.monotonic() - begun < 2.0
         packet = next(iter(simulate(1, seed=3))).packet
         answer = httpx.post(
             f"http://127.0.0.1:{port}/v1/classify/alert", content=packet, timeout=30.0,
             headers={"content-type": "application/octet-stream"},
         )  # fmt: skip
         assert answer.status_code == 200
-        assert compiled
-        assert set(cache.rglob("*.nbc")) == compiled
+        assert time.monotonic() - begun < 4.0
+        while not list(cache.rglob("*.nbc")):  # and goes on to compile them
+            assert process.poll() is None
+            time.sleep(0.2)
+
+
+def processor_s(process):
+    """Seconds of processor that a process has taken: on a busy machine it may wait as long again for its turn."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_serve_does_not_start_on_a_device_that_is_not_there(command, environment):

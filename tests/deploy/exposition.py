@@ -14,7 +14,7 @@ from service import metrics
 
 def count_something() -> None:
     """One batch of two alerts: one classified, one filtered; one message dead-lettered, one returned."""
-    place = ("ztf", "0")
+    place = ("", "ztf", "0")
     for name in metrics.STAGES:
         with metrics.stage(name):
             time.sleep(0.001)
@@ -22,13 +22,13 @@ def count_something() -> None:
         counter.inc()
     metrics.STORE_RETRIES.inc()
     metrics.PUBLISH_RETRIES.inc()
-    metrics.END_TO_END_SECONDS.observe(0.04)
-    metrics.OBSERVATION_SECONDS.observe(700)
+    metrics.END_TO_END_SECONDS.labels("").observe(0.04)
+    metrics.OBSERVATION_SECONDS.labels("").observe(700)
     metrics.BATCH_ALERTS.observe(2)
     metrics.HTTP_REQUEST_SECONDS.labels("POST", "/v1/classify", "200").observe(0.01)
     metrics.CONSUMED.labels(*place).inc(4)
     metrics.RETURNED.labels(*place).inc()
-    metrics.ACCOUNTING_GAP.set(0)
+    metrics.ACCOUNTING_GAP.labels("").set(0)
     metrics.PUBLISHED.labels(*place).inc()
     metrics.FILTERED.labels(*place, "real_bogus").inc()
     metrics.DEAD_LETTERED.labels(*place, "truncated").inc()
@@ -36,8 +36,8 @@ def count_something() -> None:
     metrics.IMPOSSIBLE_TIMESTAMPS.inc()
     metrics.CLASSIFIED.labels("SNIa").inc()
     metrics.CONSUMER_LAG.labels(*place).set(7)
-    metrics.CONSUMER_LAG_SECONDS.set(1.5)
-    metrics.IN_FLIGHT.set(0)
+    metrics.CONSUMER_LAG_SECONDS.labels("").set(1.5)
+    metrics.IN_FLIGHT.labels("").set(0)
     metrics.READY.set(1)
     metrics.STORE_OBJECTS.set(2)
     metrics.STORE_BYTES.set(4096)

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from service.exports import ExportError, WrongFileError, read_export
+from service.exports.files import sheets_of_file
 from service.photometry import Kind
 from tests.exports.samples import ATLAS, BAND, ERR, IRSA, LIMIT, MAG, MJD, NAME, SAMPLES, SIGN
 
@@ -96,6 +97,42 @@ def test_more_rows_than_allowed_are_refused():
         read_export(*_named("fink.csv"), max_rows=4)
     with pytest.raises(ExportError, match="has 5 rows; at most 4"):
         read_export(*_named("fink.parquet"), max_rows=4)
+
+
+@pytest.mark.parametrize(
+    ("head", "row"),
+    [
+        (b"mjd,band,mag\n", b"\n"),
+        (b"mjd,band,mag\n", b"61000,r,19\n"),
+        (b"mjd band mag\r", b"61000 r 19\r"),
+        (b"# %ECSV 1.0\n# ---\n", b"61000 r 19\n"),
+        (b"[", b"{},"),
+        (b"", b'{"mjd": 61000}\n'),
+        (b"<VOTABLE><TABLE><DATA><TABLEDATA>", b"<TR></TR>"),
+        (b'<VOTABLE><FIELD datatype="double"/><DATA><BINARY><STREAM>', b"AAAAAAAAAAA="),
+    ],
+)
+def test_far_too_many_rows_are_refused_before_they_are_read(head: bytes, row: bytes) -> None:
+    with pytest.raises(ExportError, match="far more than 10 rows"):
+        read_export(head + row * 1_200, "it", max_rows=10)
+    with pytest.raises(ExportError) as told:
+        read_export(head + row * 900, "it", max_rows=10)
+    assert "far more" not in str(told.value)
+
+
+def test_columns_that_nobody_asks_for_are_left_out() -> None:
+    """Given a wide table, separated by commas or by blanks, then only the columns that a format has are kept."""
+    for separator in (",", " "):
+        names = separator.join(["mjd", "band", "mag", "comment", *(f"x{number}" for number in range(100))])
+        row = separator.join(["61000", "r", "19.5", "fine", *["1"] * 100])
+        [sheet] = sheets_of_file(f"{names}\n{row}\n".encode(), "it.csv")
+        assert set(sheet.columns) == {"mjd", "band", "mag"}
+
+
+def test_a_value_may_hold_what_is_no_end_of_a_line() -> None:
+    assert list(read_export("oid,mjd,fid,magpsf\na\u2028b,61000,1,19\n".encode(), "it.csv").light_curves) == [
+        "a\u2028b"
+    ]
 
 
 def test_several_objects_stay_apart():

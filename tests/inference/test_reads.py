@@ -126,6 +126,31 @@ def test_what_a_bundle_reads_is_asked_per_survey_and_band(
     assert (answer.top_class is None) == ("no_detection" in flags)
 
 
+def test_each_survey_is_answered_by_the_bundle_chosen_for_it(write_bundle: WriteBundle) -> None:
+    """Given a bundle for ZTF and one chosen for Rubin, then each light curve gets the answer of its survey's bundle,
+    in order; one with points of both, or none, goes to the active one; a bundle of another survey is refused.
+    """
+    ztf, lsst = {"image": {"ztf": "gr"}}, {"image": {"lsst": "gr"}}
+    ours = write_bundle(image_graph("image"), folder="z", name="of-ztf", bands=["g", "r"], **images(ztf))
+    theirs = write_bundle(image_graph("image"), folder="l", name="of-lsst", bands=["g", "r"], **images(lsst))
+    registry = ModelRegistry(load_bundle(ours), Device.CPU, threads=1)
+    both = LightCurve(np.concatenate([seen("lsst", "g").points, seen("ztf", "r").points]))
+    curves = [seen("lsst", "gr"), seen("ztf", "gr"), both, seen("atlas", "co"), LightCurve.empty()]
+    before = registry.residents.classify(curves)
+    assert {answer.classifier for answer in before} == {"of-ztf"}
+    assert "no_model_for_survey" in before[0].flags
+    registry.choose("lsst", theirs)
+    after = registry.residents.classify(curves, [None] * 5)
+    assert [answer.classifier for answer in after] == ["of-lsst", "of-ztf", "of-ztf", "of-ztf", "of-ztf"]
+    assert after[0].embedding.any()
+    assert "no_model_for_survey" not in after[0].flags
+    assert [(model.name, role) for model, role in registry.models()] == [("of-ztf", "active"), ("of-lsst", "of_survey")]
+    with pytest.raises(BundleError, match=r"of-ztf 1.0.0 reads nothing of lsst"):
+        registry.choose("lsst", ours)
+    with pytest.raises(BundleError, match="there is no survey rubin"):
+        registry.choose("rubin", theirs)
+
+
 @pytest.mark.parametrize("survey", SURVEY_CODES)
 def test_c_and_o_are_read_of_any_survey_where_two_are(survey: str) -> None:
     assert {(survey, "c"), (survey, "o")} <= set(PREPROCESSINGS["two-survey/1"].reads({}))

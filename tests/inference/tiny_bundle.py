@@ -14,7 +14,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from service.config import Device
+from service.inference.block_inputs import BlockInputs
+from service.inference.bundle import load_bundle
+from service.inference.classifier import Classifier
 from service.inference.preprocessing.alert_clr import CONTEXT_FEATURES, POINT_FEATURES, alert_clr
+from service.inference.preprocessing.blocks import KEPT_FACTS, KEPT_INPUT
 from service.photometry import CONTEXT_INPUT, Kind, LightCurve
 
 WriteBundle = Callable[..., Path]  # the fixture of that name in conftest.py
@@ -207,3 +212,70 @@ def draw_light_curve(rng: np.random.Generator, n_detections: int, n_upper_limits
         sign=np.where(detected, rng.choice([-1, 1], count), 0),
         kind=np.where(detected, Kind.DETECTION, Kind.UPPER_LIMIT),
     )
+
+
+BLOCK_PARAMETERS = {
+    "window": 16,
+    "many": 50,
+    "short_block": 10,
+    "cell_days": 64.0,
+    "max_blocks": 5,
+    "embedding": EMBEDDING_SIZE,
+}
+_SPREAD_WEIGHTS = np.random.default_rng(4).normal(0, 2.0, (EMBEDDING_SIZE, len(TAXONOMY))).astype(np.float32)
+
+
+def write_bundle_with_blocks(path: Path, parameters: dict[str, Any] = BLOCK_PARAMETERS, **changes: Any) -> Path:
+    """A bundle of alert-clr/2: the embedding of `TinyGraph` and those of finished blocks by their share, and logits
+    that the variance and offsets of the latter move.
+    """
+    tiny = TinyGraph.drawn()
+    size = EMBEDDING_SIZE
+    columns = [size, size, 1, len(KEPT_FACTS) - 1]
+    nodes = [
+        helper.make_node("ReduceMean", ["points", "axes"], ["average"], keepdims=0),
+        helper.make_node("Concat", ["average", "context"], ["features"], axis=1),
+        helper.make_node("MatMul", ["features", "a"], ["projected"]),
+        helper.make_node("Tanh", ["projected"], ["own"]),
+        helper.make_node("Split", [KEPT_INPUT, "columns"], ["mean", "variance", "share", "facts"], axis=1),
+        helper.make_node("Sub", ["mean", "own"], ["apart"]),
+        helper.make_node("Mul", ["share", "apart"], ["moved"]),
+        helper.make_node("Add", ["own", "moved"], ["embedding"]),
+        helper.make_node("MatMul", ["embedding", "b"], ["of_mean"]),
+        helper.make_node("MatMul", ["variance", "v"], ["of_spread"]),
+        helper.make_node("ReduceSum", ["facts", "last_axis"], ["of_facts"], keepdims=1),
+        helper.make_node("Add", ["of_mean", "of_spread"], ["of_blocks"]),
+        helper.make_node("Mul", ["of_blocks", "of_facts"], ["by_facts"]),
+        helper.make_node("Add", ["of_blocks", "by_facts"], ["logits"]),
+    ]
+    constants = {
+        "axes": np.array([1, 2]), "last_axis": np.array([1]), "columns": np.array(columns), "a": tiny.a, "b": tiny.b,
+        "v": _SPREAD_WEIGHTS,
+    }  # fmt: skip
+    graph = helper.make_graph(
+        nodes,
+        "tiny with blocks",
+        [
+            helper.make_tensor_value_info("points", TensorProto.FLOAT, ["batch", "w", "points", len(POINT_FEATURES)]),
+            helper.make_tensor_value_info("context", TensorProto.FLOAT, ["batch", len(CONTEXT_FEATURES)]),
+            helper.make_tensor_value_info(KEPT_INPUT, TensorProto.FLOAT, ["batch", sum(columns)]),
+        ],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", None]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", None]),
+        ],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    preprocessing = {"id": "alert-clr/2", "parameters": parameters}
+    return write_files(
+        path, model.SerializeToString(), **{"name": "tiny-blocks", "preprocessing": preprocessing} | changes
+    )
+
+
+def forgetful(folder: Path) -> Classifier:
+    """A classifier that remembers no block, and so computes every answer from nothing."""
+    opened = Classifier(load_bundle(folder), Device.CPU, 1)
+    opened._blocks = BlockInputs(opened.bundle, remembered=0)
+    return opened

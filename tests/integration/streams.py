@@ -77,6 +77,15 @@ class Cluster:
             kafka=self.kafka(**changes), store=StoreSettings(url=store_url), pipeline=PipelineSettings(retry_s=0.2)
         )
 
+    def reading(self, store_url: str, inputs: list[dict[str, Any]], **changes: Any) -> Settings:
+        """As `settings`, with several inputs."""
+        return Settings(
+            kafka=self.kafka(**{"topics": []} | changes),
+            inputs=inputs,
+            store=StoreSettings(url=store_url),
+            pipeline=PipelineSettings(retry_s=0.2),
+        )
+
     def make_topic(self, name: str, partitions: int = 4, **config: str) -> str:
         topic = NewTopic(name, partitions, 1, config={key.replace("_", "."): value for key, value in config.items()})
         admin = self._admin()
@@ -131,10 +140,10 @@ class Cluster:
         asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in found}
         return {part.partition: done.result().offset for part, done in admin.list_offsets(asked).items()}
 
-    def committed(self, topic: str) -> dict[int, int]:
-        """Partition -> the offset that the group of `kafka()` has committed."""
+    def committed(self, topic: str, group_id: str = "") -> dict[int, int]:
+        """Partition -> the offset that a group, by default that of `kafka()`, has committed."""
         partitions = [TopicPartition(topic, partition) for partition in self.ends(topic)]
-        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": f"group-{self.name}"})
+        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": group_id or f"group-{self.name}"})
         try:
             return {part.partition: part.offset for part in consumer.committed(partitions, timeout=10)}
         finally:
@@ -288,6 +297,11 @@ class Replica:
         self.process.send_signal(how)
         status: int = self.process.wait(60)
         return status
+
+    def end(self) -> None:
+        """Kill it if it still runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
 
     def said(self) -> str:
         return self._log.read_text(errors="replace")

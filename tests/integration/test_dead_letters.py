@@ -81,7 +81,7 @@ def test_replay_puts_them_through_again(cluster: Cluster, models: ModelRegistry,
     letters = list(read_dead_letters(settings.kafka))
     assert Counter(letter.code for letter in letters) == {"too_large": 30, "bad_magic": 1}
 
-    result = replay_dead_letters(settings.kafka, lambda letter: letter.code == "too_large")
+    result = replay_dead_letters(settings, lambda letter: letter.code == "too_large")
     assert (result.sent, result.incomplete) == (30, ())
     with streaming(settings, models) as (service, _):
         eventually(lambda: service.accounting.total().settled == 30)

@@ -30,6 +30,7 @@ def main() -> None:
     decode_many = Decoder.decode_many
 
     def with_traps(self: Decoder, raws: Any) -> Any:
+        raws = list(raws)
         for raw in raws:
             if raw[:4] in TRAPS:
                 TRAPS[raw[:4]]()

@@ -15,5 +15,6 @@ ANSWER: dict[str, Any] = {
     "probabilities": {"SNIa": 0.75, "SNII": 0.25}, "superclass_probabilities": {"Transient": 1.0},
     "conformal_set": ["SNIa"], "ood_score": 0.5, "variance": {"SNIa": 0.125}, "bald": 0.25,
     "n_detections": {"g": 3, "r": 4}, "n_upper_limits": {"r": 2}, "flags": ["low_quality", "low_quality:rb"],
+    "counterparts": [{"object_id": "313897383979122767", "survey": "lsst", "separation_arcsec": 0.25}],
     "observed": MICROSECONDS, "broker_timestamp": None, "received": MICROSECONDS + 1, "published": MICROSECONDS + 2,
 }  # fmt: skip

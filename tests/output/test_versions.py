@@ -18,6 +18,7 @@ FINGERPRINTS = {
     "classification_1": "f11e9af5994db4a8",
     "classification_2": "e1d4f11bcb2cc65b",
     "classification_3": "e1d4f11bcb2cc65b",
+    "classification_4": "bc6b7077e8ba6fea",
     "dead_letter_1": "9dec210e1319e660",
     "dead_letter_2": "ab3256d743686040",
     "dead_letter_3": "ab3256d743686040",

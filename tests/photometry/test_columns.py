@@ -11,11 +11,12 @@ import orjson
 import pytest
 
 from service.alerts import ztf
+from service.api.bodies import CSV
 from service.api.light_curves import parse_light_curves
 from service.api.oip import _light_curves
 from service.api.oip_tensors import TensorError, decode_request
 from service.api.problems import ProblemError
-from service.api.tables import CSV, parse_table
+from service.api.tables import parse_table
 from service.config import ApiSettings
 from service.photometry import Kind, LightCurve
 from service.photometry.columns import BOUNDS, ColumnError, codes, points_from_columns

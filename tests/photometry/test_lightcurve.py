@@ -46,6 +46,31 @@ def test_what_is_added_to_a_long_history_gives_the_union_of_all_points(length, s
     assert added.merge(history).is_identical(union)
 
 
+@given(st.integers(200, 600), st.integers(0, 200), st.integers(0, 200), st.integers(0, 30), st.integers(0, 2**32))
+def test_a_history_that_comes_again_gives_the_union_of_all_points(length, older, cut, added, seed):
+    """Given a long light curve, and one that begins with its later points, to the last bit or with some changed, and
+    goes on: as a packet that brings a year again.
+    """
+    rng = np.random.default_rng(seed)
+
+    def drawn(count, low, high):
+        points = np.zeros(count, dtype=POINT)
+        points["mjd"] = 58000 + rng.integers(low, high, count) + rng.integers(0, 3, count) * 4e-7
+        points["mag"] = rng.choice([18.5, 19.25], count)
+        points["band"] = rng.integers(0, 3, count)
+        points["brought_by"] = rng.integers(0, 3, count)
+        return points
+
+    known = LightCurve.from_points(drawn(length, 0, 300))
+    again = known.points[min(older, len(known)) : max(len(known) - cut, 0)].copy()
+    if len(again) and rng.random() < 0.5:
+        again["brought_by"][rng.integers(len(again))] += 1
+    packet = LightCurve.from_points(np.concatenate([again, drawn(added, 200, 310)]))
+    union = LightCurve.from_points(np.concatenate([known.points, packet.points]))
+    assert known.merge(packet).is_identical(union)
+    assert packet.merge(known).is_identical(union)
+
+
 @given(curves, curves)
 def test_merging_again_changes_nothing(a, b):
     union = a.merge(b)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 from itertools import accumulate, count
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from service.photometry import LightCurve, merge
 from service.store import Increment, Store, StoredObject, blocks, open_store
 from service.store.interface import LightCurveDamagedError
+from service.store.migrations import migrations
 from service.store.sqlite.damage import check
 from service.store.sqlite.repair import repair
 from service.store.sqlite.store import SqliteStore
@@ -118,14 +120,15 @@ def test_a_store_from_before_blocks_and_packets_opens(tmp_path: Path, monkeypatc
     assert old.pack()[:1] == b"\x01"
     with monkeypatch.context() as before:
         before.setattr(blocks, "BLOCK", 10**6)
-        store = open_store(f"sqlite:///{tmp_path}/old.db")
+        store = open_store(f"sqlite:///{tmp_path}/new.db")
         store.merge([Increment("old", 10, 20, old)])
         store.close()
-    with sqlite3.connect(tmp_path / "old.db") as connection:
-        connection.execute("DROP TABLE blocks")
-        connection.execute("ALTER TABLE objects DROP COLUMN context")
+    with closing(sqlite3.connect(tmp_path / "old.db")) as connection, connection:
+        connection.executescript("\n".join(sql for version, sql in migrations("sqlite") if version <= 2))
+        columns = ", ".join(name for _, name, *_ in connection.execute("PRAGMA table_info(objects)"))
+        connection.execute("ATTACH ? AS new", (f"{tmp_path}/new.db",))
+        connection.execute(f"INSERT INTO main.objects ({columns}) SELECT {columns} FROM new.objects")
         connection.execute("PRAGMA user_version = 2")
-    connection.close()
     store = open_store(f"sqlite:///{tmp_path}/old.db")
     assert isinstance(store, SqliteStore)
     assert store.load(["old"])["old"].light_curve.is_identical(old)

@@ -273,7 +273,7 @@ def test_embeddings_are_those_of_one_version_newest_first(store: Store) -> None:
     assert ids == ["B", "A"]
     assert matrix.dtype == np.float16
     assert matrix.tolist() == [[3, 4], [1, 2]]
-    assert store.embeddings("alert-clr", "1.0.0", limit=1)[0] == ["B"]
+    assert store.embeddings("alert-clr", "1.0.0", limit=3)[0] == ["B"]
     assert store.embeddings("none", "0")[1].shape == (0, 0)
 
 

@@ -19,7 +19,10 @@ from hypothesis import strategies as st
 from service.config import StoreSettings
 from service.photometry import BAND_CODES, SURVEY_CODES, LightCurve, merge
 from service.store import JOIN_RADIUS_ARCSEC, Cone, Increment, SqliteStore, Store, open_store
-from service.store.sky import separation_arcsec
+from service.store.encoding import encode_light_curve
+from service.store.migrations import migrations
+from service.store.sky import cell_of, separation_arcsec
+from service.store.sqlite import store as engine
 from tests.store.test_contract import classification, increment
 
 ARCSEC = 1 / 3600
@@ -215,15 +218,19 @@ def test_old_sources_are_forgotten_with_old_objects(store: Store) -> None:
     assert light_curve(store, "old").mjd.tolist() == [99.0, 101.0]
 
 
-def test_a_store_of_the_first_version_is_read_and_joins_from_now_on(tmp_path: Path) -> None:
+def test_a_store_of_the_first_version_is_read_and_joins_from_now_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "store.db"
-    store = SqliteStore(path)
-    store.merge([ztf("ZTF1", 1.0)])
-    store.close()
-    with sqlite3.connect(path) as connection:  # as the first version made it
-        connection.execute("DROP TABLE sources")
-        connection.execute("ALTER TABLE objects DROP COLUMN context")
-        connection.execute("PRAGMA user_version = 1")
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "migrations", lambda _: migrations("sqlite")[:1])
+        SqliteStore(path).close()
+    known = ztf("ZTF1", 1.0)
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?)",
+            ("ZTF1", known.ra, known.dec, cell_of(known.ra, known.dec), 1.0, encode_light_curve(known.light_curve)),
+        )
     store = SqliteStore(path)
     assert store.join([atlas("here", 2.0)])[0].light_curve.mjd.tolist() == [1.0, 2.0]
     store.close()

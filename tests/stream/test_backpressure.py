@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -114,6 +115,31 @@ def test_standstills_pause_the_source_and_end_without_a_loss(
     assert accounting.closes()
     assert accounting.peak <= most_held(window_s)
     assert (pipeline.largest_call > BATCH) == (window_s is not None)
+
+
+def test_messages_that_hold_many_alerts_keep_to_the_bound(
+    decoder: Decoder, store: SqliteStore, models: ModelRegistry
+) -> None:
+    """Given one poll of messages with ten alerts each, and a model that stands still, then a batch takes as many of
+    them as are needed, the queue as many as it has room for, and the rest waits, to be answered in its order.
+    """
+    many = 10
+    alerts = [replace(alert, packet=alert.packet * many) for alert in simulate(60, seed=34)]
+    pipeline = GatedModel(decoder, store, models, QualitySettings())
+    pipeline.gate = threading.Event()
+    source, accounting = Source(alerts, len(alerts)), Watched()
+    settings = PipelineSettings(max_batch=2 * many, queue_depth=DEPTH)
+    runner = StreamRunner(source, pipeline, FileSink(), settings, accounting)
+    thread = threading.Thread(target=runner.run, daemon=True)
+    thread.start()
+    eventually(lambda: source.paused)
+    assert 0 < accounting.in_flight <= most_held(None) * 2 * many // BATCH < many * len(alerts)
+    pipeline.gate.set()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert source.acknowledged == [offset for offset in range(len(alerts)) for _ in range(many)]
+    assert accounting.total().published == many * len(alerts)
+    assert accounting.closes()
 
 
 def eventually(holds: Callable[[], bool], within_s: float = PATIENCE_S) -> None:

@@ -29,20 +29,20 @@ def test_every_count_and_clock_moves(pipeline: Pipeline, alerts: list[SimulatedA
     for number, packet in enumerate([*(alert.packet for alert in alerts), b"broken"]):
         (tmp_path / f"{number:03d}.avro").write_bytes(packet)
     stages = {stage: value("stage_seconds_count", stage=stage) for stage in metrics.STAGES}
-    batches, observed = value("batch_alerts_sum"), value("observation_to_publication_seconds_count")
+    batches, observed = value("batch_alerts_sum"), value("observation_to_publication_seconds_count", input="")
     classes = sum(sample.value for metric in metrics.CLASSIFIED.collect() for sample in metric.samples
                   if sample.name.endswith("_total"))  # fmt: skip
-    under_way = value("in_flight_alerts")  # other tests give up with alerts under way
+    under_way = value("in_flight_alerts", input="")  # other tests give up with alerts under way
     replay_archive([tmp_path], pipeline, FileSink())
 
-    place = {"topic": str(tmp_path), "partition": "0"}
+    place = {"input": "", "topic": str(tmp_path), "partition": "0"}
     assert value("consumed_total", **place) == len(alerts) + 1
     assert value("published_total", **place) == len(alerts)
     assert value("dead_lettered_total", **place, reason="bad_magic") == 1
-    assert value("in_flight_alerts") == under_way
-    assert value("accounting_gap") == 0
+    assert value("in_flight_alerts", input="") == under_way
+    assert value("accounting_gap", input="") == 0
     assert value("batch_alerts_sum") - batches == len(alerts) + 1
-    assert value("observation_to_publication_seconds_count") - observed == len(alerts)
+    assert value("observation_to_publication_seconds_count", input="") - observed == len(alerts)
     after = sum(sample.value for metric in metrics.CLASSIFIED.collect() for sample in metric.samples
                 if sample.name.endswith("_total"))  # fmt: skip
     assert after - classes == pytest.approx(len(alerts))

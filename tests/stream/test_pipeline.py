@@ -134,7 +134,7 @@ def test_too_large_a_message_is_not_even_read(
     decoder: Decoder, store: SqliteStore, models: ModelRegistry, alerts: list[SimulatedAlert], batch_of: BatchOf
 ) -> None:
     pipeline = Pipeline(decoder, store, models, QualitySettings(), max_message_bytes=20_000)
-    batch = pipeline.take([item.message for item in batch_of(alerts[0].packet).items])
+    batch, _ = pipeline.take([item.message for item in batch_of(alerts[0].packet).items], 9)
     pipeline.run(batch)
     (item,) = batch.items
     said = f"{len(alerts[0].packet):,} bytes, above pipeline.max_message_bytes (20,000)"
@@ -151,13 +151,13 @@ def test_a_message_of_several_records_is_taken_apart_unless_it_costs_too_much(
     begin = packets[0].index(packets[0][-16:]) + 16
     hollow = packets[0] + b"\0\0" + packets[0][-16:] + packets[0][begin:]  # blocks of 1, 0 and 1 records
     messages = [item.message for item in batch_of(b"".join(packets), hollow, packets[1]).items]
-    batch = pipeline.take(messages)
+    batch, _ = pipeline.take(messages, 9)
     pipeline.run(batch)
     assert [item.message.record for item in batch.items] == [1, 2, 3, 1, 2, 1]
     assert len(list(batch.published())) == 6
 
     monkeypatch.setattr(container, "MAX_RECORDS", 2)
-    batch = pipeline.take(messages)
+    batch, _ = pipeline.take(messages, 9)
     pipeline.run(batch)
     [letter] = batch.dead_letters()
     assert (letter.code, letter.value, letter.record) == ("too_large", b"".join(packets), 1)
@@ -173,7 +173,7 @@ def test_every_way_into_the_pipeline_keeps_to_the_settings(
         pipeline=PipelineSettings(max_message_bytes=len(small)), quality=QualitySettings(action="drop", min_rb=1.0)
     )
     pipeline = build_pipeline(settings, models, store)
-    batch = pipeline.take([item.message for item in batch_of(small, large).items])
+    batch, _ = pipeline.take([item.message for item in batch_of(small, large).items], 9)
     pipeline.run(batch)
     assert [type(item.outcome) for item in batch.items] == [Filtered, DeadLettered]
 
@@ -200,12 +200,17 @@ def test_quality_cuts_flag_or_drop(
 class _Fragile:
     """A classifier that can't bear a certain light curve, for a reason that nobody foresaw."""
 
+    embeds_as = None
+
     def __init__(self, models: ModelRegistry, victim: int) -> None:
         self._active = models.active
         self._victim = victim
 
     def classify(
-        self, light_curves: Sequence[LightCurve], contexts: Sequence[Context | None] | None = None
+        self,
+        light_curves: Sequence[LightCurve],
+        contexts: Sequence[Context | None] | None = None,
+        kept: Sequence[bytes | None] | None = None,
     ) -> list[Prediction]:
         for curve in light_curves:
             if self._victim in curve.points["candid"]:

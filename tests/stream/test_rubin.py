@@ -18,7 +18,7 @@ from service.simulate import simulate
 from service.store import SqliteStore
 from service.stream.batch import Batch, Filtered, Published
 from service.stream.pipeline import Pipeline
-from tests.alerts.rubin_packets import a_source, an_alert, framed, schema
+from tests.alerts.rubin_packets import a_forced_source, a_source, an_alert, framed, schema
 
 BatchOf = Callable[..., Batch]
 Run = Callable[..., dict[str, Any]]
@@ -125,3 +125,60 @@ def test_the_cuts_of_one_survey_leave_the_other_s_alone(
     assert any(failed for failed, _ in documents[0])
     name = str(a_source()["diaObjectId"])
     assert cuts_of(run(an_alert(reliability=0.52))[name]) == set()  # ZTF's min_rb of 0.55 is no business of Rubin's
+
+
+def test_a_year_that_comes_again_is_not_written_again(run: Run, store: SqliteStore) -> None:
+    """Given an object with a year of history, when its next alert brings all of it again, then only the rows with its
+    newest points and with its answer are written; and the light curve is that of all packets.
+    """
+
+    def alert_of(night: int) -> dict[str, Any]:
+        sources = [
+            a_source(diaSourceId=170_000_000_000_000_000 + n, midpointMjdTai=60_700.25 + n, psfFlux=1000.0 + n)
+            for n in range(night + 1)
+        ]
+        forced = [a_forced_source(midpointMjdTai=60_700.25 + n, psfFlux=900.0 + n) for n in range(night)]
+        trigger = sources.pop()
+        return an_alert(**trigger) | {"prvDiaSources": sources, "prvDiaForcedSources": forced}
+
+    name = str(an_alert()["diaSource"]["diaObjectId"])
+    run(alert_of(360))
+    before = store.load([name])[name]
+    assert len(before.closed) > 3
+    written = store._writer.total_changes
+    run(alert_of(361))
+    # the object's newest points, its latest answer, that in the history, and two counts
+    assert store._writer.total_changes - written <= 5
+    known = store.load([name])[name]
+    assert known.closed == before.closed
+    assert len(known.light_curve) == 362 + 361
+    run(alert_of(100))  # one that comes late
+    assert store.load([name])[name].light_curve.is_identical(known.light_curve)
+
+
+def test_each_survey_s_answer_names_the_other_s_object(
+    tmp_path: Path, store: SqliteStore, models: ModelRegistry, batch_of: BatchOf
+) -> None:
+    """Given a source that both surveys see, then the message about the one names the other from the moment that it is
+    known; a later alert of the first names the second too; where nobody looks, the field is null.
+    """
+    (tmp_path / "1101.avsc").write_bytes(orjson.dumps(schema()))
+    decoder = Decoder(SchemaFolder(tmp_path))
+    first = next(iter(simulate(1, seed=5))).packet
+    here = decoder.decode(first)
+    beside = an_alert(ra=here.ra, dec=here.dec + 0.5 / 3600)
+    rubin = framed(beside, schema())
+
+    def told(*packets: bytes, look: bool = True) -> list[Any]:
+        batch = batch_of(*packets)
+        Pipeline(decoder, store, models, QualitySettings(), counterparts=look).run(batch)
+        return [decode_classification(outcome.value)["counterparts"] for _, outcome in batch.published()]
+
+    assert told(first) == [[]]
+    ((of_rubin,),) = told(rubin)
+    assert (of_rubin["object_id"], of_rubin["survey"]) == (here.object_id, "ztf")
+    assert of_rubin["separation_arcsec"] == pytest.approx(0.5, abs=1e-3)
+    again, other = told(first, rubin)
+    assert [each["object_id"] for each in again] == [str(beside["diaSource"]["diaObjectId"])]
+    assert [each["object_id"] for each in other] == [here.object_id]
+    assert told(first, look=False) == [None]

@@ -6,6 +6,7 @@ signed; epochs the middle of the exposure in TAI.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -56,6 +57,7 @@ _LSST: Final = SURVEY_CODES["lsst"]
 _DETECTION: Final = int(Kind.DETECTION)
 _UPPER_LIMIT: Final = int(Kind.UPPER_LIMIT)
 _FORCED: Final = int(Kind.FORCED)
+_IN_A_PACKET: Final = 1  # `brought_by` of what no alert was made for: later than what came without a packet
 
 
 def light_curve(cells: Cells, first: int, newest: NDArray[np.float64], candid: int, zero_point: float) -> LightCurve:
@@ -70,9 +72,13 @@ def light_curve(cells: Cells, first: int, newest: NDArray[np.float64], candid: i
     - Forced photometry of 5 sigma and more is kept as such. Below it is an upper limit of 5 sigma, unless the same
       exposure has a detection: the packets have no other non-detections since version 8.0.
     - Two sources of one exposure that belong to the same object are one measurement (Rubin's association makes such
-      pairs): the union keeps the same one of them in whatever order packets come.
+      pairs): the union keeps the one with the greater number, in whatever order packets come.
+
+    A measurement of Rubin does not change under its number, so `brought_by` is that number (of forced photometry, whose
+    number is of another count, 1) and not the packet's: the year of history that comes again with every alert is then
+    what the store has already, to the last bit, and need not be written again.
     """
-    words = np.zeros((1 + cells.n_rows) * WORDS, dtype=np.uint32)  # `brought_by` is alike in all while they are united
+    words = np.zeros((1 + cells.n_rows) * WORDS, dtype=np.uint32)
     buffer = np.frombuffer(cells.buffer, dtype=np.uint8)
     rows = cells.values[first:]
     count, is_union, newer = _points(
@@ -85,7 +91,6 @@ def light_curve(cells: Cells, first: int, newest: NDArray[np.float64], candid: i
         words = np.frombuffer(ordered.tobytes(), dtype=np.uint32).copy()
         count = _without_contradicted_limits(words, len(ordered))
     points = words[: count * WORDS].view(POINT)
-    points["brought_by"] = candid
     points.setflags(write=False)
     return LightCurve(points)
 
@@ -201,10 +206,13 @@ def _write(words, point, mjd, candid, flux, error, template, zero_point, band, k
     if kind != _UPPER_LIMIT:
         # isNegative says another sign in 3 % of real rows; the flux is what is classified
         sign = -1 if flux < 0.0 else 1
-        floats[base + 4] = zero_point - 2.5 * np.log10(abs(flux))
+        floats[base + 4] = zero_point - 2.5 * math.log10(abs(flux))
         floats[base + 5] = MAG_PER_RELATIVE_FLUX * error / abs(flux)
-    floats[base + 6] = zero_point - 2.5 * np.log10(DETECTION_SIGMA * error)
-    floats[base + 7] = zero_point - 2.5 * np.log10(template) if 0.0 < template < LARGEST_FLUX else np.nan
+    floats[base + 6] = zero_point - 2.5 * math.log10(DETECTION_SIGMA * error)
+    floats[base + 7] = zero_point - 2.5 * math.log10(template) if 0.0 < template < LARGEST_FLUX else np.nan
+    brought_by = candid if candid > 0 else _IN_A_PACKET
+    words[base + 9] = brought_by & 0xFFFFFFFF
+    words[base + 10] = brought_by >> 32 & 0xFFFFFFFF
     words[base + 8] = (band & 0xFF) | (kind & 0xFF) << 8 | (sign & 0xFF) << 16 | _LSST << 24
 
 

@@ -53,3 +53,7 @@ export function ago(unixSeconds) {
 export function utc(mjd) {
   return new Date((mjd - 40587) * 86400e3).toISOString().slice(0, 16).replace("T", " ");
 }
+
+/** A title that a phone shows cut short. */
+export const short = (title, cut = `${title.slice(0, 4)}.`) => (title.length < 9 ? title
+  : [html("span", { class: "optional" }, title), html("span", { class: "narrow" }, cut)]);

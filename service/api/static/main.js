@@ -6,10 +6,12 @@ import { classifyView, receive } from "./classify.js";
 import { nightView } from "./night.js";
 import { objectView } from "./object.js";
 import { objectsView } from "./objects.js";
-import { position, ztfName } from "./search.js";
+import { found } from "./search.js";
+import { watchesView } from "./watches.js";
 
 const main = document.getElementById("main");
 const status = document.getElementById("status");
+const old = document.getElementById("old");
 let leave = () => {};
 let onPulse = () => {};
 let lastPulse = null;
@@ -19,6 +21,7 @@ const routes = [
   [/^\/objects(?:\?(.*))?$/, (query) => objectsView(new URLSearchParams(query))],
   [/^\/object\/(.+)$/, (id) => objectView(decodeURIComponent(id))],
   [/^\/classify$/, () => classifyView()],
+  [/^\/watches$/, () => watchesView()],
 ];
 
 /** A view is {title, node, pulse?, leave?}, or a promise of one. */
@@ -27,6 +30,7 @@ async function show() {
   if (path === "main") return; // the skip link
   leave();
   leave = onPulse = () => {};
+  main.setAttribute("aria-busy", "true"); // the style shows a bar where it takes longer than a moment
   const [, make, match] = routes.map(([pattern, make]) => [pattern, make, pattern.exec(path)]).find(([, , m]) => m) || [];
   let view;
   try {
@@ -37,6 +41,7 @@ async function show() {
       elsewhere.length ? html("p", { class: "list" }, "Perhaps it is known at ", elsewhere) : "") };
   }
   if (path !== location.hash.replace(/^#/, "")) return; // gone on meanwhile
+  main.removeAttribute("aria-busy");
   document.title = `${view.title} · Alert classifier`;
   main.replaceChildren(view.node);
   leave = view.leave || (() => {});
@@ -46,6 +51,8 @@ async function show() {
     if (link.getAttribute("href") === `#${path.split("?")[0]}` || (link.hash === "#/" && path === "")) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  if (view.scroll) scrollTo(0, view.scroll);
+  return view;
 }
 
 let told = "";
@@ -55,19 +62,17 @@ function tellStatus(pulse) {
     told = text;
     status.textContent = text;
     status.dataset.state = text === "ready" ? "good" : "bad";
+    document.body.classList.toggle("stale", pulse === null);
+    old.textContent = pulse === null && lastPulse ? `The connection is lost: what is shown is of ${new Date(1000 * lastPulse.time).toISOString().slice(11, 19)} UTC.` : "";
   }
   status.title = pulse ? [`${pulse.model.name} ${pulse.model.version} on ${pulse.model.provider}`, ...pulse.reasons].join("\n") : "";
   if (pulse) { lastPulse = pulse; onPulse(pulse); }
 }
 
-document.getElementById("search").addEventListener("submit", (event) => {
+document.getElementById("search").addEventListener("submit", async (event) => {
   event.preventDefault();
   const sought = document.getElementById("search-id").value.trim();
-  if (!sought) return;
-  const place = position(sought);
-  location.hash = place
-    ? `#/objects?${new URLSearchParams({ ra: place.ra, dec: place.dec, radius: place.radius })}`
-    : `#/object/${encodeURIComponent(ztfName(sought))}`;
+  if (sought) location.hash = await found(sought);
 });
 
 document.getElementById("theme").addEventListener("click", () => {
@@ -88,6 +93,6 @@ addEventListener("drop", (event) => {
   if (location.hash !== "#/classify") location.hash = "#/classify";
 });
 
-addEventListener("hashchange", () => show().then(() => main.focus({ preventScroll: false })));
+addEventListener("hashchange", () => show().then((view) => main.focus({ preventScroll: Boolean(view && view.scroll) })));
 show();
 follow(tellStatus);

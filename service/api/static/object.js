@@ -6,6 +6,7 @@ import { classificationCard } from "./charts.js";
 import { lightCurvePlot } from "./lightcurve.js";
 import { historyPlot } from "./history.js";
 import { surroundings } from "./surroundings.js";
+import { together } from "./together.js";
 
 export async function objectView(id) {
   const place = (name) => `/v1/objects/${encodeURIComponent(name)}`;
@@ -34,6 +35,7 @@ export async function objectView(id) {
           object.sources.length ? html("p", { class: "quiet" }, `Joined by position: ${object.sources.join(", ")}`) : null,
           object.counterparts.length ? html("p", { class: "quiet" }, "The same place in another survey: ", ...object.counterparts.map((each) => html("span", {},
             html("a", { href: `#/object/${encodeURIComponent(each.object_id)}` }, each.object_id), ` (${each.survey.toUpperCase()}, ${each.separation_arcsec.toFixed(1)} arcsec) `))) : null),
+        together(object),
         html("section", { class: "card" }, html("h2", {}, "How the answer grew"), historyPlot(active))),
       html("div", { class: "stack" },
         answer ? classificationCard(answer) : html("p", { class: "notice" }, "Not classified yet."), surroundings(object.context), similar))) };

@@ -1,6 +1,23 @@
-// What is typed into the search: the id of an object, in any case, or a place on the sky.
+// What is typed into the search: the id of an object or its beginning, in any case, or a place on the sky.
+
+import { ask } from "./api.js";
 
 const RADIUS_ARCMIN = 1;
+
+/** The page of what is sought: a place's objects, one object, or those whose names begin so. */
+export async function found(sought) {
+  const place = position(sought);
+  if (place) return `#/objects?${new URLSearchParams({ ra: place.ra, dec: place.dec, radius: place.radius })}`;
+  const name = ztfName(sought);
+  if (/^ZTF\d\d[a-z]{7}$/.test(name)) return `#/object/${encodeURIComponent(name)}`;
+  try {
+    const { objects } = await ask(`/v1/objects?${new URLSearchParams({ prefix: sought, limit: 2 })}`);
+    const same = objects.find((each) => each.object_id.toLowerCase() === sought.toLowerCase());
+    if (!same && objects.length > 1) return `#/objects?${new URLSearchParams({ prefix: sought })}`;
+    if (objects.length) return `#/object/${encodeURIComponent((same || objects[0]).object_id)}`;
+  } catch { /* the object's page tells what is wrong */ }
+  return `#/object/${encodeURIComponent(sought)}`; // photometry that has joined an object has a name too
+}
 
 /** ZTF's names have two cases of letters; people type either. */
 export const ztfName = (text) => (/^ztf\d\d[a-z]{7}$/i.test(text) ? text.slice(0, 3).toUpperCase() + text.slice(3).toLowerCase() : text);

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.inference.preprocessing.token_kernel import fill
 from service.photometry import BAND_CODES, ZTF_WAVELENGTHS, Kind, LightCurve
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -108,10 +109,6 @@ def alert_tokens(
     unknown); and relative to the previous detection in g and in r: the change in magnitude and 1 / (1 + age in days),
     both 0 if there is none.
     """
-    from service.inference.preprocessing.token_kernel import (
-        fill,
-    )  # imported here, so that reading a manifest does not load numba
-
     points = np.ascontiguousarray(points).view()
     points.setflags(write=False)  # the kernel is compiled for read-only arrays
     tokens = np.empty((len(points), len(POINT_FEATURES)), dtype=np.float32)

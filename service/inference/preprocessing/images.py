@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.inference.preprocessing.image_kernel import draw
 from service.photometry import BAND_CODES, BANDS, SURVEY_CODES, SURVEYS, LightCurve
 
 SIZE: Final = 256  # pixels
@@ -70,10 +71,6 @@ def draw_images(
     points: NDArray[np.void], counts: NDArray[np.int64], parameters: Mapping[str, Any]
 ) -> tuple[dict[str, NDArray[np.uint8]], NDArray[np.float32]]:
     """Images {input name: (B, 3, size, size)} of light curves end to end, and which show anything (B, images)."""
-    from service.inference.preprocessing.image_kernel import (
-        draw,
-    )  # imported here, so that reading a manifest does not load numba
-
     size = int(parameters.get("size", SIZE))
     points = np.ascontiguousarray(points).view()
     points.setflags(write=False)  # the kernel is compiled for read-only arrays

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final, LiteralString, cast
+from typing import Any, Final, LiteralString, cast
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from service.store import encoding
 from service.store.interface import StoredClassification
+from service.store.listing import CLASSES, Row
 from service.store.merging import ClassifierKey, classifier_key, latest_per_object
-from service.store.paging import Page
 from service.store.postgres.rows import Connection, execute, transposed, write
-from service.store.sky import Cone
+from service.store.traits import Traits, detections_of, place_of, traits_of
+
+TABLES: Final = "alert_classifier."
 
 
 def record(connection: Connection, classifications: Sequence[StoredClassification]) -> None:
@@ -37,6 +37,8 @@ def record(connection: Connection, classifications: Sequence[StoredClassificatio
     )  # fmt: skip
     newest = latest_per_object(classifications)
     if newest:
+        described = [traits_of(c) for c in newest]
+        traits = _numbered(connection, set(described))
         write(
             connection,
             _UPSERT_LATEST,
@@ -45,8 +47,9 @@ def record(connection: Connection, classifications: Sequence[StoredClassificatio
                     c.object_id, c.candid, number, float(c.mjd), float(c.published_at),
                     c.top_class or encoding.NO_CLASS, float(c.top_probability),
                     encoding.encode_document(c.document, sample), encoding.encode_embedding(c.embedding),
+                    detections_of(c.document), traits[described_as], place_of(c.document),
                 )
-                for c in newest
+                for c, described_as in zip(newest, described, strict=True)
                 for number, sample in (classifiers[classifier_key(c)],)
             ),
         )  # fmt: skip
@@ -57,33 +60,27 @@ def latest(connection: Connection, object_id: str) -> StoredClassification | Non
     return None if row is None else encoding.decode_latest(row)
 
 
-def query(connection: Connection, page: Page, cone: Cone | None) -> tuple[list[StoredClassification], str | None]:
-    """One page of `Store.query`; with a `cone`, `page` must be limited to a set of objects."""
-    parameters = page.parameters
-    if cone is not None:
-        rows = execute(
-            connection,
-            """
-            SELECT object_id, ra, dec FROM alert_classifier.objects WHERE cell = ANY(%(cells)s)
-            UNION ALL SELECT source_id, ra, dec FROM alert_classifier.sources
-            WHERE cell = ANY(%(cells)s) AND object_id IS NULL
-            """,
-            {"cells": cone.cells()},
-        ).fetchall()
-        parameters["object_ids"] = cone.select(rows)
-    chosen = page.chosen("alert_classifier.latest", "(SELECT unnest(:object_ids::text[]))")
+def run(connection: Connection, sql: str, parameters: dict[str, Any]) -> list[Row]:
+    """See `service.store.listing`."""
     # psycopg writes a placeholder as %(name)s; `::` is PostgreSQL's cast
-    chosen = re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", chosen)
-    found = execute(connection, f"{_LATEST} WHERE object_id IN ({chosen}) {page.order}", parameters).fetchall()
-    return page.cut([encoding.decode_latest(row) for row in found])
+    sql = re.sub(r"(?<!:):([a-z_0-9]+)", r"%(\1)s", re.sub(r"IN \{(\w+)\}", r"= ANY(:\1)", sql))
+    cursor = execute(connection, sql, parameters)
+    return list(cursor.fetchall()) if cursor.description is not None else []
+
+
+def of(connection: Connection, object_ids: Sequence[str]) -> list[StoredClassification]:
+    """The latest classifications of these objects, in any order."""
+    rows = execute(connection, f"{_LATEST} WHERE object_id = ANY(%s)", [list(object_ids)]).fetchall()
+    return [encoding.decode_latest(row) for row in rows]
 
 
 def class_mix(connection: Connection, since: float) -> dict[str, int]:
     return dict(
         execute(
             connection,
-            """
-            SELECT top_class, count(*) FROM alert_classifier.latest WHERE published_at >= %s AND top_class <> %s
+            f"""
+            SELECT top_class, count(*) FROM alert_classifier.latest
+            WHERE top_class IN ({CLASSES.format(tables=TABLES)}) AND published_at >= %s AND top_class <> %s
             GROUP BY top_class ORDER BY top_class COLLATE "C"
             """,
             [since, encoding.NO_CLASS],
@@ -92,19 +89,18 @@ def class_mix(connection: Connection, since: float) -> dict[str, int]:
 
 
 def embeddings(
-    connection: Connection, classifier: str, version: str, limit: int
-) -> tuple[list[str], NDArray[np.float16]]:
-    rows = execute(
+    connection: Connection, classifier: str, version: str, object_ids: Sequence[str]
+) -> list[tuple[str, bytes]]:
+    found: list[tuple[str, bytes]] = execute(
         connection,
         """
-        SELECT object_id, embedding
-        FROM alert_classifier.latest JOIN alert_classifier.classifiers ON number = latest.classifier
-        WHERE embedding IS NOT NULL AND classifiers.classifier = %s AND version = %s
-        ORDER BY published_at DESC, object_id DESC LIMIT %s
+        SELECT object_id, embedding FROM alert_classifier.latest WHERE object_id = ANY(%s) AND embedding IS NOT NULL
+        AND classifier IN
+            (SELECT number FROM alert_classifier.classifiers AS c WHERE c.classifier = %s AND version = %s)
         """,
-        [classifier, version, limit],
+        [list(object_ids), classifier, version],
     ).fetchall()
-    return encoding.decode_embeddings(rows)
+    return found
 
 
 def history(connection: Connection, object_id: str, limit: int) -> list[StoredClassification]:
@@ -135,14 +131,37 @@ _INSERT_HISTORY: Final[LiteralString] = """
 _UPSERT_LATEST: Final[LiteralString] = """
     INSERT INTO alert_classifier.latest AS l
     SELECT * FROM unnest(%b::text[], %b::int8[], %b::int4[], %b::float8[], %b::float8[], %b::text[], %b::float8[],
-                         %b::bytea[], %b::bytea[])
+                         %b::bytea[], %b::bytea[], %b::int4[], %b::int4[], %b::int4[])
     ON CONFLICT (object_id) DO UPDATE SET candid = excluded.candid, classifier = excluded.classifier,
         mjd = excluded.mjd, published_at = excluded.published_at, top_class = excluded.top_class,
-        top_probability = excluded.top_probability, document = excluded.document, embedding = excluded.embedding
+        top_probability = excluded.top_probability, document = excluded.document, embedding = excluded.embedding,
+        detections = excluded.detections, traits = excluded.traits, cell = excluded.cell
     WHERE (excluded.mjd, excluded.candid) > (l.mjd, l.candid)
        OR ((excluded.mjd, excluded.candid) = (l.mjd, l.candid)
            AND excluded.classifier <> l.classifier AND excluded.published_at > l.published_at)
 """
+
+
+def _numbered(connection: Connection, wanted: set[Traits]) -> dict[Traits, int]:
+    """The number of each; new ones are added."""
+    columns = transposed(iter(sorted(wanted)))
+    select: LiteralString = """
+        SELECT t.survey, t.superclass, t.flags, number FROM alert_classifier.traits AS t
+        JOIN unnest(%b::text[], %b::text[], %b::text[]) AS w (survey, superclass, flags)
+            USING (survey, superclass, flags)
+    """
+    found = {row[:3]: row[3] for row in execute(connection, select, columns).fetchall()}
+    if len(found) < len(wanted):
+        execute(
+            connection,
+            """
+            INSERT INTO alert_classifier.traits (survey, superclass, flags)
+            SELECT * FROM unnest(%b::text[], %b::text[], %b::text[]) ON CONFLICT DO NOTHING
+            """,
+            columns,
+        )
+        found = {row[:3]: row[3] for row in execute(connection, select, columns).fetchall()}
+    return found
 
 
 def _registered(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -10,6 +10,7 @@ import psycopg
 from service.store import encoding
 from service.store.blocks import Changes
 from service.store.interface import StoredObject
+from service.store.kept import KeptBlocks, by_object
 from service.store.sky import cell_of
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -61,6 +62,32 @@ def write_blocks(connection: Connection, objects: Sequence[StoredObject], found:
         write(connection, _UPSERT_BLOCKS, transposed(iter(blocks)))
 
 
+def kept_of(connection: Connection, object_ids: Sequence[str]) -> dict[str, dict[str, bytes]]:
+    """What models have kept of objects; see `Store.kept_blocks`."""
+    return by_object(
+        execute(
+            connection,
+            "SELECT object_id, embeds_as, embeddings FROM alert_classifier.kept_blocks WHERE object_id = ANY(%s)",
+            [list(object_ids)],
+        )
+    )
+
+
+def keep(connection: Connection, kept: Sequence[KeptBlocks], in_use: Collection[str]) -> None:
+    """Write what models keep of objects; see `Store.keep_blocks`."""
+    names = sorted({each.object_id for each in kept})
+    locked = f"SELECT object_id FROM alert_classifier.objects WHERE object_id = ANY(%s) {LOCKED}"
+    there = {object_id for (object_id,) in execute(connection, locked, [names])}
+    execute(
+        connection,
+        "DELETE FROM alert_classifier.kept_blocks WHERE object_id = ANY(%s) AND embeds_as <> ALL(%s)",
+        [sorted(there), sorted(in_use)],
+    )
+    rows = [(each.object_id, each.embeds_as, each.embeddings) for each in kept if each.object_id in there]
+    if rows:
+        write(connection, _UPSERT_KEPT, transposed(iter(rows)))
+
+
 _ROWS: Final[LiteralString] = """
     SELECT object_id, light_curve, NULL::integer, ra, dec, last_mjd, context FROM alert_classifier.objects
     WHERE object_id = ANY(%s)
@@ -75,6 +102,11 @@ _UPSERT_BLOCKS: Final[LiteralString] = """
     INSERT INTO alert_classifier.blocks (object_id, number, light_curve)
     SELECT * FROM unnest(%b::text[], %b::int4[], %b::bytea[])
     ON CONFLICT (object_id, number) DO UPDATE SET light_curve = excluded.light_curve
+"""
+_UPSERT_KEPT: Final[LiteralString] = """
+    INSERT INTO alert_classifier.kept_blocks (object_id, embeds_as, embeddings)
+    SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[])
+    ON CONFLICT (object_id, embeds_as) DO UPDATE SET embeddings = excluded.embeddings
 """
 
 

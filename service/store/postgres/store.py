@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, LiteralString
@@ -17,8 +17,11 @@ from service.store.joining import (
     join_waiting_sources,
     with_waiting_sources,
 )
+from service.store.kept import KeptBlocks, last_of_each
+from service.store.listing import Run
 from service.store.merging import merge_batch
-from service.store.reading import ReadingStore
+from service.store.reading import ReadingStore, T
+from service.store.watches import Watching
 
 try:
     from service.store.postgres import classifications as postgres_classifications
@@ -27,6 +30,8 @@ try:
         LOCKED,
         Connection,
         execute,
+        keep,
+        kept_of,
         load_objects,
         with_contexts,
         write,
@@ -49,10 +54,11 @@ class PostgresStore(ReadingStore[Connection]):
     objects within `join_radius_arcsec`; 0: none.
     """
 
-    _classifications, _sources, _objects = postgres_classifications, PostgresSources, staticmethod(load_objects)
+    _classifications, _sources = postgres_classifications, PostgresSources
+    _objects, _kept = staticmethod(load_objects), staticmethod(kept_of)
 
     def __init__(self, dsn: str, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True) -> None:
-        self._join_radius = join_radius_arcsec
+        self._join_radius, self._watching = join_radius_arcsec, Watching()
         self._connections = Connections(dsn, create)
 
     def merge(self, increments: Sequence[Increment]) -> list[StoredObject]:
@@ -108,7 +114,22 @@ class PostgresStore(ReadingStore[Connection]):
     def record(self, classifications: Sequence[StoredClassification]) -> None:
         if not classifications:
             return
-        self._connections.transact(lambda connection: postgres_classifications.record(connection, classifications))
+
+        def transaction(connection: Connection) -> None:
+            postgres_classifications.record(connection, classifications)
+            run = partial(postgres_classifications.run, connection)
+            self._watching.notice(run, postgres_classifications.TABLES, classifications)
+
+        self._connections.transact(transaction)
+
+    def _write(self, change: Callable[[Run], T]) -> T:
+        return self._connections.transact(lambda connection: change(partial(postgres_classifications.run, connection)))
+
+    def keep_blocks(self, kept: Sequence[KeptBlocks], in_use: Collection[str]) -> None:
+        if not kept:
+            return
+        last = last_of_each(kept)
+        self._connections.transact(lambda connection: keep(connection, last, in_use))
 
     def prune(self, older_than_mjd: float) -> int:
         with self._connections.connection() as connection:
@@ -184,6 +205,7 @@ def _prune(connection: Connection, names: list[str], older_than_mjd: float) -> i
         )
     )
     execute(connection, "DELETE FROM alert_classifier.blocks WHERE object_id = ANY(%s)", [sorted(objects)])
+    execute(connection, "DELETE FROM alert_classifier.kept_blocks WHERE object_id = ANY(%s)", [sorted(objects)])
     execute(
         connection, "UPDATE alert_classifier.sources SET object_id = NULL WHERE object_id = ANY(%s)", [sorted(objects)]
     )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from service.store import encoding
 from service.store.interface import StoredClassification
+from service.store.listing import CLASSES, Row
 from service.store.merging import ClassifierKey, classifier_key, latest_per_object
-from service.store.paging import Page
-from service.store.sky import Cone
+from service.store.traits import Traits, detections_of, place_of, traits_of
+
+TABLES: Final = ""
+_LIST: Final = re.compile(r"IN \{(\w+)\}")
 
 
 def record(connection: sqlite3.Connection, classifications: Sequence[StoredClassification]) -> None:
@@ -30,13 +32,17 @@ def record(connection: sqlite3.Connection, classifications: Sequence[StoredClass
             for c in sorted(classifications, key=lambda c: c.object_id)
         ],
     ).rowcount  # fmt: skip
+    newest = latest_per_object(classifications)
+    described = [traits_of(c) for c in newest]
+    traits = _numbered(connection, set(described))
     connection.executemany(
         """
-        INSERT INTO latest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        INSERT INTO latest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (object_id) DO UPDATE SET candid = excluded.candid, classifier = excluded.classifier,
             mjd = excluded.mjd, published_at = excluded.published_at, top_class = excluded.top_class,
             top_probability = excluded.top_probability, document = excluded.document,
-            embedding = excluded.embedding
+            embedding = excluded.embedding, detections = excluded.detections, traits = excluded.traits,
+            cell = excluded.cell
         WHERE (excluded.mjd, excluded.candid) > (latest.mjd, latest.candid)
            OR ((excluded.mjd, excluded.candid) = (latest.mjd, latest.candid)
                AND excluded.classifier <> latest.classifier AND excluded.published_at > latest.published_at)
@@ -45,8 +51,9 @@ def record(connection: sqlite3.Connection, classifications: Sequence[StoredClass
             (
                 c.object_id, c.candid, number, c.mjd, c.published_at, c.top_class or encoding.NO_CLASS,
                 c.top_probability, encoding.encode_document(c.document, sample), encoding.encode_embedding(c.embedding),
+                detections_of(c.document), traits[described_as], place_of(c.document),
             )
-            for c in latest_per_object(classifications)
+            for c, described_as in zip(newest, described, strict=True)
             for number, sample in (classifiers[classifier_key(c)],)
         ],
     )  # fmt: skip
@@ -58,39 +65,47 @@ def latest(connection: sqlite3.Connection, object_id: str) -> StoredClassificati
     return None if row is None else encoding.decode_latest(row)
 
 
-def query(
-    connection: sqlite3.Connection, page: Page, cone: Cone | None
-) -> tuple[list[StoredClassification], str | None]:
-    """One page of `Store.query`; with a `cone`, `page` must be limited to a set of objects."""
-    parameters = page.parameters
-    if cone is not None:
-        parameters["object_ids"] = orjson.dumps(_inside(connection, cone)).decode()
-    chosen = page.chosen("latest", "(SELECT value FROM json_each(:object_ids))")
-    rows = connection.execute(f"{_LATEST} WHERE object_id IN ({chosen}) {page.order}", parameters).fetchall()
-    return page.cut([encoding.decode_latest(row) for row in rows])
+def run(connection: sqlite3.Connection, sql: str, parameters: dict[str, Any]) -> list[Row]:
+    """See `service.store.listing`."""
+    given = {
+        name: orjson.dumps(value).decode() if isinstance(value, list) else value for name, value in parameters.items()
+    }
+    return connection.execute(_LIST.sub(r"IN (SELECT value FROM json_each(:\1))", sql), given).fetchall()
+
+
+def of(connection: sqlite3.Connection, object_ids: Sequence[str]) -> list[StoredClassification]:
+    """The latest classifications of these objects, in any order."""
+    rows = connection.execute(
+        f"{_LATEST} WHERE object_id IN (SELECT value FROM json_each(?))", (orjson.dumps(list(object_ids)).decode(),)
+    ).fetchall()
+    return [encoding.decode_latest(row) for row in rows]
 
 
 def class_mix(connection: sqlite3.Connection, since: float) -> dict[str, int]:
     return dict(
         connection.execute(
-            "SELECT top_class, count(*) FROM latest WHERE published_at >= ? AND top_class <> ? GROUP BY 1 ORDER BY 1",
+            f"""
+            SELECT top_class, count(*) FROM latest
+            WHERE top_class IN ({CLASSES.format(tables=TABLES)}) AND published_at >= ? AND top_class <> ?
+            GROUP BY 1 ORDER BY 1
+            """,
             (since, encoding.NO_CLASS),
         ).fetchall()
     )
 
 
 def embeddings(
-    connection: sqlite3.Connection, classifier: str, version: str, limit: int
-) -> tuple[list[str], NDArray[np.float16]]:
-    rows = connection.execute(
+    connection: sqlite3.Connection, classifier: str, version: str, object_ids: Sequence[str]
+) -> list[tuple[str, bytes]]:
+    found: list[tuple[str, bytes]] = connection.execute(
         """
-        SELECT object_id, embedding FROM latest JOIN classifiers ON number = latest.classifier
-        WHERE embedding IS NOT NULL AND classifiers.classifier = ? AND version = ?
-        ORDER BY published_at DESC, object_id DESC LIMIT ?
+        SELECT object_id, embedding FROM latest WHERE object_id IN (SELECT value FROM json_each(?))
+        AND embedding IS NOT NULL
+        AND classifier IN (SELECT number FROM classifiers WHERE classifiers.classifier = ? AND version = ?)
         """,
-        (classifier, version, limit),
+        (orjson.dumps(list(object_ids)).decode(), classifier, version),
     ).fetchall()
-    return encoding.decode_embeddings(rows)
+    return found
 
 
 def history(connection: sqlite3.Connection, object_id: str, limit: int) -> list[StoredClassification]:
@@ -113,6 +128,19 @@ _LATEST: Final = """
 """
 
 
+def _numbered(connection: sqlite3.Connection, wanted: set[Traits]) -> dict[Traits, int]:
+    """The number of each; new ones are added."""
+    found: dict[Traits, int] = {}
+    for traits in sorted(wanted):
+        select = "SELECT number FROM traits WHERE (survey, superclass, flags) = (?, ?, ?)"
+        row = connection.execute(select, traits).fetchone()
+        if row is None:
+            connection.execute("INSERT INTO traits (survey, superclass, flags) VALUES (?, ?, ?)", traits)
+            row = connection.execute(select, traits).fetchone()
+        found[traits] = row[0]
+    return found
+
+
 def _registered(
     connection: sqlite3.Connection, classifications: Sequence[StoredClassification]
 ) -> dict[ClassifierKey, tuple[int, bytes]]:
@@ -131,15 +159,3 @@ def _registered(
                 "SELECT number, sample FROM classifiers WHERE (classifier, version, classes) = (?, ?, ?)", row
             ).fetchone()
     return found
-
-
-def _inside(connection: sqlite3.Connection, cone: Cone) -> list[str]:
-    rows = connection.execute(
-        """
-        SELECT object_id, ra, dec FROM objects WHERE cell IN (SELECT value FROM json_each(:cells))
-        UNION ALL SELECT source_id, ra, dec FROM sources
-        WHERE cell IN (SELECT value FROM json_each(:cells)) AND object_id IS NULL
-        """,
-        {"cells": orjson.dumps(cone.cells()).decode()},
-    ).fetchall()
-    return cone.select(rows)

@@ -73,7 +73,7 @@ def damaged_names(connection: sqlite3.Connection, names: Sequence[str]) -> list[
         try:
             for table, key in NAMES.items():
                 connection.execute(f"SELECT * FROM {table} WHERE {key} = ?", (name,)).fetchall()
-            for table in ("blocks", "history"):
+            for table in ("blocks", "kept_blocks", "history"):
                 connection.execute(f"SELECT * FROM {table} WHERE object_id = ?", (name,)).fetchall()
         except sqlite3.DatabaseError:
             return True
@@ -113,7 +113,7 @@ def read_all(connection: sqlite3.Connection, take: Callable[[str, Sequence[str],
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     known: set[str] = set()
     lost: set[str] = set()
-    for table in ("classifiers", *TABLES):
+    for table in ("classifiers", "traits", "watches", "notices", *TABLES):
         if table not in tables:  # made by an older version of the service
             continue
         columns = _columns(connection, table)

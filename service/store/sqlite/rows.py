@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import nan
 
 import orjson
@@ -11,6 +11,7 @@ import orjson
 from service.store import encoding
 from service.store.blocks import Changes
 from service.store.interface import StoredObject
+from service.store.kept import KeptBlocks, by_object
 
 
 def load_objects(connection: sqlite3.Connection, object_ids: Sequence[str]) -> dict[str, StoredObject]:
@@ -73,6 +74,38 @@ def write_blocks(connection: sqlite3.Connection, objects: Sequence[StoredObject]
             for o, each in zip(objects, found, strict=True)
             for number, block in each.blocks
         ],
+    )
+
+
+def kept_of(connection: sqlite3.Connection, object_ids: Sequence[str]) -> dict[str, dict[str, bytes]]:
+    """What models have kept of objects; see `Store.kept_blocks`."""
+    return by_object(
+        connection.execute(
+            """
+            SELECT object_id, embeds_as, embeddings FROM kept_blocks
+            WHERE object_id IN (SELECT value FROM json_each(?))
+            """,
+            (orjson.dumps(list(object_ids)).decode(),),
+        )
+    )
+
+
+def keep(connection: sqlite3.Connection, kept: Sequence[KeptBlocks], in_use: Collection[str]) -> None:
+    """Write what models keep of objects; see `Store.keep_blocks`."""
+    connection.execute(
+        """
+        DELETE FROM kept_blocks WHERE object_id IN (SELECT value FROM json_each(?))
+        AND embeds_as NOT IN (SELECT value FROM json_each(?))
+        """,
+        (orjson.dumps([each.object_id for each in kept]).decode(), orjson.dumps(sorted(in_use)).decode()),
+    )
+    connection.executemany(
+        """
+        INSERT INTO kept_blocks (object_id, embeds_as, embeddings)
+        SELECT ?, ?, ? WHERE EXISTS (SELECT 1 FROM objects WHERE object_id = ?)
+        ON CONFLICT (object_id, embeds_as) DO UPDATE SET embeddings = excluded.embeddings
+        """,
+        [(each.object_id, each.embeds_as, each.embeddings, each.object_id) for each in kept],
     )
 
 

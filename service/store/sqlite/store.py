@@ -6,8 +6,9 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,15 +31,18 @@ from service.store.joining import (
     join_waiting_sources,
     with_waiting_sources,
 )
+from service.store.kept import KeptBlocks, last_of_each
+from service.store.listing import Run
 from service.store.merging import merge_batch
 from service.store.migrations import migrations
-from service.store.reading import ReadingStore
+from service.store.reading import ReadingStore, T
 from service.store.sky import cell_of
 from service.store.sqlite import classifications as sqlite_classifications
 from service.store.sqlite.checkpoints import BACKSTOP, Checkpointer
 from service.store.sqlite.damage import damaged_names
-from service.store.sqlite.rows import load_objects, write_blocks
+from service.store.sqlite.rows import keep, kept_of, load_objects, write_blocks
 from service.store.sqlite.sources import SqliteSources
+from service.store.watches import Watching
 
 # How long a write waits for another process (a prune, a backup tool, a second service): longer than any of their
 # batches, shorter than the timeout of a Kafka consumer group.
@@ -77,14 +81,15 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
     Raises StoreUnavailableError if the file can't be made or opened, StoreVersionError if it is too new.
     """
 
-    _classifications, _sources, _objects = sqlite_classifications, SqliteSources, staticmethod(load_objects)
+    _classifications, _sources = sqlite_classifications, SqliteSources
+    _objects, _kept = staticmethod(load_objects), staticmethod(kept_of)
 
     def __init__(
         self, path: Path | None = None, join_radius_arcsec: float = JOIN_RADIUS_ARCSEC, *, create: bool = True
     ) -> None:
         if path is not None and not create and not path.exists():
             raise StoreUnavailableError(f"store {path} is not there")
-        self._join_radius = join_radius_arcsec
+        self._join_radius, self._watching = join_radius_arcsec, Watching()
         self._temporary = tempfile.TemporaryDirectory(prefix="alert-classifier-") if path is None else None
         self.path = path if path is not None else Path(self._temporary.name) / "store.db"  # type: ignore[union-attr]
         self._write_lock = threading.Lock()
@@ -152,6 +157,18 @@ class SqliteStore(ReadingStore[sqlite3.Connection]):
         names = [each.object_id for each in classifications]
         with self._damage_named(names), self._transaction() as connection:
             sqlite_classifications.record(connection, classifications)
+            self._watching.notice(partial(sqlite_classifications.run, connection), "", classifications)
+
+    def _write(self, change: Callable[[Run], T]) -> T:
+        with self._transaction() as connection:
+            return change(partial(sqlite_classifications.run, connection))
+
+    def keep_blocks(self, kept: Sequence[KeptBlocks], in_use: Collection[str]) -> None:
+        if not kept:
+            return
+        last = last_of_each(kept)
+        with self._damage_named([each.object_id for each in last]), self._transaction(durable=False) as connection:
+            keep(connection, last, in_use)
 
     def prune(self, older_than_mjd: float) -> int:
         with self._reader() as connection:
@@ -312,10 +329,11 @@ def _prune(connection: sqlite3.Connection, names: Sequence[str], older_than_mjd:
         }
         for table, key in (("objects", "object_id"), ("sources", "source_id"))
     )
-    connection.execute(
-        "DELETE FROM blocks WHERE object_id IN (SELECT value FROM json_each(?))",
-        (orjson.dumps(sorted(objects)).decode(),),
-    )
+    for table in ("blocks", "kept_blocks"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE object_id IN (SELECT value FROM json_each(?))",
+            (orjson.dumps(sorted(objects)).decode(),),
+        )
     gone = objects | sources
     ids = (orjson.dumps(sorted(gone)).decode(),)
     connection.execute(

@@ -9,9 +9,10 @@ from typing import Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from service.config import KafkaSettings, revealed
+from service.config import KafkaSettings, Settings, revealed
 from service.output.avro import SchemaMismatchError
 from service.output.dead_letter import DeadLetter
+from service.stream.inputs import reader_of
 from service.stream.interfaces import StreamError
 from service.stream.kafka.client_settings import KAFKA_LOG, client_config, made
 from service.stream.kafka.producer import publish
@@ -77,18 +78,19 @@ def read_dead_letters(settings: KafkaSettings) -> Iterator[DeadLetter]:
 
 
 def replay_dead_letters(
-    settings: KafkaSettings,
+    settings: Settings,
     select: Callable[[DeadLetter], bool] = lambda letter: True,
     topic: str | None = None,
 ) -> Replay:
-    """Publish the bytes of the selected dead letters again, to the topic of each or to `topic`.
+    """Publish the bytes of the selected dead letters again, to the topic of each, on the brokers of the input that
+    reads it, or to `topic`.
 
     They go through the whole pipeline again; one that is refused again becomes a new dead letter. A message with
     several dead letters is sent once. Raises StreamError, PublishError.
     """
     by_topic: dict[str, dict[str, DeadLetter]] = {}
     incomplete = []
-    for letter in read_dead_letters(settings):
+    for letter in read_dead_letters(settings.kafka):
         if not select(letter):
             continue
         if letter.truncated:
@@ -97,5 +99,7 @@ def replay_dead_letters(
             by_topic.setdefault(topic or letter.topic, {})[letter.place] = letter
     sent = 0
     for target, letters in by_topic.items():
-        sent += publish(((letter.key, letter.value) for letter in letters.values()), settings, target)
+        sent += publish(
+            ((letter.key, letter.value) for letter in letters.values()), reader_of(settings, target), target
+        )
     return Replay(sent, tuple(incomplete))

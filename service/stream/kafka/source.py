@@ -73,7 +73,9 @@ class KafkaSource:
         exit_at_end: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_skipped: OnSkipped = lambda place, reason, count: None,
+        input_name: str = "",
     ) -> None:
+        self._input = input_name
         self.settings = settings
         self.span = span
         self.group_id = settings.group_id if span is None else backfill_group(settings.group_id, span)
@@ -335,7 +337,7 @@ class KafkaSource:
         for place, assignment in self._assigned.drop(places).items():
             self._positions.remember(place, assignment)
             with suppress(KeyError):  # never measured
-                metrics.CONSUMER_LAG.remove(place[0], str(place[1]))
+                metrics.CONSUMER_LAG.remove(self._input, place[0], str(place[1]))
 
     def _commit(self, wait: bool = False) -> None:
         """Commit settled offsets; `wait` for the broker's answer.
@@ -369,8 +371,8 @@ class KafkaSource:
                 self._assigned.of[place].measure_end(high)
         self._lag = lag
         for (topic, partition), behind in lag.items():
-            metrics.CONSUMER_LAG.labels(topic, str(partition)).set(behind)
-        metrics.CONSUMER_LAG_SECONDS.set(self.lag_seconds(lag))
+            metrics.CONSUMER_LAG.labels(self._input, topic, str(partition)).set(behind)
+        metrics.CONSUMER_LAG_SECONDS.labels(self._input).set(self.lag_seconds(lag))
 
 
 def backfill_group(group_id: str, span: Span) -> str:

@@ -6,20 +6,24 @@ import numpy as np
 import onnx
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
 from sklearn.ensemble import RandomForestClassifier
 
 from model_export.bundles.context_graph import _not_above, add_context
-from model_export.bundles.graph import open_graph
+from model_export.bundles.graph import Publication, export_alert_clr, open_graph
 from model_export.context.fusion import Fusion, fuse, with_asteroid
 from model_export.context.trees import ASTEROID_PLACES, ClassTrees, columns_of, fit_asteroid_trees, fit_class_trees
 from model_export.data.alert_context import MODEL_CONTEXT
 from model_export.data.bins import EDGES
 from model_export.data.tables import CLASSES
-from service.inference.preprocessing.alert_clr import alert_clr
+from model_export.network.block_fusion import BlockClassifier
+from model_export.network.encoder import AlertClassifier
+from service.inference.preprocessing.alert_clr import POINT_FEATURES, alert_clr
+from service.inference.preprocessing.blocks import KEPT_FACTS, KEPT_INPUT
 from service.photometry import CONTEXT_INPUT, LightCurve
+from tests.model_export.two_kinds import TINY
 
 C = len(CLASSES)
 LIGHT_CURVE = Path(__file__).parents[3] / "service" / "bundles" / "alert-clr-1.2.0" / "model.onnx"
@@ -111,3 +115,36 @@ def test_the_graph_names_no_local_file(made):
     for node in onnx.load(made[0]).graph.node:
         assert not node.doc_string
         assert not node.metadata_props
+
+
+def test_an_object_in_blocks_counts_as_the_whole_that_it_is(made, rng, tmp_path):
+    """A long light curve whose newest block is a single detection is no asteroid, and is trusted as a whole."""
+    _, trees, asteroid, fusion = made
+    torch.manual_seed(0)
+    model = BlockClassifier(AlertClassifier(TINY)).eval()
+    blocks, path = tmp_path / "blocks.onnx", tmp_path / "with_context.onnx"
+    export_alert_clr(model, Publication(np.full(C, 1 / C)), blocks)
+    add_context(blocks, "logits", trees, asteroid, fusion, path)
+    alone, whole = open_graph(blocks), open_graph(path)
+    one = {
+        "points": rng.standard_normal((1, 1, 1, 16)).astype(np.float32),
+        "context": rng.standard_normal((1, 12)).astype(np.float32),
+        KEPT_INPUT: rng.random((1, model.kept_size), dtype=np.float32),
+    }
+    one["points"][..., POINT_FEATURES.index("upper_limit")] = 0.0
+    one["points"][..., POINT_FEATURES.index("days")] = 0.0
+    span = 800.0
+    one[KEPT_INPUT][0, 2 * TINY.embedding + KEPT_FACTS.index("log_span")] = np.log1p(span)
+    context = draw_contexts(rng, 1)
+    for kept, n, days in ((one[KEPT_INPUT], EDGES[-1], span), (np.zeros_like(one[KEPT_INPUT]), 1, 0.0)):
+        feed_of = one | {KEPT_INPUT: kept}
+        (logits,) = alone.run(["logits"], feed_of)
+        expected = with_asteroid(
+            fuse(fusion, logits.astype(np.float64), trees.probabilities(columns_of(context)), np.array([n])),
+            asteroid.predict_proba(context[:, ASTEROID_PLACES])[:, 1],
+            np.array([days]),
+        )
+        (found,) = whole.run(["logits"], feed_of | {CONTEXT_INPUT: context})
+        assert np.abs(found - expected).max() < 2e-5
+        (found,) = whole.run(["logits"], feed_of | {CONTEXT_INPUT: np.full_like(context, np.nan)})
+        assert np.array_equal(found[:, :C], logits)

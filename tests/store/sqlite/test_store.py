@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -25,10 +26,12 @@ from service.store import (
     StoredObject,
     StoreUnavailableError,
     StoreVersionError,
+    listing,
     open_store,
 )
-from service.store.encoding import encode_light_curve
+from service.store.encoding import encode_document, encode_light_curve
 from service.store.sqlite import store as engine
+from tests.store.test_contract import classification
 
 
 def batch(number: int, size: int = 40) -> list[Increment]:
@@ -121,6 +124,31 @@ def test_objects_of_a_store_without_context_get_it_with_their_next_alert(
     store.close()
 
 
+def test_what_was_recorded_before_lists_had_filters_is_still_found_by_class_and_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = engine.migrations("sqlite")
+    before = next(version for version, sql in known if "CREATE TABLE traits" in sql) - 1
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "migrations", lambda _: known[:before])
+        old = SqliteStore(tmp_path / "store.db")
+        old.merge([Increment("A", 10.0, 20.0, LightCurve.from_columns([1.0], 0, mag=19.0))])
+        old.close()
+    with sqlite3.connect(tmp_path / "store.db") as connection:
+        connection.execute("INSERT INTO classifiers VALUES (1, 'alert-clr', '1.0.0', '[]', ?)", (b"{}",))
+        connection.execute(
+            "INSERT INTO latest VALUES ('A', 1, 1, 1.0, 1.7e9, 'AGN', 0.7, ?, NULL)", (encode_document({}, b"{}"),)
+        )
+    store = SqliteStore(tmp_path / "store.db")
+    monkeypatch.setattr(listing, "LARGE_CONE", 0)
+    for filters in ({}, {"top_class": "AGN"}, {"cone": Cone(10, 20, 1)}, {"prefix": "a"}, {"sort": "most_probable"}):
+        assert [each.top_class for each in store.query(**filters)[0]] == ["AGN"], filters
+    assert store.query(survey="ztf") == ([], None)
+    store.record([replace(classification("A", 2), document={"survey": "ztf", "probabilities": {}})])
+    assert len(store.query(survey="ztf")[0]) == 1
+    store.close()
+
+
 def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = engine.migrations("sqlite")
     steps = [*known, (len(known) + 1, "CREATE TABLE added (x);\nCREATE TABLE objects (x);\n")]
@@ -141,14 +169,24 @@ def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path, monkeypat
 )
 def test_pages_are_found_in_an_index_not_by_reading_documents(filters: dict[str, object]) -> None:
     store = SqliteStore()
+    store.record([classification("A"), classification("B", top_class="AGN")])
     statements: list[str] = []
     store.query()  # opens the reader
     store._idle_readers[0].set_trace_callback(statements.append)
     store.query(**filters)  # type: ignore[arg-type]
-    plan = [row[3] for row in store._idle_readers[0].execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
-    assert any("COVERING INDEX latest_by_time" in step for step in plan)
+    plan = plan_of(store, statements)
+    assert any("COVERING INDEX latest_by_" in step for step in plan)
     assert not any(step.startswith("SCAN latest") and "COVERING" not in step for step in plan)
+    assert not any("TEMP B-TREE" in step for step in plan)
     store.close()
+
+
+def plan_of(store: SqliteStore, statements: list[str]) -> list[str]:
+    """How the statements of a page are run."""
+    reader = store._idle_readers[0]
+    reader.set_trace_callback(None)
+    pages = [sql for sql in statements if "SELECT" in sql]
+    return [row[3] for sql in pages for row in reader.execute(f"EXPLAIN QUERY PLAN {sql}")]
 
 
 def test_a_cone_search_reads_the_index_of_cells() -> None:

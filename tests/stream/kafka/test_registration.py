@@ -44,5 +44,5 @@ def test_a_registry_that_takes_no_schema_is_told(broken: str) -> None:
         registry.refuses = True
         url = registry.url if broken == "refusing" else "http://127.0.0.1:9"
         settings = KafkaSettings(output_format="confluent", schema_registry_url=url)
-        with pytest.raises(StreamError, match="does not take classification_3 under alert-classifications-value"):
+        with pytest.raises(StreamError, match="does not take classification_4 under alert-classifications-value"):
             Outputs(settings, registrar(settings))

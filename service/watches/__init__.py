@@ -1,0 +1,1 @@
+"""Watches: what is noticed goes out as feeds and by webhooks."""
