@@ -80,10 +80,11 @@ format: $(VENV)/.installed-dev  ## put the code into its style
 # PACKETS: a folder of real packets for the decoder. A result is kept only where its benchmark came to its end; of memory
 # that of bench-million is kept.
 bench: $(VENV)/.installed-dev  ## every benchmark, some 8 minutes; results and docs/performance.md are written anew
-	@set -e; mkdir -p .cache/bench; for name in decode rubin classify store api stream skies ages memory; do \
+	@set -e; mkdir -p .cache/bench; for name in decode rust_decode rubin classify store api stream skies ages memory; do \
 		echo "== $$name"; python=$(VENV)/bin/python; arguments=; module=$$name; kept=benchmarks/results/$$name.json; \
 		case $$name in \
 			decode) arguments="$(PACKETS)";; \
+			rust_decode) arguments="$(PACKETS)"; command -v cargo >/dev/null || { echo "skipped: needs cargo"; continue; };; \
 			classify) if test -x $(TRAIN)/bin/python; then python=$(TRAIN)/bin/python; fi;; \
 			api) arguments=--pin;; \
 			stream) arguments="--sky young";; \

@@ -175,6 +175,18 @@ def decode(found: Results) -> str:
     return _table(("schema", "packets", "ms each", "slowest, ms", "`fastavro.reader`, ms", "times faster"), rows)
 
 
+def rust_decode(found: Results) -> str:
+    r = found["rust_decode"]
+    kind = "simulated" if r["are_simulated"] else "real"
+    rows = [
+        ("ours", f"{r['ms_per_packet']:.4f}", f"{r['median_ms']:.4f}", "1"),
+        (f"apache-avro {r['apache_avro']} with serde, schema kept", f"{r['rust_ms_per_packet']:.4f}",
+         f"{r['rust_median_ms']:.4f}", f"{r['ratio_to_rust']:.1f}"),
+    ]  # fmt: skip
+    head = (f"{r['packets']} {kind} packets, {r['left_out']} left out", "ms each", "median, ms", "times ours")
+    return _table(head, rows)
+
+
 def rubin(found: Results) -> str:
     r = found["rubin"]
     rows = [
@@ -340,6 +352,7 @@ TABLES: Final[dict[str, tuple[Callable[[Results], str], tuple[str, ...]]]] = {
     "many": (many, ("many",)),
     "watches": (watches, ("watches",)),
     "decode": (decode, ("decode",)),
+    "rust_decode": (rust_decode, ("rust_decode",)),
     "rubin": (rubin, ("rubin",)),
     "classify": (classify, ("classify",)),
     "mixed": (mixed, ("classify",)),
