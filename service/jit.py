@@ -247,9 +247,11 @@ def _copy(function: FunctionType, instead: Callable[[Any], Any]) -> FunctionType
 
 
 def _numbers(argument: Any) -> int:
-    """How many an array holds; none in a packet's bytes, of which few are looked at."""
-    if not isinstance(argument, np.ndarray) or (argument.dtype == np.uint8 and not argument.flags.writeable):
+    """How many an array holds; of a packet's bytes few are looked at, but those of one that nobody sends may all be."""
+    if not isinstance(argument, np.ndarray):
         return 0
+    if argument.dtype == np.uint8 and not argument.flags.writeable:
+        return argument.size // 4
     return argument.size * len(argument.dtype.names or "1")
 
 

@@ -42,7 +42,7 @@ def judge_alerts(data: Path, bundle: Path, run: Path, repeats: int, out: Path) -
 @LIGHT_CURVE_BUNDLE
 @RUN
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the new bundle.")
-@click.option("--version", required=True, help="Version of the new bundle, e.g. 2.0.0.")
+@click.option("--version", required=True, help="Version of the new bundle, e.g. 2.1.0.")
 def add_context(data: Path, bundle: Path, run: Path, out: Path, version: str) -> None:
     """Write a bundle that takes context too, with asteroids as a class; graph and manifest."""
     from model_export.bundles.with_context import export_with_context

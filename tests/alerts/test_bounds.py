@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import json
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from service import jit
 from service.alerts import Alert, AlertError, Decoder, container, interpreter, oddities, readers, schema
 from service.alerts.alert import LONGEST_NAME
 from service.alerts.compiler import MAX_OPERATIONS, compile_schema
@@ -52,6 +54,14 @@ def with_extra(*fields: tuple[str, Any], **attributes: Any) -> dict[str, Any]:
 
 def written(written_by: dict[str, Any], extra: bytes = b"") -> bytes:
     return file(written_by, [(1, RECORD + extra)])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _machine_code() -> Iterator[None]:
+    """What is bounded is the cost of a service that has begun: kernels are plain Python in its first seconds."""
+    with jit.compiled():
+        Decoder().warm_up()
+        yield
 
 
 def test_a_type_counts_each_time_it_is_referred_to() -> None:

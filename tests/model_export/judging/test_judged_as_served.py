@@ -62,7 +62,7 @@ def test_context_that_is_switched_off_is_not_read(data: Dataset):
 
 
 def test_the_committed_weights_give_the_answers_of_the_shipped_graph(data: Dataset):
-    # that of the light curve alone; of 2.0.0, test_context_graph shows that it answers alike without context
+    # that of the light curve alone; of 2.1.0, test_context_graph shows that it answers alike without context
     bundle = load_bundle(f"{default_bundle_folder()}-1.2.0")
     run = SHIPPED_RUNS / f"alert-clr-{bundle.manifest.version}"
     model, config = load_run(run)
