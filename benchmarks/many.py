@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--url", help="an empty PostgreSQL store, which gets what the SQLite file holds and is measured"
     )
     options = parser.parse_args(arguments)
+    if options.objects < (DRAINS + 1) * DRAINED:
+        parser.error(f"--objects: at least {(DRAINS + 1) * DRAINED:,}, as no alert comes twice in the drain")
     with tempfile.TemporaryDirectory() as folder:
         path = options.keep or Path(folder) / "many.db"
         begin = time.perf_counter()

@@ -79,7 +79,7 @@ def bench() -> Bench:
 @pytest.fixture(scope="module", autouse=True)
 def small_forests():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model_export.context.trees.TREES", 3)
+        patch.setattr("model_export.context.trees.TREES", 8)
         patch.setattr("model_export.context.trees.ASTEROID_TREES", 3)
         yield
 

@@ -15,9 +15,11 @@ from model_export.judging.card import _training
 from model_export.training.average import average_runs
 from model_export.training.finetune import finetune
 from model_export.training.run import FinetuneConfig, load_run
+from service.inference.manifest import Preprocessing
 from service.photometry import Kind
 from tests.model_export.two_kinds import TINY, two_kinds
 
+WINDOWS = Preprocessing(id="alert-clr/1")
 QUICK = FinetuneConfig(steps=4, decay_steps=2, batch_size=16, validate_every=4, encoder=TINY)
 
 
@@ -55,17 +57,17 @@ def test_the_card_tells_which_part_learnt_from_first_detections(rng, runs, tmp_p
     finetune(two_kinds(rng, 80), None, early, tmp_path / "early", runs[0])
     average_runs([runs[0], tmp_path / "early"], [0.75, 0.25], tmp_path / "mean")
     told = {name: json.loads((tmp_path / "mean" / f"{name}.json").read_text()) for name in ("config", "lineage")}
-    assert "75% after 4 steps, 25% after 4 steps with the first 3 detections alone" in _training(told)
+    assert "75% after 4 steps, 25% after 4 steps with the first 3 detections alone" in _training(told, WINDOWS)
     average_runs(runs, [0.75, 0.25], tmp_path / "plain")
     told["lineage"] = json.loads((tmp_path / "plain" / "lineage.json").read_text())
-    assert "first" not in _training(told)
+    assert "first" not in _training(told, WINDOWS)
 
 
 def test_the_card_tells_what_a_run_went_on_from(rng, runs, tmp_path: Path):
     average_runs(runs, [0.75, 0.25], tmp_path / "mean")
     last = tmp_path / "last"
     finetune(two_kinds(rng, 80), None, QUICK, last, tmp_path / "mean", [runs[0]], [runs[1], runs[0]])
-    told = _training({name: json.loads((last / f"{name}.json").read_text()) for name in ("config", "lineage")})
+    told = _training({name: json.loads((last / f"{name}.json").read_text()) for name in ("config", "lineage")}, WINDOWS)
     assert "going on from the mean weights of earlier runs (75% after 4 steps, 25% after 4 steps)" in told
     assert "at most 8 detections it follows 2 others instead" in told
     finetune(two_kinds(rng, 80), None, QUICK, tmp_path / "again", runs[0])
