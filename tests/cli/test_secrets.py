@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from service.config import ENV_PREFIX, ConfigError, InputSettings, Settings, load_settings
+from service.secrets import masked
 from tests.cli.test_serving import answer_of, free_port
 
 CORE = "Geheim7Marker"  # survives every encoding
@@ -196,3 +197,18 @@ def test_a_service_whose_neighbours_are_away_tells_no_secret(command, environmen
     assert "does not answer" in log.read_text() or "do not answer" in log.read_text()
     assert is_clean(log.read_text())
     assert all(is_clean(answer.text + str(answer.headers)) for answer in answers)
+
+
+def test_every_setting_that_may_hold_a_secret_is_masked() -> None:
+    """Given a secret of its own in each table of properties and address, of inputs too, then none is left readable."""
+    inside = {table: f"Marker-{table}-1" for table in ("librdkafka", "librdkafka_consumer")}
+    own = {table: f"Marker-{table}-2" for table in (*inside, "librdkafka_producer", "librdkafka_output")}
+    properties = {table: {"sasl.password": secret} for table, secret in own.items()}
+    rubin = {table: {"sasl.password": secret} for table, secret in inside.items()}
+    kafka = {"bootstrap_servers": "a:9092", "schema_registry_url": "http://user:Marker-url-2@registry", **properties}
+    input_of = {"schema_registry_url": "http://user:Marker-url-1@registry", "topics": ["b"], **rubin}
+    load_settings(kafka={**kafka, "output_bootstrap_servers": "b:9092"})
+    del kafka["librdkafka_output"]
+    load_settings(kafka=kafka, inputs={"rubin": input_of})
+    for secret in (*own.values(), *inside.values(), "Marker-url-1", "Marker-url-2"):
+        assert secret not in masked(f"said by a library: {secret}")
