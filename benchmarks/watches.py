@@ -28,7 +28,7 @@ from benchmarks.many import FEW, drains
 from service.config import WatchSettings
 from service.store import Cone, Store, open_store
 from service.store.filters import Filters, Watch
-from service.watches.delivery import Delivery
+from service.watches.delivery import WebhookSender
 from service.watches.signing import new_secret
 
 WATCHES: Final = (
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             closing(open_store(f"sqlite:///{paths['ten']}")) as ten,
         ):
             watch(ten, origin)
-            delivery = Delivery(ten, WatchSettings(webhook_origins=[origin]))
+            delivery = WebhookSender(ten, WatchSettings(webhook_origins=[origin]))
             delivery.start()
             rates = drains({"none": (none, FEW), "ten": (ten, FEW)}, int(SEEN * FEW), time.thread_time)
             noticed = sum(len(ten.notices(each.name, 100_000)) for each in ten.watches())

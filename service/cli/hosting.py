@@ -22,7 +22,7 @@ from service.inference.bundle import BundleError, default_bundle_folder, load_bu
 from service.inference.registry import ModelRegistry
 from service.inference.session import DeviceError
 from service.store.interface import Store, StoreUnavailableError
-from service.watches.delivery import Delivery
+from service.watches.delivery import WebhookSender
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def slow_gauges(app: FastAPI, models: ModelRegistry, store: Store) -> Iterator[N
 @contextmanager
 def webhooks(store: Store, settings: WatchSettings) -> Iterator[None]:
     """Tell the webhooks of watches what was noticed while the block runs."""
-    delivery = Delivery(store, settings)
+    delivery = WebhookSender(store, settings)
     delivery.start()
     try:
         yield

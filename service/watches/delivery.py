@@ -33,7 +33,7 @@ LAST_PAUSE_S: Final = 3600.0
 PRUNED_EVERY_S: Final = 3600.0
 
 
-class Delivery:
+class WebhookSender:
     """Sends while it is started; several replicas may, each message is one's at a time."""
 
     def __init__(

@@ -18,7 +18,7 @@ from service.config import WatchSettings
 from service.secrets import masked
 from service.store import SqliteStore, Store, open_store
 from service.store.filters import Filters, Watch
-from service.watches.delivery import FIRST_PAUSE_S, LEASE_S, Delivery
+from service.watches.delivery import FIRST_PAUSE_S, LEASE_S, WebhookSender
 from service.watches.signing import new_secret, signed
 from tests.store.test_listing import answer
 
@@ -89,7 +89,7 @@ def test_signatures_are_those_of_the_specification() -> None:
 def test_what_is_noticed_is_told_and_signed(store: Store, receiver: Receiver) -> None:
     watch = watching(store, receiver)
     store.record([answer(name, i, top_class="AGN") for i, name in enumerate("AB")])
-    delivery = Delivery(store, WatchSettings(webhook_origins=[receiver.origin]))
+    delivery = WebhookSender(store, WatchSettings(webhook_origins=[receiver.origin]))
     assert delivery.once(watch) == 2
     assert delivery.once(watch) == 0
     [(headers, body)] = receiver.told
@@ -107,7 +107,7 @@ def test_a_receiver_that_fails_is_tried_again_later_and_later(store: Store, rece
     now = 1e6
     watching(store, receiver)
     store.record([answer("A", 1, top_class="AGN")])
-    delivery = Delivery(store, WatchSettings(webhook_origins=[receiver.origin]), clock=lambda: now)
+    delivery = WebhookSender(store, WatchSettings(webhook_origins=[receiver.origin]), clock=lambda: now)
     receiver.status = 503
     pauses = []
     for _ in range(4):
@@ -133,7 +133,7 @@ def test_what_was_under_way_when_a_replica_died_is_told_by_another(store: Store,
     watch = watching(store, receiver)
     store.record([answer("A", 1, top_class="AGN")])
     assert store.lease_notices("agn", now, LEASE_S, 100), "a replica takes it, and dies"
-    other = Delivery(store, WatchSettings(webhook_origins=[receiver.origin]), clock=lambda: now)
+    other = WebhookSender(store, WatchSettings(webhook_origins=[receiver.origin]), clock=lambda: now)
     assert other.once(watch) == 0
     now += LEASE_S + 1
     assert other.once(watch) == 1
@@ -143,7 +143,7 @@ def test_what_was_under_way_when_a_replica_died_is_told_by_another(store: Store,
 def test_nothing_goes_where_it_may_not(store: Store, receiver: Receiver) -> None:
     watch = watching(store, receiver)
     store.record([answer("A", 1, top_class="AGN")])
-    assert Delivery(store, WatchSettings(webhook_origins=["https://hooks.example.org"])).once(watch) == 0
+    assert WebhookSender(store, WatchSettings(webhook_origins=["https://hooks.example.org"])).once(watch) == 0
     assert receiver.told == []
     assert "webhook_origins" in str(store.watches()[0].last_error)
 
@@ -152,7 +152,7 @@ def test_a_redirect_is_not_followed(store: Store, receiver: Receiver) -> None:
     watch = watching(store, receiver)
     store.record([answer("A", 1, top_class="AGN")])
     receiver.status = 302
-    assert Delivery(store, WatchSettings(webhook_origins=[receiver.origin])).once(watch) == 0
+    assert WebhookSender(store, WatchSettings(webhook_origins=[receiver.origin])).once(watch) == 0
     assert len(receiver.told) == 1
 
 
@@ -196,7 +196,7 @@ def test_an_origin_that_is_none_is_refused(origin: str) -> None:
 def test_secrets_are_masked(store: Store, receiver: Receiver) -> None:
     watch = watching(store, receiver, "/services/T0/B0/very-secret-path")
     store.record([answer("A", 1, top_class="AGN")])
-    Delivery(store, WatchSettings(webhook_origins=[receiver.origin])).once(watch)
+    WebhookSender(store, WatchSettings(webhook_origins=[receiver.origin])).once(watch)
     assert watch.url is not None
     assert watch.secret is not None
     assert "very-secret-path" not in masked(f"POST {watch.url}")
@@ -210,7 +210,7 @@ def test_one_dead_receiver_holds_up_no_other_and_no_record(receiver: Receiver) -
     dead.wait_s = 30.0
     store.add_watch(Watch("dead", Filters(survey="ztf"), 1.0, dead.origin, new_secret()))
     store.add_watch(Watch("well", Filters(survey="ztf"), 1.0, receiver.origin, new_secret()))
-    delivery = Delivery(store, WatchSettings(webhook_origins=[receiver.origin, dead.origin], interval_s=0.02))
+    delivery = WebhookSender(store, WatchSettings(webhook_origins=[receiver.origin, dead.origin], interval_s=0.02))
     delivery.start()
     begun = time.monotonic()
     for number in range(20):
