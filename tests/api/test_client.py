@@ -187,7 +187,7 @@ def test_tables_come_back_as_they_went(connect: Callable[..., Client]) -> None:
 def test_objects_are_found_page_after_page(
     connect: Callable[..., Client], documents: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.client.PAGE", 10)
+    monkeypatch.setattr("service.client.clients.PAGE", 10)
     mine = connect()
     names = [each.object_id for each in mine.objects()]
     assert sorted(names) == sorted({document["object_id"] for document in documents})
@@ -253,7 +253,7 @@ def test_it_asks_again_when_that_can_help(
     waits: list[float] = []
     server = Server(*answers)
     transport = httpx.MockTransport(server)
-    monkeypatch.setattr("service.client.time.sleep", waits.append)
+    monkeypatch.setattr("time.sleep", waits.append)
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
@@ -265,7 +265,7 @@ def test_it_asks_again_when_that_can_help(
     def ask() -> None:
         if asynchronous:
             with monkeypatch.context() as patch:
-                patch.setattr("service.client.asyncio.sleep", sleep)
+                patch.setattr("asyncio.sleep", sleep)
                 asyncio.run(ask_async())
         else:
             with Client("http://test", transport=transport) as client:
